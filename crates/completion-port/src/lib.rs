@@ -1,0 +1,1 @@
+//! One completion port over Windows IOCP, Linux io_uring and readiness.

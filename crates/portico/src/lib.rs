@@ -1,0 +1,2 @@
+//! An HTTP server on I/O completion ports.
+#![forbid(unsafe_code)]

@@ -1,0 +1,4 @@
+//! The program `portico`.
+#![forbid(unsafe_code)]
+
+fn main() {}
