@@ -1,0 +1,202 @@
+//! The choice of a backend, and what each of them implements.
+
+use crate::{
+    buffer::Buffers,
+    completion::{Completion, Rejected},
+    configuration::{Backend, Configuration},
+    error::{Error, ErrorKind},
+    identity::{Handle, Token},
+    operation::{Operation, OperationKind},
+    port::Shared,
+    queue::Queue,
+    source::Source,
+};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+#[cfg(target_os = "linux")]
+mod io_uring;
+#[cfg(windows)]
+mod iocp;
+#[cfg(unix)]
+mod local;
+#[cfg(unix)]
+mod readiness;
+
+/// What a worker asks of its backend. Handles are of the worker's own queue, or none where that is allowed; everything else the
+/// driver checks.
+pub(crate) trait Driver {
+    fn associate(&mut self, source: Source, key: u64) -> Result<Handle, (Error, Source)>;
+    fn set_key(&mut self, handle: Handle, key: u64) -> Result<(), Error>;
+    /// `deadline` counts like [`Driver::now`].
+    #[allow(clippy::result_large_err, reason = "the operation comes back with its buffers, without an allocation")]
+    fn submit(
+        &mut self,
+        handle: Handle,
+        operation: Operation,
+        deadline: Option<Duration>,
+    ) -> Result<Token, Rejected>;
+    fn cancel(&mut self, token: Token);
+    fn close(&mut self, handle: Handle);
+    fn wait(
+        &mut self,
+        completions: &mut Vec<Completion>,
+        limit: usize,
+        timeout: Option<Duration>,
+    ) -> Result<(), Error>;
+    fn peer_address(&self, handle: Handle) -> Result<SocketAddr, Error>;
+    fn local_address(&self, handle: Handle) -> Result<SocketAddr, Error>;
+    fn now(&self) -> Duration;
+    /// The worker leaves. Brings home what is in flight if no other worker serves the queue; returns how much did not come.
+    fn drain(&mut self) -> usize;
+}
+
+/// Which backend a port uses.
+pub(crate) struct Choice {
+    pub(crate) backend: Backend,
+}
+
+/// The backends of this build, best first, each with its probe: what it offers here, or why it cannot work.
+fn candidates() -> Vec<(Backend, Result<String, String>)> {
+    vec![
+        #[cfg(windows)]
+        (Backend::Iocp, iocp::probe()),
+        #[cfg(target_os = "linux")]
+        (Backend::IoUring, io_uring::probe()),
+        #[cfg(unix)]
+        (Backend::Readiness, readiness::probe()),
+    ]
+}
+
+fn pick(wanted: Option<Backend>, candidates: &[(Backend, Result<String, String>)]) -> Option<Backend> {
+    let mut usable = candidates.iter().filter(|(_, probe)| probe.is_ok()).map(|(backend, _)| *backend);
+    usable.find(|backend| wanted.is_none_or(|wanted| wanted == *backend))
+}
+
+pub(crate) fn choose(wanted: Option<Backend>) -> Result<Choice, Error> {
+    let backend = pick(wanted, &candidates()).ok_or(Error::new(ErrorKind::Unsupported, OperationKind::Setup))?;
+    Ok(Choice { backend })
+}
+
+pub(crate) fn describe(wanted: Option<Backend>) -> Vec<String> {
+    let candidates = candidates();
+    let chosen = pick(wanted, &candidates);
+    let lines = candidates.iter().map(|(backend, probe)| match probe {
+        Ok(features) if chosen == Some(*backend) => format!("{}: chosen; {features}", backend.name()),
+        Ok(features) => format!("{}: available; {features}", backend.name()),
+        Err(reason) => format!("{}: not available; {reason}", backend.name()),
+    });
+    let mut lines: Vec<String> = lines.collect();
+    for other in [Backend::Iocp, Backend::IoUring, Backend::Readiness] {
+        if candidates.iter().all(|(backend, _)| *backend != other) {
+            lines.push(format!("{}: not in this build; {} has no such thing", other.name(), std::env::consts::OS));
+        }
+    }
+    lines
+}
+
+/// What the workers of a port share beyond their queues.
+pub(crate) enum Common {
+    #[cfg(windows)]
+    Iocp(Arc<iocp::Common>),
+    /// Every worker stands by itself.
+    #[cfg(unix)]
+    None,
+}
+
+impl Common {
+    #[cfg_attr(unix, allow(unused_variables, clippy::unnecessary_wraps, reason = "only IOCP shares more than queues"))]
+    pub(crate) fn new(
+        backend: Backend,
+        configuration: &Configuration,
+        queues: &[Arc<Queue>],
+        buffers: &Buffers,
+    ) -> Result<Self, Error> {
+        #[cfg(windows)]
+        return iocp::Common::new(configuration, queues, buffers).map(|common| Self::Iocp(Arc::new(common)));
+        #[cfg(unix)]
+        Ok(Self::None)
+    }
+}
+
+/// The driver of one worker.
+pub(crate) enum WorkerDriver {
+    #[cfg(windows)]
+    Iocp(Box<iocp::Iocp>),
+    #[cfg(target_os = "linux")]
+    IoUring(Box<local::Local<io_uring::Ring>>),
+    #[cfg(unix)]
+    Readiness(Box<local::Local<readiness::Poll>>),
+}
+
+impl WorkerDriver {
+    pub(crate) fn new(shared: &Arc<Shared>, queue: usize) -> Result<Self, Error> {
+        match shared.choice.backend {
+            #[cfg(windows)]
+            Backend::Iocp => Ok(Self::Iocp(Box::new(iocp::Iocp::new(shared, queue)?))),
+            #[cfg(target_os = "linux")]
+            Backend::IoUring => Ok(Self::IoUring(Box::new(local::Local::new(shared, queue, io_uring::Ring::new(shared, queue)?)))),
+            #[cfg(unix)]
+            Backend::Readiness => {
+                Ok(Self::Readiness(Box::new(local::Local::new(shared, queue, readiness::Poll::new(shared, queue)?))))
+            }
+            #[allow(unreachable_patterns, reason = "which backends exist depends on the system")]
+            _ => Err(Error::new(ErrorKind::Unsupported, OperationKind::Setup)),
+        }
+    }
+}
+
+macro_rules! forward {
+    ($self:ident, $driver:ident => $call:expr) => {
+        match $self {
+            #[cfg(windows)]
+            WorkerDriver::Iocp($driver) => $call,
+            #[cfg(target_os = "linux")]
+            WorkerDriver::IoUring($driver) => $call,
+            #[cfg(unix)]
+            WorkerDriver::Readiness($driver) => $call,
+        }
+    };
+}
+
+impl Driver for WorkerDriver {
+    fn associate(&mut self, source: Source, key: u64) -> Result<Handle, (Error, Source)> {
+        forward!(self, driver => driver.associate(source, key))
+    }
+    fn set_key(&mut self, handle: Handle, key: u64) -> Result<(), Error> {
+        forward!(self, driver => driver.set_key(handle, key))
+    }
+    fn submit(
+        &mut self,
+        handle: Handle,
+        operation: Operation,
+        deadline: Option<Duration>,
+    ) -> Result<Token, Rejected> {
+        forward!(self, driver => driver.submit(handle, operation, deadline))
+    }
+    fn cancel(&mut self, token: Token) {
+        forward!(self, driver => driver.cancel(token));
+    }
+    fn close(&mut self, handle: Handle) {
+        forward!(self, driver => driver.close(handle));
+    }
+    fn wait(
+        &mut self,
+        completions: &mut Vec<Completion>,
+        limit: usize,
+        timeout: Option<Duration>,
+    ) -> Result<(), Error> {
+        forward!(self, driver => driver.wait(completions, limit, timeout))
+    }
+    fn peer_address(&self, handle: Handle) -> Result<SocketAddr, Error> {
+        forward!(self, driver => driver.peer_address(handle))
+    }
+    fn local_address(&self, handle: Handle) -> Result<SocketAddr, Error> {
+        forward!(self, driver => driver.local_address(handle))
+    }
+    fn now(&self) -> Duration {
+        forward!(self, driver => driver.now())
+    }
+    fn drain(&mut self) -> usize {
+        forward!(self, driver => driver.drain())
+    }
+}

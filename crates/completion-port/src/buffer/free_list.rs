@@ -1,0 +1,110 @@
+//! A lock-free stack of block numbers: last in, first out, so that the memory that is warm in the cache is used first.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Marks the end of the list.
+const NONE: u32 = u32::MAX;
+
+/// The free blocks of one size class. The head carries a count beside the number, so that a head that was taken and put back
+/// between another thread's look and its exchange is noticed (the ABA problem).
+pub(crate) struct FreeList {
+    head: AtomicU64,
+    next: Box<[AtomicU32]>,
+    available: AtomicU32,
+}
+
+impl FreeList {
+    /// A list in which all of `count` blocks are free.
+    pub(crate) fn new(count: u32) -> Self {
+        let next = (0..count).map(|index| AtomicU32::new(if index + 1 < count { index + 1 } else { NONE })).collect();
+        let first = if count == 0 { NONE } else { 0 };
+        Self { head: AtomicU64::new(u64::from(first)), next, available: AtomicU32::new(count) }
+    }
+
+    pub(crate) fn pop(&self) -> Option<u32> {
+        let mut head = self.head.load(Ordering::Acquire);
+        loop {
+            let index = head as u32;
+            if index == NONE {
+                return None;
+            }
+            let next = self.next[index as usize].load(Ordering::Relaxed);
+            let replacement = bump(head) | u64::from(next);
+            match self.head.compare_exchange_weak(head, replacement, Ordering::Acquire, Ordering::Acquire) {
+                Ok(_) => {
+                    self.available.fetch_sub(1, Ordering::Relaxed);
+                    return Some(index);
+                }
+                Err(seen) => head = seen,
+            }
+        }
+    }
+
+    pub(crate) fn push(&self, index: u32) {
+        // Counted first: the count may be above the truth for a moment, never below zero.
+        self.available.fetch_add(1, Ordering::Relaxed);
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            self.next[index as usize].store(head as u32, Ordering::Relaxed);
+            match self.head.compare_exchange_weak(
+                head,
+                bump(head) | u64::from(index),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(seen) => head = seen,
+            }
+        }
+    }
+
+    /// How many are free, for back-pressure and statistics: exact at rest.
+    pub(crate) fn available(&self) -> u32 {
+        self.available.load(Ordering::Relaxed)
+    }
+}
+
+fn bump(head: u64) -> u64 {
+    ((head >> 32).wrapping_add(1)) << 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn gives_every_number_once_last_returned_first() {
+        let list = FreeList::new(3);
+        let taken = [list.pop(), list.pop(), list.pop(), list.pop()];
+        assert_eq!(taken, [Some(0), Some(1), Some(2), None]);
+        list.push(1);
+        list.push(2);
+        assert_eq!(list.available(), 2);
+        assert_eq!([list.pop(), list.pop(), list.pop()], [Some(2), Some(1), None]);
+        assert_eq!(FreeList::new(0).pop(), None);
+    }
+
+    #[test]
+    fn no_number_is_held_twice_by_racing_threads() {
+        let list = FreeList::new(8);
+        let held: Vec<AtomicBool> = (0..8).map(|_| AtomicBool::new(false)).collect();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for round in 0..20_000u32 {
+                        let taken: Vec<u32> = (0..=round % 3).filter_map(|_| list.pop()).collect();
+                        for &index in &taken {
+                            assert!(!held[index as usize].swap(true, Ordering::SeqCst), "{index} was given twice");
+                        }
+                        for &index in &taken {
+                            held[index as usize].store(false, Ordering::SeqCst);
+                            list.push(index);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(list.available(), 8);
+    }
+}

@@ -1,0 +1,99 @@
+//! What a port is made with. Everything has a limit, set here.
+
+use crate::buffer::BufferClass;
+use std::num::NonZero;
+
+/// A backend: what stands behind the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Backend {
+    /// Windows I/O completion ports.
+    Iocp,
+    /// Linux io_uring, a ring for each worker.
+    IoUring,
+    /// Readiness (epoll, kqueue and the like, by the `polling` crate), with files on a pool of threads.
+    Readiness,
+}
+
+impl Backend {
+    /// The name that settings use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Iocp => "iocp",
+            Self::IoUring => "io-uring",
+            Self::Readiness => "readiness",
+        }
+    }
+}
+
+/// Limits and choices of a port. [`Configuration::default`] fits a small server on this machine.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Configuration {
+    /// The backend, or none to take the best that this system allows.
+    pub backend: Option<Backend>,
+    /// How many queues (completion ports, rings). A handle belongs to one queue for its life. At most 255.
+    pub queues: usize,
+    /// How many workers serve each queue. More than one only on [`Backend::Iocp`]; elsewhere a queue is one worker's own.
+    pub workers_per_queue: usize,
+    /// How many workers of a queue run at once before the kernel holds the others back; 0 is one a processor. [`Backend::Iocp`] only.
+    pub concurrency: u32,
+    /// Operations in flight, for each queue.
+    pub operations: usize,
+    /// Handles open, for each queue.
+    pub handles: usize,
+    /// Posted packets waiting, for each queue.
+    pub posts: usize,
+    /// Completions that one wait returns at most.
+    pub batch: usize,
+    /// The size classes of the buffer pool, shared by all queues.
+    pub buffers: Vec<BufferClass>,
+    /// Bytes that [`Buffers::allocate`](crate::Buffers::allocate) may take from the heap in all.
+    pub heap_bytes: usize,
+    /// Capacity of the buffers that receive streams bring, in bytes.
+    pub receive_bytes: usize,
+    /// Buffers that each queue keeps ready for receive streams.
+    pub receive_buffers: usize,
+    /// AcceptEx calls kept posted on a listening socket. [`Backend::Iocp`] only.
+    pub accepts_posted: usize,
+    /// How often in a row a handle may complete at once, without the kernel's queue, before others get their turn.
+    pub inline_budget: u32,
+    /// Bytes of a file that a transmit-file reads at once, where the backend builds it from reads and sends.
+    pub transmit_bytes: usize,
+    /// Threads for what blocks: open, sync, metadata, calls, and file reads where the system has no asynchronous ones.
+    pub pool_threads: usize,
+    /// Operations that wait for a thread of the pool at most.
+    pub pool_queue: usize,
+}
+
+impl Default for Configuration {
+    fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let (queues, workers_per_queue) = if cfg!(windows) { (1, processors * 2) } else { (processors, 1) };
+        Self {
+            backend: None,
+            queues,
+            workers_per_queue,
+            concurrency: 0,
+            operations: 65_536,
+            handles: 65_536,
+            posts: 4_096,
+            batch: 256,
+            buffers: vec![
+                BufferClass { capacity: 1_024, count: 8_192 },
+                BufferClass { capacity: 4_096, count: 8_192 },
+                BufferClass { capacity: 16_384, count: 2_048 },
+                BufferClass { capacity: 65_536, count: 1_024 },
+                BufferClass { capacity: 262_144, count: 512 },
+            ],
+            heap_bytes: 256 << 20,
+            receive_bytes: 4_096,
+            receive_buffers: 256,
+            accepts_posted: 25,
+            inline_budget: 16,
+            transmit_bytes: 131_072,
+            pool_threads: 4,
+            pool_queue: 1_024,
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The operations: a closed enum, each owning what the kernel may touch until its terminal completion.
+
+use crate::{
+    buffer::Buffer,
+    chain::BufferChain,
+    file::{Directory, OpenOptions},
+    identity::Handle,
+};
+use std::{any::Any, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+/// Work for the blocking pool, see [`Operation::Call`].
+pub type Work = Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>;
+
+/// What a worker can be asked to do. Submitted with [`Worker::submit`](crate::Worker::submit) for a handle: the handle that
+/// socket operations act on, and whose key and gate the completion goes through. File operations name their file
+/// separately, because one open file is often read on behalf of many sockets; a program without sockets names the file twice.
+///
+/// An operation that reads appends to its buffer: it fills the spare room behind what is filled already.
+pub enum Operation {
+    /// Take one connection from a listening socket. Payload: [`Payload::Accepted`](crate::Payload::Accepted).
+    /// (AcceptEx; accept(2).)
+    Accept,
+    /// Take every connection that comes until cancelled. One completion a connection; the last carries an error and no
+    /// connection. When descriptors or handles run out, the stream waits until one is closed.
+    AcceptStream,
+    /// Connect an unconnected socket. (ConnectEx; connect(2).)
+    Connect {
+        /// Where to.
+        address: SocketAddr,
+    },
+    /// End the sending direction of a connection after what was sent: the peer reads an orderly end. (DisconnectEx, shutdown(2).)
+    Disconnect,
+    /// Receive once, as much as there is, into the spare room of `buffer`. Zero bytes is the peer's orderly end. (WSARecv; recv(2).)
+    Receive {
+        /// Where the bytes go. Must have spare room.
+        buffer: Buffer,
+    },
+    /// Receive until the end, an error or a cancel; each completion brings a buffer from the port's pool, with the capacity
+    /// [`Configuration::receive_bytes`](crate::Configuration::receive_bytes). No buffer is held while nothing arrives. When
+    /// the pool is empty the stream waits until a buffer returns. (Zero-byte WSARecv; multishot receive.)
+    ReceiveStream,
+    /// Send the whole chain, gathered. Short sends are finished inside the port. Several sends on one handle go out in the
+    /// order of submission. (WSASend; sendmsg(2).)
+    Send {
+        /// What to send.
+        chain: BufferChain,
+    },
+    /// Send `head` and then a range of a file. Ends with an error if the file is shorter than promised. (TransmitFile; sendfile(2).)
+    TransmitFile {
+        /// Sent first, in one piece with the file's first bytes where the system can.
+        head: BufferChain,
+        /// The file.
+        file: Handle,
+        /// Where in the file to begin, in bytes.
+        offset: u64,
+        /// How many bytes of the file.
+        length: u64,
+    },
+    /// Read at a position, filling the spare room of `buffer` unless the file ends before. (ReadFile; pread(2).)
+    ReadAt {
+        /// The file.
+        file: Handle,
+        /// Where, in bytes from the beginning.
+        offset: u64,
+        /// Where the bytes go. Must have spare room.
+        buffer: Buffer,
+    },
+    /// Write the whole chain at a position. Partial writes are finished inside the port. (WriteFile; pwrite(2).)
+    WriteAt {
+        /// The file.
+        file: Handle,
+        /// Where, in bytes from the beginning.
+        offset: u64,
+        /// What to write.
+        chain: BufferChain,
+    },
+    /// Write the whole chain at the end of the file, wherever that is. The file must have been opened with
+    /// [`OpenOptions::append`](crate::OpenOptions::append). (WriteFile at 0xffffffff:ffffffff; O_APPEND.)
+    Append {
+        /// The file.
+        file: Handle,
+        /// What to write.
+        chain: BufferChain,
+    },
+    /// Have what was written reach the storage. (FlushFileBuffers; fsync(2), fdatasync(2).)
+    Sync {
+        /// The file.
+        file: Handle,
+        /// Content and length only, not the times.
+        data_only: bool,
+    },
+    /// Open a file or folder, and associate it. Payload: [`Payload::Opened`](crate::Payload::Opened), with its metadata.
+    Open {
+        /// The folder that a relative `path` starts from and must not leave; none opens `path` as it is.
+        directory: Option<Arc<Directory>>,
+        /// What to open.
+        path: PathBuf,
+        /// How.
+        options: OpenOptions,
+    },
+    /// Length, kind and times of an open file. Payload: [`Payload::Metadata`](crate::Payload::Metadata).
+    Metadata {
+        /// The file.
+        file: Handle,
+    },
+    /// Complete after a time. (No system timer of its own: the wait of the worker is shortened.)
+    Timer {
+        /// How long from now.
+        after: Duration,
+    },
+    /// Run something that may block on the port's bounded pool. Payload: [`Payload::Returned`](crate::Payload::Returned).
+    /// A cancel before it starts drops the work unrun; once it runs, it runs to its end. A panic in it is caught and reported as
+    /// [`ErrorKind::Other`](crate::ErrorKind::Other).
+    Call {
+        /// What to run.
+        work: Work,
+    },
+    /// Close the handle: cancels what is in flight on it, and completes after the last of that has come home. Nothing is
+    /// delivered for the handle after this completion.
+    Close,
+}
+
+/// The kinds of operations and packets, as completions and errors name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OperationKind {
+    /// [`Operation::Accept`].
+    Accept,
+    /// [`Operation::AcceptStream`].
+    AcceptStream,
+    /// [`Operation::Connect`].
+    Connect,
+    /// [`Operation::Disconnect`].
+    Disconnect,
+    /// [`Operation::Receive`].
+    Receive,
+    /// [`Operation::ReceiveStream`].
+    ReceiveStream,
+    /// [`Operation::Send`].
+    Send,
+    /// [`Operation::TransmitFile`].
+    TransmitFile,
+    /// [`Operation::ReadAt`].
+    ReadAt,
+    /// [`Operation::WriteAt`].
+    WriteAt,
+    /// [`Operation::Append`].
+    Append,
+    /// [`Operation::Sync`].
+    Sync,
+    /// [`Operation::Open`].
+    Open,
+    /// [`Operation::Metadata`].
+    Metadata,
+    /// [`Operation::Timer`].
+    Timer,
+    /// [`Operation::Call`].
+    Call,
+    /// [`Operation::Close`].
+    Close,
+    /// A packet from [`Port::post`](crate::Port::post).
+    Post,
+    /// The port began to shut down: accept streams end, and the program should finish what runs and close its handles.
+    Draining,
+    /// The shutdown packet, one for each worker, the last that it gets. The seed's IO_THREAD_SHUTDOWN.
+    Shutdown,
+    /// Creating a port or a worker; only in errors.
+    Setup,
+    /// Associating a socket or file; only in errors.
+    Associate,
+    /// Taking a buffer from the pool; only in errors.
+    Acquire,
+    /// Waiting for completions; only in errors.
+    Wait,
+}
+
+impl Operation {
+    /// The kind of the operation.
+    pub const fn kind(&self) -> OperationKind {
+        match self {
+            Self::Accept => OperationKind::Accept,
+            Self::AcceptStream => OperationKind::AcceptStream,
+            Self::Connect { .. } => OperationKind::Connect,
+            Self::Disconnect => OperationKind::Disconnect,
+            Self::Receive { .. } => OperationKind::Receive,
+            Self::ReceiveStream => OperationKind::ReceiveStream,
+            Self::Send { .. } => OperationKind::Send,
+            Self::TransmitFile { .. } => OperationKind::TransmitFile,
+            Self::ReadAt { .. } => OperationKind::ReadAt,
+            Self::WriteAt { .. } => OperationKind::WriteAt,
+            Self::Append { .. } => OperationKind::Append,
+            Self::Sync { .. } => OperationKind::Sync,
+            Self::Open { .. } => OperationKind::Open,
+            Self::Metadata { .. } => OperationKind::Metadata,
+            Self::Timer { .. } => OperationKind::Timer,
+            Self::Call { .. } => OperationKind::Call,
+            Self::Close => OperationKind::Close,
+        }
+    }
+
+    /// The file that the operation names beside its handle.
+    pub(crate) const fn file(&self) -> Option<Handle> {
+        match self {
+            Self::TransmitFile { file, .. }
+            | Self::ReadAt { file, .. }
+            | Self::WriteAt { file, .. }
+            | Self::Append { file, .. }
+            | Self::Sync { file, .. }
+            | Self::Metadata { file } => Some(*file),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Operation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Operation::{:?}", self.kind())
+    }
+}
+
+impl OperationKind {
+    /// A short name in the field's own words, for messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::AcceptStream => "accept stream",
+            Self::Connect => "connect",
+            Self::Disconnect => "disconnect",
+            Self::Receive => "receive",
+            Self::ReceiveStream => "receive stream",
+            Self::Send => "send",
+            Self::TransmitFile => "transmit file",
+            Self::ReadAt => "read at",
+            Self::WriteAt => "write at",
+            Self::Append => "append",
+            Self::Sync => "sync",
+            Self::Open => "open",
+            Self::Metadata => "metadata",
+            Self::Timer => "timer",
+            Self::Call => "call",
+            Self::Close => "close",
+            Self::Post => "post",
+            Self::Draining => "draining",
+            Self::Shutdown => "shutdown",
+            Self::Setup => "setup",
+            Self::Associate => "associate",
+            Self::Acquire => "acquire a buffer",
+            Self::Wait => "wait",
+        }
+    }
+
+    /// The name that the seed's debug listing prints for the completion, where it has one.
+    pub const fn seed_name(self) -> Option<&'static str> {
+        match self {
+            Self::Receive | Self::ReceiveStream => Some("IO_SOCKET_READ"),
+            Self::Send | Self::TransmitFile => Some("IO_SOCKET_WRITE"),
+            Self::ReadAt => Some("IO_FILE_READ"),
+            Self::WriteAt | Self::Append => Some("IO_FILE_WRITE"),
+            Self::Shutdown => Some("IO_THREAD_SHUTDOWN"),
+            _ => None,
+        }
+    }
+}

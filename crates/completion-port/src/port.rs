@@ -1,0 +1,230 @@
+//! The port: what all threads share.
+
+use crate::{
+    backend,
+    buffer::Buffers,
+    completion::Packet,
+    configuration::{Backend, Configuration},
+    error::{Error, ErrorKind},
+    identity::{Handle, MAXIMUM_QUEUES},
+    operation::OperationKind,
+    pool::Pool,
+    queue::Queue,
+    shutdown::{Phase, PhaseCell, ShutdownReport},
+    worker::Worker,
+};
+use std::{
+    fmt,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// A completion port: queues, buffers and the choice of a backend. Cheap to clone; every clone is the same port.
+///
+/// In the terms of Win32 it is what CreateIoCompletionPort returns, with its pool of buffers and of threads for what blocks.
+#[derive(Clone)]
+pub struct Port {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) configuration: Configuration,
+    pub(crate) choice: backend::Choice,
+    /// What the backend shares between workers.
+    pub(crate) common: backend::Common,
+    pub(crate) queues: Box<[Arc<Queue>]>,
+    pub(crate) buffers: Buffers,
+    pub(crate) pool: Pool,
+    pub(crate) phase: PhaseCell,
+    pub(crate) started: Instant,
+    seats: Mutex<Seats>,
+    left: Condvar,
+}
+
+#[derive(Default)]
+struct Seats {
+    taken: Vec<bool>,
+    /// Operations that a leaving worker could not bring home.
+    leaked: usize,
+}
+
+impl Port {
+    /// Makes a port: chooses the backend, maps the buffers.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] if the backend that was asked for cannot work here ([`Port::backends`] says why);
+    /// [`ErrorKind::InvalidArgument`] for a configuration that contradicts itself; what the system says otherwise.
+    pub fn new(configuration: Configuration) -> Result<Self, Error> {
+        let invalid = Error::new(ErrorKind::InvalidArgument, OperationKind::Setup);
+        if configuration.queues == 0 || configuration.queues > MAXIMUM_QUEUES || configuration.workers_per_queue == 0 {
+            return Err(invalid);
+        }
+        if configuration.batch == 0 || configuration.receive_bytes == 0 || configuration.operations == 0 {
+            return Err(invalid);
+        }
+        let choice = backend::choose(configuration.backend)?;
+        if configuration.workers_per_queue > 1 && choice.backend != Backend::Iocp {
+            return Err(invalid);
+        }
+        let buffers = Buffers::new(&configuration.buffers, configuration.heap_bytes)?;
+        let queues: Box<[Arc<Queue>]> =
+            (0..configuration.queues).map(|_| Arc::new(Queue::new(configuration.posts))).collect();
+        let common = backend::Common::new(choice.backend, &configuration, &queues, &buffers)?;
+        let seats = Seats { taken: vec![false; configuration.queues * configuration.workers_per_queue], leaked: 0 };
+        let pool = Pool::new(configuration.pool_threads, configuration.pool_queue);
+        let shared = Shared {
+            configuration,
+            choice,
+            common,
+            queues,
+            buffers,
+            pool,
+            phase: PhaseCell::default(),
+            started: Instant::now(),
+            seats: Mutex::new(seats),
+            left: Condvar::new(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The next worker, for the calling thread; worker `n` serves queue `n % queues`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidArgument`] if the port has all its workers already, [`ErrorKind::ShuttingDown`] once it shuts down, and
+    /// what the system says if it refuses the worker's ring or poller.
+    pub fn worker(&self) -> Result<Worker, Error> {
+        if self.shared.phase.get() != Phase::Running {
+            return Err(Error::new(ErrorKind::ShuttingDown, OperationKind::Setup));
+        }
+        let seat = {
+            let mut seats = self.shared.lock_seats();
+            let free = seats.taken.iter().position(|taken| !taken);
+            let seat = free.ok_or(Error::new(ErrorKind::InvalidArgument, OperationKind::Setup))?;
+            seats.taken[seat] = true;
+            seat
+        };
+        Worker::new(Arc::clone(&self.shared), seat).inspect_err(|_| self.shared.leave(seat, 0))
+    }
+
+    /// Sends a packet to the workers of a queue; exactly one of them gets it, as a completion of kind
+    /// [`OperationKind::Post`]. From any thread. (PostQueuedCompletionStatus.)
+    ///
+    /// # Errors
+    ///
+    /// The packet comes back with [`ErrorKind::QueueFull`] at the limit ([`Configuration::posts`]), or
+    /// [`ErrorKind::InvalidArgument`] if there is no such queue.
+    pub fn post(&self, queue: usize, packet: Packet) -> Result<(), (Error, Packet)> {
+        let Some(target) = self.shared.queues.get(queue) else {
+            return Err((Error::new(ErrorKind::InvalidArgument, OperationKind::Post), packet));
+        };
+        target.post(packet).map_err(|packet| (Error::new(ErrorKind::QueueFull, OperationKind::Post), packet))
+    }
+
+    /// Closes a handle from any thread: as [`Operation::Close`](crate::Operation::Close), but without a completion. A stale handle is
+    /// ignored.
+    pub fn close(&self, handle: Handle) {
+        if let Some(queue) = self.shared.queues.get(handle.queue()) {
+            queue.close(handle);
+        }
+    }
+
+    /// The buffers of the port.
+    pub fn buffers(&self) -> &Buffers {
+        &self.shared.buffers
+    }
+
+    /// The limits and choices that the port was made with.
+    pub fn configuration(&self) -> &Configuration {
+        &self.shared.configuration
+    }
+
+    /// The backend in use.
+    pub fn backend(&self) -> Backend {
+        self.shared.choice.backend
+    }
+
+    /// How many queues the port has.
+    pub fn queues(&self) -> usize {
+        self.shared.queues.len()
+    }
+
+    /// One line for each backend of this build: chosen, or why not, and what of the system's features it uses. Works without a port,
+    /// for `--version`.
+    pub fn backends(wanted: Option<Backend>) -> Vec<String> {
+        backend::describe(wanted)
+    }
+
+    /// Shuts the port down as the seed's "Shutdown" describes: accept streams end and every worker gets a
+    /// [`Draining`](OperationKind::Draining) packet, so that the program finishes what runs and closes its handles. A queue in which
+    /// nothing is in flight any more gets one [`Shutdown`](OperationKind::Shutdown) packet for each worker. What is still in
+    /// flight at the deadline is cancelled. Waits until all workers are dropped, for `deadline` and a second after it.
+    ///
+    /// Call it from a thread that is no worker.
+    pub fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        let shared = &self.shared;
+        shared.begin(Phase::Draining);
+        let began = Instant::now();
+        if !shared.wait_for_workers(began + deadline) {
+            shared.begin(Phase::Cancelling);
+            shared.wait_for_workers(began + deadline + Duration::from_secs(1));
+        }
+        let cancelled = shared.phase.get() == Phase::Cancelling;
+        let seats = shared.lock_seats();
+        let workers_left = seats.taken.iter().filter(|taken| **taken).count();
+        let operations_left =
+            seats.leaked + shared.queues.iter().map(|queue| queue.in_flight()).sum::<usize>() * usize::from(workers_left > 0);
+        ShutdownReport { cancelled, workers_left, operations_left, buffers_left: shared.buffers.in_use() }
+    }
+
+    /// Moves what is in flight to its end at once, as if the deadline of [`Port::shutdown`] had come. From any thread.
+    pub fn cancel_all(&self) {
+        self.shared.begin(Phase::Cancelling);
+    }
+}
+
+impl Shared {
+    fn lock_seats(&self) -> std::sync::MutexGuard<'_, Seats> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, phase: Phase) {
+        if self.phase.advance(phase) {
+            for queue in &self.queues {
+                for _ in 0..self.configuration.workers_per_queue {
+                    queue.wake_always();
+                }
+            }
+        }
+    }
+
+    fn wait_for_workers(&self, until: Instant) -> bool {
+        let mut seats = self.lock_seats();
+        loop {
+            if seats.taken.iter().all(|taken| !taken) {
+                return true;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            seats = self.left.wait_timeout(seats, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// A worker leaves its seat, with `leaked` operations that did not come home.
+    pub(crate) fn leave(&self, seat: usize, leaked: usize) {
+        let mut seats = self.lock_seats();
+        seats.taken[seat] = false;
+        seats.leaked += leaked;
+        drop(seats);
+        self.left.notify_all();
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Port({}, {} queues)", self.backend().name(), self.queues())
+    }
+}

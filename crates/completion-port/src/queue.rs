@@ -1,0 +1,117 @@
+//! What other threads see of a queue: its inbox, and how to wake its worker.
+
+use crate::{
+    buffer::Wake,
+    completion::Packet,
+    identity::Handle,
+    pool::{Finished, Reply},
+};
+use crossbeam_queue::ArrayQueue;
+use std::sync::{
+    Arc, Mutex, OnceLock, PoisonError,
+    atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+};
+
+/// The shared half of a queue. The worker's half is its backend's driver.
+pub(crate) struct Queue {
+    packets: ArrayQueue<Packet>,
+    finished: Mutex<Vec<Finished>>,
+    closes: Mutex<Vec<Handle>>,
+    /// Set while the worker sleeps, or is about to: only then does a wake cost a system call.
+    sleeping: AtomicBool,
+    waker: OnceLock<Arc<dyn Wake>>,
+    /// Operations in flight, as the driver reports them for shutdown.
+    in_flight: AtomicUsize,
+}
+
+impl Queue {
+    pub(crate) fn new(posts: usize) -> Self {
+        Self {
+            packets: ArrayQueue::new(posts.max(1)),
+            finished: Mutex::new(Vec::new()),
+            closes: Mutex::new(Vec::new()),
+            sleeping: AtomicBool::new(false),
+            waker: OnceLock::new(),
+            in_flight: AtomicUsize::new(0),
+        }
+    }
+
+    /// Sets how the queue's worker is woken; the first call decides.
+    pub(crate) fn set_waker(&self, waker: Arc<dyn Wake>) {
+        let _ = self.waker.set(waker);
+    }
+
+    pub(crate) fn post(&self, packet: Packet) -> Result<(), Packet> {
+        self.packets.push(packet)?;
+        self.wake();
+        Ok(())
+    }
+
+    pub(crate) fn close(&self, handle: Handle) {
+        self.closes.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
+        self.wake();
+    }
+
+    /// Wakes the worker if it sleeps. Every change to the inbox comes before this call.
+    pub(crate) fn wake(&self) {
+        // Pairs with `prepare_to_sleep`: either the worker's second look sees the change, or this sees that it sleeps.
+        fence(Ordering::SeqCst);
+        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::SeqCst) {
+            self.wake_always();
+        }
+    }
+
+    /// Wakes the worker by its waker, asleep or not. For backends whose kernel counts the wakes.
+    pub(crate) fn wake_always(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake();
+        }
+    }
+
+    /// Says that the worker is about to sleep; true if the inbox is empty, so that it may. Call [`Queue::awake`] after.
+    pub(crate) fn prepare_to_sleep(&self) -> bool {
+        self.sleeping.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.is_idle()
+    }
+
+    pub(crate) fn awake(&self) {
+        self.sleeping.store(false, Ordering::Relaxed);
+    }
+
+    /// Nothing is in the inbox.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.packets.is_empty()
+            && self.finished.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+            && self.closes.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    pub(crate) fn take_packet(&self) -> Option<Packet> {
+        self.packets.pop()
+    }
+
+    /// Moves the finished tasks of the pool to `into`.
+    pub(crate) fn take_finished(&self, into: &mut Vec<Finished>) {
+        into.append(&mut self.finished.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Moves the handles that other threads want closed to `into`.
+    pub(crate) fn take_closes(&self, into: &mut Vec<Handle>) {
+        into.append(&mut self.closes.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(crate) fn set_in_flight(&self, operations: usize) {
+        self.in_flight.store(operations, Ordering::Relaxed);
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+impl Reply for Queue {
+    fn finish(&self, finished: Finished) {
+        self.finished.lock().unwrap_or_else(PoisonError::into_inner).push(finished);
+        self.wake();
+    }
+}

@@ -1,0 +1,42 @@
+//! What can be associated with a port.
+
+use std::{
+    fs::File,
+    net::{TcpListener, TcpStream, UdpSocket},
+};
+
+/// An owned socket or file on its way into a port.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Source {
+    /// A socket of any kind; whether it listens is found out.
+    Socket(socket2::Socket),
+    /// A file.
+    File(File),
+}
+
+impl From<socket2::Socket> for Source {
+    fn from(socket: socket2::Socket) -> Self {
+        Self::Socket(socket)
+    }
+}
+impl From<TcpListener> for Source {
+    fn from(listener: TcpListener) -> Self {
+        Self::Socket(listener.into())
+    }
+}
+impl From<TcpStream> for Source {
+    fn from(stream: TcpStream) -> Self {
+        Self::Socket(stream.into())
+    }
+}
+impl From<UdpSocket> for Source {
+    fn from(socket: UdpSocket) -> Self {
+        Self::Socket(socket.into())
+    }
+}
+impl From<File> for Source {
+    fn from(file: File) -> Self {
+        Self::File(file)
+    }
+}

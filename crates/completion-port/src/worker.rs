@@ -1,0 +1,210 @@
+//! A worker: one thread's view of its queue.
+
+use crate::{
+    backend::{self, Driver},
+    buffer::Buffers,
+    completion::{Completion, Rejected},
+    error::{Error, ErrorKind},
+    identity::{Handle, Token},
+    operation::{Operation, OperationKind},
+    port::{Port, Shared},
+    source::Source,
+};
+use std::{
+    fmt,
+    marker::PhantomData,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Submits operations and waits for completions. Made by [`Port::worker`] on the thread that uses it, and bound to it.
+///
+/// In the terms of Win32 it is a thread in the loop around GetQueuedCompletionStatusEx. Dropping it brings home what is
+/// in flight on a queue that no other worker serves: it cancels, and waits for the kernel.
+pub struct Worker {
+    shared: Arc<Shared>,
+    driver: backend::WorkerDriver,
+    seat: usize,
+    _bound_to_its_thread: PhantomData<*const ()>,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, seat: usize) -> Result<Self, Error> {
+        let queue = seat % shared.queues.len();
+        let driver = backend::WorkerDriver::new(&shared, queue)?;
+        Ok(Self { shared, driver, seat, _bound_to_its_thread: PhantomData })
+    }
+
+    /// Associates a socket or file with this worker's queue, under the program's `key`. Once, for its life.
+    /// Sockets and files are put into the mode that the backend needs; on Windows they must have been opened for
+    /// overlapped I/O (std's sockets are; files through [`Operation::Open`]).
+    ///
+    /// # Errors
+    ///
+    /// The source comes back, with [`ErrorKind::HandlesExhausted`] at the limit or what the system says.
+    pub fn associate(&mut self, source: impl Into<Source>, key: u64) -> Result<Handle, (Error, Source)> {
+        self.driver.associate(source.into(), key)
+    }
+
+    /// Changes the key of a handle of this queue: the way to give an accepted connection its own. Completions carry the key that
+    /// is set when they are delivered.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::StaleHandle`], [`ErrorKind::WrongQueue`].
+    pub fn set_key(&mut self, handle: Handle, key: u64) -> Result<(), Error> {
+        self.check(handle, OperationKind::Associate)?;
+        self.driver.set_key(handle, key)
+    }
+
+    /// Submits an operation for `handle`: sockets act on it, and the completion carries its key and passes its gate. For
+    /// operations that concern no handle (a timer, an open, a call) it may be [`Handle::NONE`].
+    ///
+    /// Operations of one direction on a handle run, and complete, in the order of submission.
+    ///
+    /// # Errors
+    ///
+    /// The operation comes back whole, with the reason: a limit, a stale handle, an argument that does not fit.
+    #[allow(clippy::result_large_err, reason = "the operation comes back with its buffers, without an allocation")]
+    pub fn submit(&mut self, handle: Handle, operation: Operation) -> Result<Token, Rejected> {
+        self.submit_until(handle, operation, None)
+    }
+
+    /// As [`Worker::submit`], with a time limit: once it passes the operation is cancelled, and completes with
+    /// [`ErrorKind::TimedOut`] unless it was done already. A stream operation ends at the limit.
+    ///
+    /// # Errors
+    ///
+    /// As [`Worker::submit`].
+    #[allow(clippy::result_large_err, reason = "the operation comes back with its buffers, without an allocation")]
+    pub fn submit_with_limit(
+        &mut self,
+        handle: Handle,
+        operation: Operation,
+        limit: Duration,
+    ) -> Result<Token, Rejected> {
+        let deadline = self.driver.now() + limit;
+        self.submit_until(handle, operation, Some(deadline))
+    }
+
+    #[allow(clippy::result_large_err, reason = "the operation comes back with its buffers, without an allocation")]
+    fn submit_until(
+        &mut self,
+        handle: Handle,
+        operation: Operation,
+        deadline: Option<Duration>,
+    ) -> Result<Token, Rejected> {
+        let kind = operation.kind();
+        let checked = match handle {
+            Handle::NONE if matches!(kind, OperationKind::Timer | OperationKind::Open | OperationKind::Call) => Ok(()),
+            _ => self.check(handle, kind),
+        };
+        let checked = checked.and_then(|()| operation.file().map_or(Ok(()), |file| self.check(file, kind)));
+        match checked {
+            Ok(()) => self.driver.submit(handle, operation, deadline),
+            Err(error) => Err(Rejected { error, operation }),
+        }
+    }
+
+    fn check(&self, handle: Handle, operation: OperationKind) -> Result<(), Error> {
+        match handle {
+            Handle::NONE => Err(Error::new(ErrorKind::StaleHandle, operation)),
+            _ if handle.queue() != self.queue() => Err(Error::new(ErrorKind::WrongQueue, operation)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks for the end of an operation. A request, not a promise: the completion says what became of it, and still may be success.
+    /// A token that has completed is ignored.
+    pub fn cancel(&mut self, token: Token) {
+        if token != Token::NONE && token.queue() == self.queue() {
+            self.driver.cancel(token);
+        }
+    }
+
+    /// Closes a handle without a completion of its own. What is in flight on it is cancelled and still completes.
+    pub fn close(&mut self, handle: Handle) {
+        if self.check(handle, OperationKind::Close).is_ok() {
+            self.driver.close(handle);
+        }
+    }
+
+    /// Waits until at least one completion is there or `timeout` is over (none waits without limit), and appends up to
+    /// [`Configuration::batch`](crate::Configuration::batch) of them to `completions`. Returns how many.
+    ///
+    /// Entering the wait releases the gates of the completions that the last wait returned: until then no other worker gets
+    /// completions of the same handles.
+    ///
+    /// # Errors
+    ///
+    /// Only what makes the queue unusable; a failed operation is a completion, not an error here.
+    pub fn wait(&mut self, completions: &mut Vec<Completion>, timeout: Option<Duration>) -> Result<usize, Error> {
+        let before = completions.len();
+        self.driver.wait(completions, self.shared.configuration.batch, timeout)?;
+        Ok(completions.len() - before)
+    }
+
+    /// The address of the peer of a connected socket.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::StaleHandle`], [`ErrorKind::InvalidArgument`] for what is no socket, or what the system says.
+    pub fn peer_address(&self, handle: Handle) -> Result<SocketAddr, Error> {
+        self.check(handle, OperationKind::Associate)?;
+        self.driver.peer_address(handle)
+    }
+
+    /// The address that a socket is bound to.
+    ///
+    /// # Errors
+    ///
+    /// As [`Worker::peer_address`].
+    pub fn local_address(&self, handle: Handle) -> Result<SocketAddr, Error> {
+        self.check(handle, OperationKind::Associate)?;
+        self.driver.local_address(handle)
+    }
+
+    /// The time since the port was made, as of the last wait's end. What timers and limits count from; costs nothing.
+    pub fn now(&self) -> Duration {
+        self.driver.now()
+    }
+
+    /// The instant that [`Worker::now`] stands for.
+    pub fn instant(&self) -> Instant {
+        self.shared.started + self.now()
+    }
+
+    /// Which queue the worker serves.
+    pub fn queue(&self) -> usize {
+        self.seat % self.shared.queues.len()
+    }
+
+    /// Which worker of the port this is, counted from 0.
+    pub fn number(&self) -> usize {
+        self.seat
+    }
+
+    /// The port.
+    pub fn port(&self) -> Port {
+        Port { shared: Arc::clone(&self.shared) }
+    }
+
+    /// The buffers of the port.
+    pub fn buffers(&self) -> &Buffers {
+        &self.shared.buffers
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let leaked = self.driver.drain();
+        self.shared.leave(self.seat, leaked);
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Worker({} of queue {})", self.number(), self.queue())
+    }
+}
