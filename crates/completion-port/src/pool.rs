@@ -87,12 +87,15 @@ impl Pool {
         Self { state: Arc::new(State { inner, work: Condvar::new(), threads: threads.max(1), queue }) }
     }
 
-    /// Queues `task`; gives it back when the queue is full or no thread can be had.
+    /// Whether as many tasks wait as the limit says. Work that a program can put off is refused then; reads and writes are
+    /// bounded by the limit of operations instead.
+    pub(crate) fn is_full(&self) -> bool {
+        self.state.lock().jobs.len() >= self.state.queue
+    }
+
+    /// Queues `task`; gives it back when no thread can be had.
     pub(crate) fn submit(&self, token: Token, task: Task, reply: Arc<dyn Reply>) -> Result<(), Task> {
         let mut inner = self.state.lock();
-        if inner.jobs.len() >= self.state.queue {
-            return Err(task);
-        }
         if inner.idle <= inner.jobs.len() && inner.threads < self.state.threads {
             let state = Arc::clone(&self.state);
             match std::thread::Builder::new().name("port-pool".into()).spawn(move || run(&state)) {

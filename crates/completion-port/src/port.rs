@@ -185,6 +185,11 @@ impl Port {
 }
 
 impl Shared {
+    /// The time since the port was made, read afresh.
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     fn lock_seats(&self) -> std::sync::MutexGuard<'_, Seats> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }

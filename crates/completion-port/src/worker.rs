@@ -84,7 +84,8 @@ impl Worker {
         operation: Operation,
         limit: Duration,
     ) -> Result<Token, Rejected> {
-        let deadline = self.driver.now() + limit;
+        // Fresh, not the time of the last wait: a limit never counts what was spent before it was set.
+        let deadline = self.shared.now() + limit;
         self.submit_until(handle, operation, Some(deadline))
     }
 

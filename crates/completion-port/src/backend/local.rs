@@ -1,0 +1,383 @@
+//! The half that io_uring and readiness share: a queue that is one worker's own.
+//!
+//! [`Core`] keeps the books (slots, handles, order, deadlines, pending counts), without a system call. An [`Engine`] starts
+//! operations and reports what became of them. [`Local`] joins the two into a [`Driver`].
+//!
+//! One walk of an operation: `Driver::submit` checks it and gives it a slot; when it is first in its direction, the engine starts it;
+//! events reach the engine in `Engine::wait`, which calls `Core::complete`; that takes the slot out, lets the next
+//! operation of the direction start, and queues the completion, which the next `Driver::wait` hands out.
+
+mod core;
+mod handle;
+mod slot;
+
+pub(crate) use self::core::Core;
+pub(crate) use handle::Descriptor;
+pub(crate) use slot::{Body, Slot};
+
+use super::Driver;
+use crate::{
+    completion::{Completion, Payload, Rejected},
+    error::{Error, ErrorKind},
+    identity::{Handle, Token},
+    operation::{Operation, OperationKind},
+    pool::{Finished, Yielded},
+    port::Shared,
+    queue::Queue,
+    shutdown::Phase,
+    source::Source,
+};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How long a leaving worker waits for the kernel to give back what it holds.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// What a system offers to a queue of one worker.
+pub(crate) trait Engine {
+    /// Starts the operation of `token`, whose slot is in the core. Ends in one of three ways: it is under way and the engine will
+    /// call [`Core::complete`] later; it is complete already (the engine has called it); or it must run on the pool.
+    fn start(&mut self, core: &mut Core, token: Token) -> Start;
+
+    /// Asks for the end of a started operation that is not on the pool. Its completion follows in any case.
+    fn cancel(&mut self, core: &mut Core, token: Token);
+
+    /// A socket or file was associated, or accepted.
+    fn adopt(&mut self, core: &mut Core, handle: Handle) -> Result<(), Error>;
+
+    /// Nothing is in flight on the handle any more, and its descriptor is about to be closed.
+    fn release(&mut self, core: &mut Core, handle: Handle);
+
+    /// Hands over to the kernel what was started, and takes what has completed; sleeps up to `timeout` (none: without limit) while
+    /// there is nothing. May return early.
+    fn wait(&mut self, core: &mut Core, timeout: Option<Duration>) -> Result<(), Error>;
+
+    /// Operations did not come home: the engine must leave alone, for ever, what the kernel may still touch.
+    fn leak(&mut self);
+}
+
+/// What became of [`Engine::start`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Under way, or complete already.
+    Started,
+    /// The engine has no way but the pool.
+    OnPool,
+}
+
+/// The driver made of a core and an engine.
+pub(crate) struct Local<E: Engine> {
+    engine: E,
+    core: Core,
+    shared: Arc<Shared>,
+    queue: Arc<Queue>,
+    finished: Vec<Finished>,
+    closes: Vec<Handle>,
+    seen: Phase,
+    draining_told: bool,
+    shutdown_told: bool,
+}
+
+impl<E: Engine> Local<E> {
+    pub(crate) fn new(shared: &Arc<Shared>, queue: usize, engine: E) -> Self {
+        Self {
+            engine,
+            core: Core::new(shared, queue),
+            shared: Arc::clone(shared),
+            queue: Arc::clone(&shared.queues[queue]),
+            finished: Vec::new(),
+            closes: Vec::new(),
+            seen: Phase::Running,
+            draining_told: false,
+            shutdown_told: false,
+        }
+    }
+
+    /// Starts what came first in its direction, until nothing more can start.
+    fn run(&mut self) {
+        while let Some(step) = self.core.next_step() {
+            match step {
+                core::Step::Start(token) => self.start(token),
+                core::Step::Release(handle) => {
+                    self.engine.release(&mut self.core, handle);
+                    self.core.remove_handle(handle);
+                }
+                core::Step::Adopt(handle) => {
+                    if let Err(error) = self.engine.adopt(&mut self.core, handle) {
+                        self.core.refuse_adopted(handle, error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, token: Token) {
+        if self.engine.start(&mut self.core, token) == Start::OnPool
+            && let Some(task) = self.core.task(token)
+        {
+            let reply: Arc<Queue> = Arc::clone(&self.queue);
+            if let Err(task) = self.shared.pool.submit(token, task, reply) {
+                let kind = self.core.slot(token).kind;
+                let error = Error::new(ErrorKind::SystemResources, kind);
+                self.core.complete(token, Err(error), task.into_payload());
+            }
+        }
+    }
+
+    fn cancel_as(&mut self, token: Token, timed_out: bool) {
+        let Some(slot) = self.core.find_mut(token) else { return };
+        // A close ends by itself, when everything else on its handle has.
+        if slot.cancelled || slot.timed_out || slot.kind == OperationKind::Close {
+            return;
+        }
+        slot.cancelled = !timed_out;
+        slot.timed_out = timed_out;
+        let (started, on_pool, kind) = (slot.started, slot.on_pool, slot.kind);
+        if !started || kind == OperationKind::Timer {
+            self.core.complete_unstarted(token);
+        } else if on_pool {
+            if let Some(task) = self.shared.pool.cancel(token) {
+                let error = Error::new(ErrorKind::Cancelled, kind);
+                self.core.complete(token, Err(error), task.into_payload());
+            }
+        } else {
+            self.engine.cancel(&mut self.core, token);
+        }
+        self.run();
+    }
+
+    fn close_with(&mut self, handle: Handle, token: Token) {
+        for operation in self.core.begin_close(handle, token) {
+            self.cancel_as(operation, false);
+        }
+        self.core.finish_close(handle);
+        self.run();
+    }
+
+    /// Takes in what other threads left: packets, finished tasks, handles to close.
+    fn read_inbox(&mut self) {
+        let room = self.shared.configuration.batch;
+        for _ in self.core.ready_count()..room {
+            let Some(packet) = self.queue.take_packet() else { break };
+            self.core.deliver(Completion {
+                handle: Handle::NONE,
+                key: packet.key,
+                token: Token::NONE,
+                kind: OperationKind::Post,
+                result: Ok(0),
+                payload: Payload::Packet(packet),
+                last: true,
+            });
+        }
+        self.queue.take_mail(&mut self.finished, &mut self.closes);
+        for finished in std::mem::take(&mut self.finished) {
+            self.finish_task(finished);
+        }
+        for handle in std::mem::take(&mut self.closes) {
+            self.close(handle);
+        }
+        self.run();
+    }
+
+    fn finish_task(&mut self, finished: Finished) {
+        let Finished { token, result, yielded } = finished;
+        if self.core.find_mut(token).is_none() {
+            return;
+        }
+        let (result, payload) = match yielded {
+            Yielded::Payload(payload) => (result, payload),
+            Yielded::Opened(file, metadata) => match self.core.add(Descriptor::File(Arc::new(file)), 0) {
+                Ok(file) => (result, Payload::Opened { file, metadata }),
+                Err((error, _)) => (Err(error), Payload::None),
+            },
+        };
+        self.core.complete(token, result, payload);
+    }
+
+    fn expire(&mut self) {
+        self.core.set_now(self.shared.now());
+        while let Some(token) = self.core.expired() {
+            match self.core.slot(token).kind {
+                OperationKind::Timer => self.core.complete(token, Ok(0), Payload::None),
+                _ => self.cancel_as(token, true),
+            }
+        }
+        self.run();
+    }
+
+    fn follow_phase(&mut self) {
+        let phase = self.shared.phase.get();
+        if phase == Phase::Running {
+            return;
+        }
+        if self.draining_told && !self.shutdown_told && self.core.is_at_rest() {
+            self.shutdown_told = true;
+            self.core.deliver(packet_of(OperationKind::Shutdown));
+        }
+        if self.seen == phase {
+            return;
+        }
+        for token in self.core.tokens() {
+            let accepts = matches!(self.core.slot(token).kind, OperationKind::Accept | OperationKind::AcceptStream);
+            if phase == Phase::Cancelling || accepts {
+                self.cancel_as(token, false);
+            }
+        }
+        self.seen = phase;
+        if !self.draining_told {
+            self.draining_told = true;
+            self.core.deliver(packet_of(OperationKind::Draining));
+        }
+    }
+
+    fn prepare(&mut self) {
+        self.read_inbox();
+        self.expire();
+        self.follow_phase();
+        self.run();
+    }
+}
+
+fn packet_of(kind: OperationKind) -> Completion {
+    Completion {
+        handle: Handle::NONE,
+        key: 0,
+        token: Token::NONE,
+        kind,
+        result: Ok(0),
+        payload: Payload::None,
+        last: true,
+    }
+}
+
+impl<E: Engine> Driver for Local<E> {
+    fn associate(&mut self, source: Source, key: u64) -> Result<Handle, (Error, Source)> {
+        let descriptor = Descriptor::try_from(source)?;
+        let handle = self.core.add(descriptor, key).map_err(|(error, descriptor)| (error, descriptor.into_source()))?;
+        self.core.forget_adoption(handle);
+        if let Err(error) = self.engine.adopt(&mut self.core, handle) {
+            let descriptor = self.core.remove_handle(handle).expect("the handle was added just now");
+            return Err((error, descriptor.into_source()));
+        }
+        Ok(handle)
+    }
+
+    fn set_key(&mut self, handle: Handle, key: u64) -> Result<(), Error> {
+        self.core.set_key(handle, key)
+    }
+
+    fn submit(
+        &mut self,
+        handle: Handle,
+        operation: Operation,
+        deadline: Option<Duration>,
+    ) -> Result<Token, Rejected> {
+        let kind = operation.kind();
+        if self.shared.phase.get() == Phase::Cancelling && kind != OperationKind::Close {
+            return Err(Rejected { error: Error::new(ErrorKind::ShuttingDown, kind), operation });
+        }
+        if matches!(kind, OperationKind::Open | OperationKind::Call) && self.shared.pool.is_full() {
+            return Err(Rejected { error: Error::new(ErrorKind::QueueFull, kind), operation });
+        }
+        if kind == OperationKind::Timer {
+            self.core.set_now(self.shared.now());
+        }
+        let token = self.core.accept(handle, operation, deadline)?;
+        if kind == OperationKind::Close {
+            self.close_with(handle, token);
+        } else {
+            self.run();
+        }
+        Ok(token)
+    }
+
+    fn cancel(&mut self, token: Token) {
+        self.cancel_as(token, false);
+    }
+
+    fn close(&mut self, handle: Handle) {
+        if self.core.is_open(handle) {
+            self.close_with(handle, Token::NONE);
+        }
+    }
+
+    fn wait(
+        &mut self,
+        completions: &mut Vec<Completion>,
+        limit: usize,
+        timeout: Option<Duration>,
+    ) -> Result<(), Error> {
+        let until = timeout.map(|timeout| self.shared.now().saturating_add(timeout));
+        loop {
+            self.prepare();
+            // What is ready already must not keep the kernel's side from being looked at, or one busy handle starves the rest.
+            let sleep = if self.core.ready_count() > 0 || !self.queue.prepare_to_sleep() {
+                Some(Duration::ZERO)
+            } else {
+                let next = self.core.next_deadline();
+                let until = match (until, next) {
+                    (Some(until), Some(next)) => Some(until.min(next)),
+                    (until, next) => until.or(next),
+                };
+                until.map(|until| until.saturating_sub(self.shared.now()))
+            };
+            let waited = self.engine.wait(&mut self.core, sleep);
+            self.queue.awake();
+            waited?;
+            self.core.set_now(self.shared.now());
+            self.run();
+            self.queue.set_in_flight(self.core.in_flight());
+            if self.core.hand_out(completions, limit) > 0 {
+                return Ok(());
+            }
+            if until.is_some_and(|until| until <= self.core.now()) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn peer_address(&self, handle: Handle) -> Result<SocketAddr, Error> {
+        self.core.address(handle, socket2::Socket::peer_addr)
+    }
+
+    fn local_address(&self, handle: Handle) -> Result<SocketAddr, Error> {
+        self.core.address(handle, socket2::Socket::local_addr)
+    }
+
+    fn now(&self) -> Duration {
+        self.core.now()
+    }
+
+    fn drain(&mut self) -> usize {
+        let until = Instant::now() + DRAIN_LIMIT;
+        loop {
+            for token in self.core.tokens() {
+                self.cancel_as(token, false);
+            }
+            self.read_inbox();
+            self.core.discard_ready();
+            if self.core.in_flight() == 0 {
+                break;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.engine.wait(&mut self.core, Some(left.min(Duration::from_millis(20)))).is_err() {
+                break;
+            }
+            self.run();
+        }
+        for handle in self.core.open_handles() {
+            self.close_with(handle, Token::NONE);
+        }
+        self.core.discard_ready();
+        self.queue.set_in_flight(0);
+        let leaked = self.core.in_flight();
+        if leaked > 0 {
+            self.core.leak();
+            self.engine.leak();
+        }
+        leaked
+    }
+}

@@ -1,0 +1,488 @@
+//! The books of a queue: which operations are in flight, in which order, and what waits for whom. No system call is made here.
+
+use super::{
+    handle::{Descriptor, Direction, Line, State},
+    slot::{Body, Slot},
+};
+use crate::{
+    buffer::Buffers,
+    completion::{Completion, Payload, Rejected},
+    configuration::Configuration,
+    error::{Error, ErrorKind},
+    identity::{Handle, Token},
+    operation::{Operation, OperationKind},
+    pool::Task,
+    port::Shared,
+    slab::Slab,
+    timers::Timers,
+};
+use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
+
+/// What the books say is to be done next, outside of them.
+pub(super) enum Step {
+    Start(Token),
+    Adopt(Handle),
+    Release(Handle),
+}
+
+/// The books.
+pub(crate) struct Core {
+    queue: u8,
+    slots: Slab<Slot>,
+    handles: Slab<State>,
+    timers: Timers,
+    ready: VecDeque<Completion>,
+    steps: VecDeque<Step>,
+    now: Duration,
+    /// Handles that closed since an engine last asked; what waits for a free descriptor may try again.
+    closed: u64,
+    pub(crate) buffers: Buffers,
+    pub(crate) configuration: Configuration,
+}
+
+const IN_THE_BOOKS: &str = "a token that the core handed out stays in its books until it completes";
+
+impl Core {
+    pub(super) fn new(shared: &Arc<Shared>, queue: usize) -> Self {
+        let configuration = shared.configuration.clone();
+        Self {
+            queue: queue as u8,
+            slots: Slab::new(configuration.operations),
+            handles: Slab::new(configuration.handles),
+            timers: Timers::default(),
+            ready: VecDeque::with_capacity(configuration.batch),
+            steps: VecDeque::new(),
+            now: shared.now(),
+            closed: 0,
+            buffers: shared.buffers.clone(),
+            configuration,
+        }
+    }
+
+    fn state(&self, handle: Handle) -> Option<&State> {
+        self.handles.get(handle.index(), handle.generation())
+    }
+
+    fn state_mut(&mut self, handle: Handle) -> Option<&mut State> {
+        self.handles.get_mut(handle.index(), handle.generation())
+    }
+
+    /// The slot of an operation, if it is still in flight.
+    pub(crate) fn find_mut(&mut self, token: Token) -> Option<&mut Slot> {
+        self.slots.get_mut(token.index(), token.generation())
+    }
+
+    /// The slot of an operation that is in flight.
+    ///
+    /// # Panics
+    ///
+    /// If it is not.
+    pub(crate) fn slot(&self, token: Token) -> &Slot {
+        self.slots.get(token.index(), token.generation()).expect(IN_THE_BOOKS)
+    }
+
+    /// As [`Core::slot`].
+    pub(crate) fn slot_mut(&mut self, token: Token) -> &mut Slot {
+        self.find_mut(token).expect(IN_THE_BOOKS)
+    }
+
+    /// The descriptor of an open (or closing) handle.
+    pub(crate) fn descriptor(&self, handle: Handle) -> Option<&Descriptor> {
+        self.state(handle).map(|state| &state.descriptor)
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.now
+    }
+
+    pub(super) fn set_now(&mut self, now: Duration) {
+        self.now = now;
+    }
+
+    /// How many handles were closed so far.
+    pub(crate) fn closed(&self) -> u64 {
+        self.closed
+    }
+
+    // Handles.
+
+    /// Enters a descriptor. The engine hears of it in the next step.
+    pub(crate) fn add(&mut self, descriptor: Descriptor, key: u64) -> Result<Handle, (Error, Descriptor)> {
+        match self.handles.insert(State::new(descriptor, key)) {
+            Ok((index, generation)) => {
+                let handle = Handle::new(self.queue, index, generation);
+                self.steps.push_back(Step::Adopt(handle));
+                Ok(handle)
+            }
+            Err(state) => {
+                Err((Error::new(ErrorKind::HandlesExhausted, OperationKind::Associate), state.descriptor))
+            }
+        }
+    }
+
+    /// Whether another handle would fit.
+    pub(crate) fn has_room_for_handle(&self) -> bool {
+        !self.handles.is_full()
+    }
+
+    /// The caller tells the engine itself.
+    pub(super) fn forget_adoption(&mut self, handle: Handle) {
+        self.steps.retain(|step| !matches!(step, Step::Adopt(adopted) if *adopted == handle));
+    }
+
+    /// The engine cannot work with a handle that was adopted on the way: it stays, but every operation on it fails.
+    pub(super) fn refuse_adopted(&mut self, handle: Handle, _error: Error) {
+        if let Some(state) = self.state_mut(handle) {
+            state.closing = true;
+        }
+        self.finish_close(handle);
+    }
+
+    pub(super) fn remove_handle(&mut self, handle: Handle) -> Option<Descriptor> {
+        let state = self.handles.remove(handle.index(), handle.generation())?;
+        self.closed += 1;
+        if state.close != Token::NONE {
+            let slot = self.slots.remove(state.close.index(), state.close.generation()).expect(IN_THE_BOOKS);
+            self.deliver(Completion {
+                handle,
+                key: state.key,
+                token: state.close,
+                kind: slot.kind,
+                result: Ok(0),
+                payload: Payload::None,
+                last: true,
+            });
+        }
+        Some(state.descriptor)
+    }
+
+    pub(super) fn is_open(&self, handle: Handle) -> bool {
+        self.state(handle).is_some_and(|state| !state.closing)
+    }
+
+    pub(super) fn open_handles(&self) -> Vec<Handle> {
+        let open = self.handles.iter().filter(|(_, _, state)| !state.closing);
+        open.map(|(index, generation, _)| Handle::new(self.queue, index, generation)).collect()
+    }
+
+    pub(super) fn set_key(&mut self, handle: Handle, key: u64) -> Result<(), Error> {
+        let stale = Error::new(ErrorKind::StaleHandle, OperationKind::Associate);
+        self.state_mut(handle).ok_or(stale)?.key = key;
+        Ok(())
+    }
+
+    pub(super) fn address(
+        &self,
+        handle: Handle,
+        ask: impl Fn(&socket2::Socket) -> io::Result<socket2::SockAddr>,
+    ) -> Result<SocketAddr, Error> {
+        let of = OperationKind::Associate;
+        let state = self.state(handle).ok_or(Error::new(ErrorKind::StaleHandle, of))?;
+        let socket = state.descriptor.socket().ok_or(Error::new(ErrorKind::InvalidArgument, of))?;
+        let address = ask(socket).map_err(|error| Error::from_io(&error, of))?;
+        address.as_socket().ok_or(Error::new(ErrorKind::InvalidArgument, of))
+    }
+
+    /// Marks the handle as closing. Returns what has to be cancelled.
+    pub(super) fn begin_close(&mut self, handle: Handle, token: Token) -> Vec<Token> {
+        let state = self.state_mut(handle).expect("only open handles are closed");
+        state.closing = true;
+        state.close = token;
+        let mut next = state.operations;
+        let mut tokens = Vec::new();
+        while next != Token::NONE {
+            if next != token {
+                tokens.push(next);
+            }
+            next = self.slot(next).after;
+        }
+        tokens
+    }
+
+    /// Lets the handle go if it is closing and nothing is pending on it.
+    pub(super) fn finish_close(&mut self, handle: Handle) {
+        if let Some(state) = self.state_mut(handle)
+            && state.closing
+            && state.pending == 0
+        {
+            // Marked so that it is released once.
+            state.pending = u32::MAX;
+            self.steps.push_back(Step::Release(handle));
+        }
+    }
+
+    // Operations.
+
+    /// Takes an operation in, or gives it back.
+    #[allow(clippy::result_large_err, reason = "the operation comes back with its buffers, without an allocation")]
+    pub(super) fn accept(
+        &mut self,
+        handle: Handle,
+        operation: Operation,
+        deadline: Option<Duration>,
+    ) -> Result<Token, Rejected> {
+        let kind = operation.kind();
+        if let Err(kind_of_error) = self.check(handle, &operation) {
+            return Err(Rejected { error: Error::new(kind_of_error, kind), operation });
+        }
+        let deadline = match &operation {
+            Operation::Timer { after } => Some(self.now.saturating_add(*after)),
+            _ => deadline,
+        };
+        let file = operation.file();
+        let mut slot = Slot::new(handle, operation);
+        slot.has_deadline = deadline.is_some();
+        let Ok((index, generation)) = self.slots.insert(slot) else {
+            unreachable!("there was room, and the queue is this worker's own")
+        };
+        let token = Token::new(self.queue, index, generation);
+        if let Some(deadline) = deadline {
+            self.timers.set(token.to_bits(), deadline);
+        }
+        if kind == OperationKind::Close {
+            return Ok(token);
+        }
+        if let Some(state) = file.and_then(|file| self.state_mut(file)) {
+            state.pending += 1;
+        }
+        self.link(handle, token);
+        match Direction::of(kind) {
+            Some(direction) => self.stand_in_line(handle, direction, token),
+            None if kind == OperationKind::Timer => self.slot_mut(token).started = true,
+            None => self.begin(token),
+        }
+        Ok(token)
+    }
+
+    fn check(&self, handle: Handle, operation: &Operation) -> Result<(), ErrorKind> {
+        let kind = operation.kind();
+        if self.slots.is_full() {
+            return Err(ErrorKind::OperationsExhausted);
+        }
+        if handle != Handle::NONE {
+            self.state(handle).ok_or(ErrorKind::StaleHandle)?.fits(kind)?;
+        }
+        if let Some(file) = operation.file() {
+            let state = self.state(file).ok_or(ErrorKind::StaleHandle)?;
+            if state.closing {
+                return Err(ErrorKind::StaleHandle);
+            }
+            if !matches!(state.descriptor, Descriptor::File(_)) {
+                return Err(ErrorKind::InvalidArgument);
+            }
+        }
+        match operation {
+            Operation::Receive { buffer } | Operation::ReadAt { buffer, .. } if buffer.spare_capacity() == 0 => {
+                Err(ErrorKind::InvalidArgument)
+            }
+            Operation::ReadAt { offset, buffer, .. } if offset.checked_add(buffer.capacity() as u64).is_none() => {
+                Err(ErrorKind::InvalidArgument)
+            }
+            Operation::WriteAt { offset, chain, .. } if offset.checked_add(chain.len()).is_none() => {
+                Err(ErrorKind::InvalidArgument)
+            }
+            Operation::TransmitFile { offset, length, .. } if offset.checked_add(*length).is_none() => {
+                Err(ErrorKind::InvalidArgument)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Enters the operation in its handle's list, and counts it as pending.
+    fn link(&mut self, handle: Handle, token: Token) {
+        let Some(state) = self.state_mut(handle) else { return };
+        state.pending += 1;
+        let after = std::mem::replace(&mut state.operations, token);
+        self.slot_mut(token).after = after;
+        if after != Token::NONE {
+            self.slot_mut(after).before = token;
+        }
+    }
+
+    fn unlink(&mut self, slot: &Slot) {
+        if slot.before != Token::NONE {
+            self.slot_mut(slot.before).after = slot.after;
+        } else if let Some(state) = self.state_mut(slot.handle) {
+            state.operations = slot.after;
+        }
+        if slot.after != Token::NONE {
+            self.slot_mut(slot.after).before = slot.before;
+        }
+    }
+
+    fn stand_in_line(&mut self, handle: Handle, direction: Direction, token: Token) {
+        let line = self.state_mut(handle).expect("checked before").line(direction);
+        let last = std::mem::replace(&mut line.last, token);
+        if last == Token::NONE {
+            line.first = token;
+            self.begin(token);
+        } else {
+            self.slot_mut(last).next = token;
+        }
+    }
+
+    /// Takes the operation out of its line, wherever it stands, and begins the next one if it was the first.
+    fn leave_line(&mut self, token: Token, slot: &Slot) {
+        let Some(direction) = Direction::of(slot.kind) else { return };
+        let Some(state) = self.state_mut(slot.handle) else { return };
+        let line = state.line(direction);
+        if line.first == token {
+            line.first = slot.next;
+            if slot.next == Token::NONE {
+                *line = Line::EMPTY;
+            } else {
+                let next = slot.next;
+                self.begin(next);
+            }
+            return;
+        }
+        let (mut before, last) = (line.first, line.last);
+        while self.slot(before).next != token {
+            before = self.slot(before).next;
+        }
+        self.slot_mut(before).next = slot.next;
+        if last == token {
+            self.state_mut(slot.handle).expect("it was there").line(direction).last = before;
+        }
+    }
+
+    fn begin(&mut self, token: Token) {
+        self.slot_mut(token).started = true;
+        self.steps.push_back(Step::Start(token));
+    }
+
+    pub(super) fn next_step(&mut self) -> Option<Step> {
+        loop {
+            let step = self.steps.pop_front()?;
+            // It may have ended since, by a cancel.
+            if let Step::Start(token) = step
+                && self.find_mut(token).is_none()
+            {
+                continue;
+            }
+            return Some(step);
+        }
+    }
+
+    /// Makes the task of an operation that runs on the pool. None, with the operation completed, if its file is gone.
+    pub(super) fn task(&mut self, token: Token) -> Option<Task> {
+        let file = match self.descriptor(self.slot(token).file) {
+            Some(Descriptor::File(file)) => Some(Arc::clone(file)),
+            _ => None,
+        };
+        let slot = self.slot_mut(token);
+        slot.on_pool = true;
+        let (range, kind) = (slot.range, slot.kind);
+        match (std::mem::replace(&mut slot.body, Body::None), file) {
+            (Body::Open { directory, path, options }, _) => Some(Task::Open { directory, path, options }),
+            (Body::Work(work), _) => Some(Task::Call { work }),
+            (Body::Buffer(buffer), Some(file)) => Some(Task::ReadAt { file, offset: range.offset, buffer }),
+            (Body::Chain(chain), Some(file)) if kind == OperationKind::Append => Some(Task::Append { file, chain }),
+            (Body::Chain(chain), Some(file)) => Some(Task::WriteAt { file, offset: range.offset, chain }),
+            (Body::None, Some(file)) if kind == OperationKind::Metadata => Some(Task::Metadata { file }),
+            (Body::None, Some(file)) => Some(Task::Sync { file, data_only: range.data_only }),
+            (body, None) => {
+                self.complete(token, Err(Error::new(ErrorKind::StaleHandle, kind)), body.into_payload());
+                None
+            }
+            (_, Some(_)) => unreachable!("sockets have no business on the pool"),
+        }
+    }
+
+    /// Ends an operation: the one terminal completion. What is not in the books any more is ignored.
+    pub(crate) fn complete(&mut self, token: Token, result: Result<u64, Error>, payload: Payload) {
+        let Some(slot) = self.slots.remove(token.index(), token.generation()) else { return };
+        if slot.has_deadline {
+            self.timers.remove(token.to_bits());
+        }
+        self.unlink(&slot);
+        self.leave_line(token, &slot);
+        let result = result.map_err(|error| match error.code() {
+            _ if slot.cancelled => Error::with_code(ErrorKind::Cancelled, error.code().unwrap_or(0), slot.kind),
+            _ if slot.timed_out => Error::with_code(ErrorKind::TimedOut, error.code().unwrap_or(0), slot.kind),
+            _ => error,
+        });
+        let key = self.state(slot.handle).map_or(0, |state| state.key);
+        self.deliver(Completion {
+            handle: slot.handle,
+            key,
+            token,
+            kind: slot.kind,
+            result,
+            payload,
+            last: true,
+        });
+        for handle in [slot.handle, slot.file] {
+            if let Some(state) = self.state_mut(handle) {
+                state.pending -= 1;
+                self.finish_close(handle);
+            }
+        }
+    }
+
+    /// Ends an operation with what its slot holds as the payload.
+    pub(crate) fn complete_with_body(&mut self, token: Token, result: Result<u64, Error>) {
+        let body = std::mem::replace(&mut self.slot_mut(token).body, Body::None);
+        self.complete(token, result, body.into_payload());
+    }
+
+    /// Ends an operation that the engine does not have, as its flags say.
+    pub(super) fn complete_unstarted(&mut self, token: Token) {
+        let kind = self.slot(token).kind;
+        self.complete_with_body(token, Err(Error::new(ErrorKind::Cancelled, kind)));
+    }
+
+    /// One item of a stream operation, which goes on.
+    pub(crate) fn item(&mut self, token: Token, bytes: u64, payload: Payload) {
+        let slot = self.slot(token);
+        let (handle, kind) = (slot.handle, slot.kind);
+        let key = self.state(handle).map_or(0, |state| state.key);
+        self.deliver(Completion { handle, key, token, kind, result: Ok(bytes), payload, last: false });
+    }
+
+    pub(super) fn deliver(&mut self, completion: Completion) {
+        self.ready.push_back(completion);
+    }
+
+    /// Completions that wait to be handed out.
+    pub(crate) fn ready_count(&self) -> usize {
+        self.ready.len()
+    }
+
+    pub(super) fn hand_out(&mut self, into: &mut Vec<Completion>, limit: usize) -> usize {
+        let count = self.ready.len().min(limit);
+        into.extend(self.ready.drain(..count));
+        count
+    }
+
+    pub(super) fn discard_ready(&mut self) {
+        self.ready.clear();
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.timers.next()
+    }
+
+    pub(super) fn expired(&mut self) -> Option<Token> {
+        self.timers.pop(self.now).map(Token::from_bits)
+    }
+
+    pub(super) fn tokens(&self) -> Vec<Token> {
+        self.slots.iter().map(|(index, generation, _)| Token::new(self.queue, index, generation)).collect()
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Nothing is in flight, and nothing waits to be handed out.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.slots.len() == 0 && self.ready.is_empty()
+    }
+
+    /// Leaves for ever what the kernel may still touch.
+    pub(super) fn leak(&mut self) {
+        std::mem::forget(std::mem::replace(&mut self.slots, Slab::new(1)));
+        std::mem::forget(std::mem::replace(&mut self.handles, Slab::new(1)));
+    }
+}

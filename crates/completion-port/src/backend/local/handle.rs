@@ -1,0 +1,150 @@
+//! What the core knows of a handle.
+
+use crate::{
+    error::{Error, ErrorKind},
+    identity::Token,
+    operation::OperationKind,
+    source::Source,
+};
+use std::{
+    fs::File,
+    os::fd::{AsRawFd, RawFd},
+    sync::Arc,
+};
+
+/// An owned descriptor, and what it is good for.
+#[derive(Debug)]
+pub(crate) enum Descriptor {
+    Socket(socket2::Socket),
+    Listener(socket2::Socket),
+    /// Shared with the pool while it works on the file.
+    File(Arc<File>),
+}
+
+impl Descriptor {
+    pub(crate) fn raw(&self) -> RawFd {
+        match self {
+            Self::Socket(socket) | Self::Listener(socket) => socket.as_raw_fd(),
+            Self::File(file) => file.as_raw_fd(),
+        }
+    }
+
+    pub(crate) fn socket(&self) -> Option<&socket2::Socket> {
+        match self {
+            Self::Socket(socket) | Self::Listener(socket) => Some(socket),
+            Self::File(_) => None,
+        }
+    }
+
+    pub(crate) fn into_source(self) -> Source {
+        match self {
+            Self::Socket(socket) | Self::Listener(socket) => Source::Socket(socket),
+            Self::File(file) => Source::File(Arc::into_inner(file).expect("only the pool shares files, and it has none yet")),
+        }
+    }
+}
+
+impl TryFrom<Source> for Descriptor {
+    type Error = (Error, Source);
+
+    fn try_from(source: Source) -> Result<Self, (Error, Source)> {
+        match source {
+            Source::File(file) => Ok(Self::File(Arc::new(file))),
+            Source::Socket(socket) => {
+                let prepared = socket.set_nonblocking(true).and_then(|()| socket.is_listener());
+                match prepared {
+                    Ok(true) => Ok(Self::Listener(socket)),
+                    Ok(false) => Ok(Self::Socket(socket)),
+                    Err(error) => {
+                        Err((Error::from_io(&error, OperationKind::Associate), Source::Socket(socket)))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Operations of one direction in the order of submission; the first is under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line {
+    pub(super) first: Token,
+    pub(super) last: Token,
+}
+
+impl Line {
+    pub(super) const EMPTY: Self = Self { first: Token::NONE, last: Token::NONE };
+}
+
+/// Which line an operation stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Receive,
+    Send,
+}
+
+impl Direction {
+    pub(super) fn of(kind: OperationKind) -> Option<Self> {
+        use OperationKind as Kind;
+        match kind {
+            Kind::Accept | Kind::AcceptStream | Kind::Receive | Kind::ReceiveStream => Some(Self::Receive),
+            Kind::Connect | Kind::Disconnect | Kind::Send | Kind::TransmitFile => Some(Self::Send),
+            _ => None,
+        }
+    }
+}
+
+/// Per-handle state. It lives until its last operation has come home: the seed's count of pending I/O.
+pub(super) struct State {
+    pub(super) descriptor: Descriptor,
+    pub(super) key: u64,
+    /// Operations that must come home before the descriptor may be closed: submitted for the handle, or using it as their file.
+    pub(super) pending: u32,
+    /// All operations submitted for the handle, in a list through their slots.
+    pub(super) operations: Token,
+    pub(super) receive: Line,
+    pub(super) send: Line,
+    pub(super) closing: bool,
+    /// The close operation that completes at the end, if there is one.
+    pub(super) close: Token,
+}
+
+impl State {
+    pub(super) fn new(descriptor: Descriptor, key: u64) -> Self {
+        Self {
+            descriptor,
+            key,
+            pending: 0,
+            operations: Token::NONE,
+            receive: Line::EMPTY,
+            send: Line::EMPTY,
+            closing: false,
+            close: Token::NONE,
+        }
+    }
+
+    pub(super) fn line(&mut self, direction: Direction) -> &mut Line {
+        match direction {
+            Direction::Receive => &mut self.receive,
+            Direction::Send => &mut self.send,
+        }
+    }
+
+    /// Whether an operation of `kind` makes sense on the handle.
+    pub(super) fn fits(&self, kind: OperationKind) -> Result<(), ErrorKind> {
+        use OperationKind as Kind;
+        let fits = match kind {
+            Kind::Accept | Kind::AcceptStream => matches!(self.descriptor, Descriptor::Listener(_)),
+            Kind::Connect | Kind::Disconnect | Kind::Receive | Kind::ReceiveStream | Kind::Send | Kind::TransmitFile => {
+                matches!(self.descriptor, Descriptor::Socket(_))
+            }
+            _ => true,
+        };
+        if self.closing {
+            Err(ErrorKind::StaleHandle)
+        } else if fits {
+            Ok(())
+        } else {
+            Err(ErrorKind::InvalidArgument)
+        }
+    }
+}
