@@ -1,2 +1,4 @@
 //! An HTTP server on I/O completion ports.
 #![forbid(unsafe_code)]
+
+pub mod settings;
