@@ -376,6 +376,9 @@ impl Core {
         match (std::mem::replace(&mut slot.body, Body::None), file) {
             (Body::Open { directory, path, options }, _) => Some(Task::Open { directory, path, options }),
             (Body::Work(work), _) => Some(Task::Call { work }),
+            (Body::Link { directory, path, replace }, Some(file)) => {
+                Some(Task::Link { file, directory, path, replace })
+            }
             (Body::Buffer(buffer), Some(file)) => Some(Task::ReadAt { file, offset: range.offset, buffer }),
             (Body::Chain(chain), Some(file)) if kind == OperationKind::Append => Some(Task::Append { file, chain }),
             (Body::Chain(chain), Some(file)) => Some(Task::WriteAt { file, offset: range.offset, chain }),
