@@ -1,6 +1,7 @@
 //! An HTTP server on I/O completion ports.
 #![forbid(unsafe_code)]
 
+pub mod log;
 pub mod mime;
 pub mod path;
 pub mod settings;
