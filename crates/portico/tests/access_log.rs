@@ -248,13 +248,14 @@ fn a_renamed_or_removed_file_is_noticed() {
     assert!(log.flush(LONG));
     assert_eq!((read(&old), read(&path)), (line("/one"), line("/two")));
 
-    std::fs::remove_file(&path).unwrap();
-    log.record(&record("/three"));
-    assert!(log.flush(LONG));
-    assert_eq!(read(&path), line("/three"));
-
-    // As logrotate's `create` does it: another file is there already. Windows cannot tell the two apart.
+    // Windows keeps the name of a removed file until it is closed, and cannot tell two files apart here.
     if cfg!(unix) {
+        std::fs::remove_file(&path).unwrap();
+        log.record(&record("/three"));
+        assert!(log.flush(LONG));
+        assert_eq!(read(&path), line("/three"));
+
+        // As logrotate's `create` does it: another file is there already.
         std::fs::rename(&path, &old).unwrap();
         std::fs::write(&path, "").unwrap();
         log.record(&record("/four"));

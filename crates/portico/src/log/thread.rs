@@ -215,3 +215,22 @@ impl DropReport {
         self.last.filter(|_| self.seen != self.told).map(|last| last + REPORT_EVERY)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_dropped_record_is_told_but_not_each_at_once() {
+        let mut report = DropReport::default();
+        report.tell(0, false);
+        assert_eq!((report.told, report.due()), (0, None));
+        report.tell(5, false);
+        assert_eq!((report.told, report.due()), (5, None), "the first are told at once");
+        report.tell(7, false);
+        assert_eq!(report.told, 5);
+        assert!(report.due().is_some_and(|due| due > Instant::now()), "the next are told later");
+        report.tell(7, true);
+        assert_eq!((report.told, report.due()), (7, None), "and at the end at the latest");
+    }
+}
