@@ -10,10 +10,11 @@ mod deadline;
 mod lookup;
 mod receive;
 mod stream;
+mod upload;
 
 use crate::{
     context::Context,
-    decide::{Decision, Lookup, Simple, decide},
+    decide::{Decision, Lookup, decide},
     entry::Entry,
     input::Input,
     output::Output,
@@ -22,8 +23,9 @@ use crate::{
 use completion_port::{BufferChain, Completion, Handle, Operation, OperationKind, Payload, Slice, Token};
 use deadline::Waiting;
 use lookup::Loading;
-use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner, status::Status};
+use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner};
 use receive::Receiving;
+pub(crate) use answer::LateRecord;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 use stream::FileBody;
 
@@ -78,6 +80,8 @@ pub(crate) struct Connection {
     sending: bool,
     /// Nothing more is read as a request: the connection ends after what is being answered.
     last_answer: bool,
+    /// The client may be sending what will not be read as a request any more.
+    still_sends: bool,
     closing: bool,
     timer: Token,
     timer_due: Duration,
@@ -105,6 +109,7 @@ impl Connection {
             output: Output::default(),
             sending: false,
             last_answer: false,
+            still_sends: false,
             closing: false,
             timer: Token::NONE,
             timer_due: Duration::ZERO,
@@ -198,7 +203,7 @@ impl Connection {
             }
             Err(rejection) => {
                 tracing::debug!(%rejection, "refused a request");
-                self.refuse(None, Simple::closing(rejection.status), context);
+                self.refuse(rejection.status, context);
                 Progress::Wait
             }
         };
@@ -243,7 +248,7 @@ impl Connection {
         }
         if self.last_answer {
             // Closing while the client is still sending would reset the connection, and the answer with it.
-            if self.ended || (self.input.is_empty() && self.discarding.is_none()) {
+            if self.ended || (self.input.is_empty() && self.discarding.is_none() && !self.still_sends) {
                 self.close(context);
             } else {
                 self.activity = Activity::Lingering;
@@ -276,6 +281,7 @@ impl Connection {
         }
         self.closing = true;
         self.input.clear();
+        self.abandon_upload(context);
         self.log_interrupted(context);
         if let Err(rejected) = context.port.submit(self.handle, Operation::Close) {
             // The port refuses a close only of a handle that is closed already.
@@ -295,12 +301,6 @@ impl Connection {
     fn send_overloaded(&mut self, context: &mut Context) {
         self.last_answer = true;
         self.send(BufferChain::from(Slice::from_static(OVERLOADED)), context);
-    }
-
-    /// Answers with an error, after which the connection ends.
-    fn fail(&mut self, status: Status, context: &mut Context) {
-        self.activity = Activity::Reading;
-        self.refuse(None, Simple::closing(status), context);
     }
 }
 

@@ -13,7 +13,7 @@ use portico_http::{
     response::{self, Connection as ConnectionField, ContentRange, MAX_END_BYTES, ResponseHead},
     status::Status,
 };
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 /// Room for the head and the text of an answer without a file, beside its variable fields.
 const SIMPLE_ROOM: usize = 768;
@@ -44,7 +44,9 @@ impl Connection {
             }
             Decision::Simple(simple) => {
                 let close = self.decide_end(request, simple.close, context);
-                self.write_simple(Some(request), Simple { close, ..simple }, batch, context)?;
+                let status = simple.status;
+                let sent = self.write_simple(request.version, &Simple { close, ..simple }, batch, context)?;
+                self.log(Some(request), status, sent, context);
                 self.expect_unwanted_body(request, context);
                 Some(Progress::Again)
             }
@@ -64,23 +66,27 @@ impl Connection {
         close || !keep || (request.expect_continue && needs_body(request))
     }
 
-    /// Answers without a request that could be read, or with one that is refused; the connection ends.
-    pub(super) fn refuse(&mut self, request: Option<&Request<'_>>, simple: Simple, context: &mut Context) {
-        // What a refused client sent further is not looked at.
+    /// Answers what could not be read as a request, or cannot go on; the connection ends.
+    pub(super) fn refuse(&mut self, status: Status, context: &mut Context) {
+        // What such a client sends further is not looked at, but it has to be read for it to see the answer.
         self.last_answer = true;
-        if self.write_simple(request, simple, 0, context).is_none() && !self.sending {
-            self.send_overloaded(context);
+        self.still_sends = true;
+        let sent = self.write_simple(Version::Http11, &Simple::closing(status), 0, context);
+        match sent {
+            Some(sent) => self.log(None, status, sent, context),
+            None if !self.sending => self.send_overloaded(context),
+            None => {}
         }
     }
 
-    /// Writes an answer without a file. None if there is no room in this batch.
+    /// Writes an answer without a file, and gives the length of its body. None if there is no room in this batch.
     pub(super) fn write_simple(
         &mut self,
-        request: Option<&Request<'_>>,
-        simple: Simple,
+        version: Version,
+        simple: &Simple,
         batch: usize,
         context: &mut Context,
-    ) -> Option<()> {
+    ) -> Option<u64> {
         let site = &context.site;
         let location = simple.location.as_deref();
         let needed = SIMPLE_ROOM + location.map_or(0, str::len);
@@ -95,10 +101,7 @@ impl Connection {
             PAGE[3].as_bytes(), reason.as_bytes(), PAGE[4].as_bytes()];
         let without = simple.status.is_without_content();
         let length = if without { 0 } else { texts.iter().map(|text| text.len()).sum::<usize>() };
-        let connection = ConnectionField::for_version(
-            request.map_or(Version::Http11, |request| request.version),
-            !simple.close,
-        );
+        let connection = ConnectionField::for_version(version, !simple.close);
         let head = ResponseHead {
             body: if without { BodyLength::Unsaid } else { BodyLength::Length(length as u64) },
             content_type: (!without).then_some("text/html; charset=utf-8"),
@@ -114,7 +117,7 @@ impl Connection {
         let Ok(written) = head.write(buffer.spare_mut()) else {
             // Only a target that cannot stand in a field gets here, and no client can send one.
             self.last_answer = true;
-            return Some(());
+            return Some(0);
         };
         buffer.advance(written);
         let mut body = 0;
@@ -123,8 +126,7 @@ impl Connection {
             body = length as u64;
         }
         self.last_answer |= simple.close;
-        self.log(request, simple.status, body, context);
-        Some(())
+        Some(body)
     }
 
     /// Writes the head of a file, and its bytes or what is needed to stream them.
@@ -219,7 +221,7 @@ impl Connection {
     }
 }
 
-fn version(version: Version) -> &'static [u8] {
+pub(super) fn version(version: Version) -> &'static [u8] {
     match version {
         Version::Http10 => b"HTTP/1.0",
         Version::Http11 => b"HTTP/1.1",
@@ -227,7 +229,7 @@ fn version(version: Version) -> &'static [u8] {
 }
 
 /// What the access log needs of a request that is answered long after its head is gone.
-pub(super) struct LateRecord {
+pub(crate) struct LateRecord {
     text: Box<[u8]>,
     /// Where method, target, referer and user agent end in `text`.
     ends: [usize; 4],
@@ -253,7 +255,12 @@ impl LateRecord {
         Box::new(Self { text: parts.concat().into(), ends, version: request.version, status, arrived })
     }
 
-    pub(super) fn record(&self, remote: Option<std::net::IpAddr>, bytes: u64, context: &Context) {
+    pub(super) fn record(&self, remote: Option<IpAddr>, bytes: u64, context: &Context) {
+        self.record_as(self.status, remote, bytes, context);
+    }
+
+    /// Records with another status than was expected at first.
+    pub(super) fn record_as(&self, status: Status, remote: Option<IpAddr>, bytes: u64, context: &Context) {
         let Some(remote) = remote else { return };
         let part = |place: usize| {
             let begin = if place == 0 { 0 } else { self.ends[place - 1] };
@@ -265,7 +272,7 @@ impl LateRecord {
             method: part(0),
             target: part(1),
             version: version(self.version),
-            status: self.status.code(),
+            status: status.code(),
             bytes,
             referer: part(2),
             user_agent: part(3),
@@ -285,12 +292,7 @@ impl Connection {
             Ok(decoder) => self.discarding = Some(decoder),
             Err(_) => {
                 self.last_answer = true;
-                // Marks that bytes are still to come, so that the end is a lingering one.
-                self.discarding = portico_http::body::BodyDecoder::new(
-                    BodyFraming::Chunked,
-                    &context.site.discard_limits,
-                )
-                .ok();
+                self.still_sends = true;
             }
         }
     }

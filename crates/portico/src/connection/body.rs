@@ -1,7 +1,7 @@
 //! Bodies of requests that nobody wants.
 
 use super::{Connection, Progress};
-use crate::{context::Context, decide::Simple};
+use crate::context::Context;
 use portico_http::request::Request;
 
 /// Whether a body follows the head.
@@ -26,7 +26,7 @@ impl Connection {
                 Err(rejection) => {
                     // The answer to the request has been given; the next one cannot be found any more.
                     self.discarding = None;
-                    self.refuse(None, Simple::closing(rejection.status), context);
+                    self.refuse(rejection.status, context);
                     return Some(Progress::Wait);
                 }
             }

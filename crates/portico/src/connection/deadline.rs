@@ -1,7 +1,7 @@
 //! Time limits. Each connection has one timer, which is set again only when it fires: moving a deadline costs nothing.
 
 use super::{Activity, Connection};
-use crate::{context::Context, decide::Simple};
+use crate::context::Context;
 use completion_port::{Completion, Operation, Token};
 use portico_http::status::Status;
 use std::time::Duration;
@@ -80,7 +80,7 @@ impl Connection {
             Waiting::Head | Waiting::Body if !self.sending => {
                 self.abandon_upload(context);
                 self.activity = Activity::Reading;
-                self.refuse(None, Simple::closing(Status::REQUEST_TIMEOUT), context);
+                self.refuse(Status::REQUEST_TIMEOUT, context);
                 self.start_linger_limit(context);
             }
             _ => self.close(context),

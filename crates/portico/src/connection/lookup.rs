@@ -3,7 +3,7 @@
 use super::{Activity, Connection, buffer_of};
 use crate::{
     context::Context,
-    decide::{Lookup, Simple},
+    decide::Lookup,
     entry::{Entry, File, Kind, OpenFile},
     mime,
 };
@@ -29,7 +29,7 @@ impl Connection {
         match context.port.submit(self.handle, Operation::Open { directory, path, options }) {
             Ok(_) => self.activity = Activity::LookingUp(Box::new(lookup)),
             // The pool is full: what is waited for would come too late for many.
-            Err(_) => self.refuse(None, Simple::closing(Status::SERVICE_UNAVAILABLE), context),
+            Err(_) => self.refuse(Status::SERVICE_UNAVAILABLE, context),
         }
     }
 
