@@ -21,7 +21,7 @@ use crate::{
     error::{Error, ErrorKind},
     identity::{Handle, Token},
     operation::{Operation, OperationKind},
-    pool::{Finished, Yielded},
+    pool::{Finished, Task, Yielded},
     port::Shared,
     queue::Queue,
     shutdown::Phase,
@@ -120,10 +120,19 @@ impl<E: Engine> Local<E> {
         {
             let reply: Arc<Queue> = Arc::clone(&self.queue);
             if let Err(task) = self.shared.pool.submit(token, task, reply) {
-                let kind = self.core.slot(token).kind;
-                let error = Error::new(ErrorKind::SystemResources, kind);
-                self.core.complete(token, Err(error), task.into_payload());
+                self.take_back(token, task, ErrorKind::SystemResources);
             }
+        }
+    }
+
+    /// Ends an operation whose task the pool did not run.
+    fn take_back(&mut self, token: Token, task: Task, why: ErrorKind) {
+        let kind = self.core.slot(token).kind;
+        let error = Error::new(why, kind);
+        match task.into_payload() {
+            // Its payload is the head, which is still in the slot.
+            _ if kind == OperationKind::TransmitFile => self.core.complete_with_body(token, Err(error)),
+            payload => self.core.complete(token, Err(error), payload),
         }
     }
 
@@ -140,8 +149,7 @@ impl<E: Engine> Local<E> {
             self.core.complete_unstarted(token);
         } else if on_pool {
             if let Some(task) = self.shared.pool.cancel(token) {
-                let error = Error::new(ErrorKind::Cancelled, kind);
-                self.core.complete(token, Err(error), task.into_payload());
+                self.take_back(token, task, ErrorKind::Cancelled);
             }
         } else {
             self.engine.cancel(&mut self.core, token);
@@ -184,10 +192,15 @@ impl<E: Engine> Local<E> {
 
     fn finish_task(&mut self, finished: Finished) {
         let Finished { token, result, yielded } = finished;
-        if self.core.find_mut(token).is_none() {
-            return;
-        }
+        let Some(slot) = self.core.find_mut(token) else { return };
+        let one_step = slot.kind == OperationKind::TransmitFile;
         let (result, payload) = match yielded {
+            Yielded::Payload(Payload::Buffer(buffer)) if one_step => {
+                if self.core.resume(token, result, buffer) {
+                    self.start(token);
+                }
+                return;
+            }
             Yielded::Payload(payload) => (result, payload),
             Yielded::Opened(file, metadata) => match self.core.add(Descriptor::File(Arc::new(file)), 0) {
                 Ok(file) => (result, Payload::Opened { file, metadata }),
@@ -221,7 +234,8 @@ impl<E: Engine> Local<E> {
             return;
         }
         for token in self.core.tokens() {
-            let accepts = matches!(self.core.slot(token).kind, OperationKind::Accept | OperationKind::AcceptStream);
+            let accepts =
+                matches!(self.core.slot(token).kind, OperationKind::Accept | OperationKind::AcceptStream);
             if phase == Phase::Cancelling || accepts {
                 self.cancel_as(token, false);
             }
@@ -256,7 +270,10 @@ fn packet_of(kind: OperationKind) -> Completion {
 impl<E: Engine> Driver for Local<E> {
     fn associate(&mut self, source: Source, key: u64) -> Result<Handle, (Error, Source)> {
         let descriptor = Descriptor::try_from(source)?;
-        let handle = self.core.add(descriptor, key).map_err(|(error, descriptor)| (error, descriptor.into_source()))?;
+        let handle = self
+            .core
+            .add(descriptor, key)
+            .map_err(|(error, descriptor)| (error, descriptor.into_source()))?;
         self.core.forget_adoption(handle);
         if let Err(error) = self.engine.adopt(&mut self.core, handle) {
             let descriptor = self.core.remove_handle(handle).expect("the handle was added just now");
@@ -363,7 +380,9 @@ impl<E: Engine> Driver for Local<E> {
                 break;
             }
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.engine.wait(&mut self.core, Some(left.min(Duration::from_millis(20)))).is_err() {
+            if left.is_zero()
+                || self.engine.wait(&mut self.core, Some(left.min(Duration::from_millis(20)))).is_err()
+            {
                 break;
             }
             self.run();

@@ -109,9 +109,10 @@ impl Buffers {
         self.inner.classes().iter().any(|class| class.capacity() >= capacity && class.available() > 0)
     }
 
-    /// Registers a worker to be woken by a returning buffer after [`Buffers::await_return`].
+    /// Registers a worker to be woken by a returning buffer after [`Buffers::await_return`], for as long as something else holds the
+    /// waker.
     pub(crate) fn register(&self, waker: Arc<dyn Wake>) {
-        self.inner.register(waker);
+        self.inner.register(&waker);
     }
 
     /// Asks for a wake when the next buffer returns. Look at [`Buffers::available`] once more afterwards, before sleeping.

@@ -5,7 +5,7 @@ use super::{
     slot::{Body, Slot},
 };
 use crate::{
-    buffer::Buffers,
+    buffer::{Buffer, Buffers},
     completion::{Completion, Payload, Rejected},
     configuration::Configuration,
     error::{Error, ErrorKind},
@@ -16,7 +16,7 @@ use crate::{
     slab::Slab,
     timers::Timers,
 };
-use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fs::File, io, net::SocketAddr, sync::Arc, time::Duration};
 
 /// What the books say is to be done next, outside of them.
 pub(super) enum Step {
@@ -89,6 +89,26 @@ impl Core {
     /// The descriptor of an open (or closing) handle.
     pub(crate) fn descriptor(&self, handle: Handle) -> Option<&Descriptor> {
         self.state(handle).map(|state| &state.descriptor)
+    }
+
+    /// The slot of an operation in flight and the descriptor of its handle, side by side.
+    ///
+    /// # Panics
+    ///
+    /// If it is not in flight, or was submitted for no handle.
+    pub(crate) fn slot_and_descriptor(&mut self, token: Token) -> (&mut Slot, &Descriptor) {
+        let slot = self.slots.get_mut(token.index(), token.generation()).expect(IN_THE_BOOKS);
+        let state = self.handles.get(slot.handle.index(), slot.handle.generation());
+        (slot, &state.expect("a handle stays until its last operation has come home").descriptor)
+    }
+
+    /// As [`Core::slot_and_descriptor`], with the file that the operation names. None if that is no open file.
+    pub(crate) fn slot_and_file(&mut self, token: Token) -> Option<(&mut Slot, &File)> {
+        let slot = self.slots.get_mut(token.index(), token.generation()).expect(IN_THE_BOOKS);
+        match self.handles.get(slot.file.index(), slot.file.generation()).map(|state| &state.descriptor) {
+            Some(Descriptor::File(file)) => Some((slot, file)),
+            _ => None,
+        }
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -220,7 +240,10 @@ impl Core {
     // Operations.
 
     /// Takes an operation in, or gives it back.
-    #[allow(clippy::result_large_err, reason = "the operation comes back with its buffers, without an allocation")]
+    #[allow(
+        clippy::result_large_err,
+        reason = "the operation comes back with its buffers, without an allocation"
+    )]
     pub(super) fn accept(
         &mut self,
         handle: Handle,
@@ -278,10 +301,14 @@ impl Core {
             }
         }
         match operation {
-            Operation::Receive { buffer } | Operation::ReadAt { buffer, .. } if buffer.spare_capacity() == 0 => {
+            Operation::Receive { buffer } | Operation::ReadAt { buffer, .. }
+                if buffer.spare_capacity() == 0 =>
+            {
                 Err(ErrorKind::InvalidArgument)
             }
-            Operation::ReadAt { offset, buffer, .. } if offset.checked_add(buffer.capacity() as u64).is_none() => {
+            Operation::ReadAt { offset, buffer, .. }
+                if offset.checked_add(buffer.capacity() as u64).is_none() =>
+            {
                 Err(ErrorKind::InvalidArgument)
             }
             Operation::WriteAt { offset, chain, .. } if offset.checked_add(chain.len()).is_none() => {
@@ -357,6 +384,16 @@ impl Core {
         self.steps.push_back(Step::Start(token));
     }
 
+    /// Has [`Engine::start`](super::Engine::start) called once more: for an engine that finds out between that it needs the pool.
+    pub(crate) fn start_again(&mut self, token: Token) {
+        self.steps.push_back(Step::Start(token));
+    }
+
+    /// Something is to be done outside of the books before the next sleep.
+    pub(crate) fn has_steps(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
     pub(super) fn next_step(&mut self) -> Option<Step> {
         loop {
             let step = self.steps.pop_front()?;
@@ -383,16 +420,44 @@ impl Core {
             (Body::Open { directory, path, options }, _) => Some(Task::Open { directory, path, options }),
             (Body::Work(work), _) => Some(Task::Call { work }),
             (Body::Buffer(buffer), Some(file)) => Some(Task::ReadAt { file, offset: range.offset, buffer }),
-            (Body::Chain(chain), Some(file)) if kind == OperationKind::Append => Some(Task::Append { file, chain }),
+            (Body::Chain(chain), Some(file)) if kind == OperationKind::Append => {
+                Some(Task::Append { file, chain })
+            }
             (Body::Chain(chain), Some(file)) => Some(Task::WriteAt { file, offset: range.offset, chain }),
             (Body::None, Some(file)) if kind == OperationKind::Metadata => Some(Task::Metadata { file }),
             (Body::None, Some(file)) => Some(Task::Sync { file, data_only: range.data_only }),
+            (Body::Transmit { head, buffer }, Some(file)) => {
+                // The next piece of the file; the head stays. See `Core::resume`.
+                let offset = range.offset + slot.transferred.saturating_sub(head.len());
+                slot.body = Body::Transmit { head, buffer: None };
+                let buffer = buffer.expect("an engine that sends the pool to read has taken a buffer for it");
+                Some(Task::ReadAt { file, offset, buffer })
+            }
             (body, None) => {
                 self.complete(token, Err(Error::new(ErrorKind::StaleHandle, kind)), body.into_payload());
                 None
             }
             (_, Some(_)) => unreachable!("sockets have no business on the pool"),
         }
+    }
+
+    /// The pool is done with one step of an operation. True if the operation goes on: the engine has to start it again.
+    pub(super) fn resume(&mut self, token: Token, result: Result<u64, Error>, buffer: Buffer) -> bool {
+        let slot = self.slot_mut(token);
+        slot.on_pool = false;
+        let (kind, ended) = (slot.kind, slot.cancelled || slot.timed_out);
+        if let Body::Transmit { buffer: place, .. } = &mut slot.body {
+            *place = Some(buffer);
+        }
+        let error = match result {
+            // The file is shorter than was promised.
+            Ok(0) => Error::new(ErrorKind::Other, kind),
+            Ok(_) if ended => Error::new(ErrorKind::Cancelled, kind),
+            Ok(_) => return true,
+            Err(error) => Error::with_code(error.kind(), error.code().unwrap_or(0), kind),
+        };
+        self.complete_with_body(token, Err(error));
+        false
     }
 
     /// Ends an operation: the one terminal completion. What is not in the books any more is ignored.
@@ -404,8 +469,12 @@ impl Core {
         self.unlink(&slot);
         self.leave_line(token, &slot);
         let result = result.map_err(|error| match error.code() {
-            _ if slot.cancelled => Error::with_code(ErrorKind::Cancelled, error.code().unwrap_or(0), slot.kind),
-            _ if slot.timed_out => Error::with_code(ErrorKind::TimedOut, error.code().unwrap_or(0), slot.kind),
+            _ if slot.cancelled => {
+                Error::with_code(ErrorKind::Cancelled, error.code().unwrap_or(0), slot.kind)
+            }
+            _ if slot.timed_out => {
+                Error::with_code(ErrorKind::TimedOut, error.code().unwrap_or(0), slot.kind)
+            }
             _ => error,
         });
         let key = self.state(slot.handle).map_or(0, |state| state.key);

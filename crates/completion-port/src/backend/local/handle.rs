@@ -8,7 +8,7 @@ use crate::{
 };
 use std::{
     fs::File,
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     sync::Arc,
 };
 
@@ -39,7 +39,18 @@ impl Descriptor {
     pub(crate) fn into_source(self) -> Source {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => Source::Socket(socket),
-            Self::File(file) => Source::File(Arc::into_inner(file).expect("only the pool shares files, and it has none yet")),
+            Self::File(file) => {
+                Source::File(Arc::into_inner(file).expect("only the pool shares files, and it has none yet"))
+            }
+        }
+    }
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Socket(socket) | Self::Listener(socket) => socket.as_fd(),
+            Self::File(file) => file.as_fd(),
         }
     }
 }
@@ -134,7 +145,12 @@ impl State {
         use OperationKind as Kind;
         let fits = match kind {
             Kind::Accept | Kind::AcceptStream => matches!(self.descriptor, Descriptor::Listener(_)),
-            Kind::Connect | Kind::Disconnect | Kind::Receive | Kind::ReceiveStream | Kind::Send | Kind::TransmitFile => {
+            Kind::Connect
+            | Kind::Disconnect
+            | Kind::Receive
+            | Kind::ReceiveStream
+            | Kind::Send
+            | Kind::TransmitFile => {
                 matches!(self.descriptor, Descriptor::Socket(_))
             }
             _ => true,
