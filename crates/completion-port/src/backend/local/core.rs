@@ -145,6 +145,12 @@ impl Core {
         !self.handles.is_full()
     }
 
+    /// How many more handles would fit.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only io_uring asks"))]
+    pub(crate) fn room_for_handles(&self) -> usize {
+        self.handles.room()
+    }
+
     /// The caller tells the engine itself.
     pub(super) fn forget_adoption(&mut self, handle: Handle) {
         self.steps.retain(|step| !matches!(step, Step::Adopt(adopted) if *adopted == handle));
