@@ -129,7 +129,7 @@ pub enum Operation {
         work: Work,
     },
     /// Close the handle: cancels what is in flight on it, and completes after the last of that has come home. Nothing is
-    /// delivered for the handle after this completion.
+    /// delivered for the handle after this completion. Never refused for want of room.
     Close,
 }
 

@@ -53,6 +53,11 @@ impl UploadFolder {
         (!name.is_empty() && !name.starts_with('.') && !name.contains(MAIN_SEPARATOR)).then_some(name)
     }
 
+    /// The decoded path that a name in this folder has.
+    pub(crate) fn key_of(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
     /// A name for a file that is not whole yet.
     pub(crate) fn temporary_name(&self) -> PathBuf {
         let number = self.next.fetch_add(1, Ordering::Relaxed);

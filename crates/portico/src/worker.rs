@@ -5,7 +5,7 @@ use crate::{
     connections::{Connections, Listening},
     context::Context,
 };
-use completion_port::{Completion, Error, Handle, Operation, OperationKind, Payload, Source, Token};
+use completion_port::{Completion, Error, ErrorKind, Handle, Operation, OperationKind, Payload, Source, Token};
 use std::{
     net::TcpListener,
     sync::Arc,
@@ -81,7 +81,7 @@ impl Server {
             self.connections.set_paused(true);
             match completion.result {
                 Ok(_) => self.accept_again(),
-                Err(_) if self.context.draining || self.connections.is_full() => {}
+                Err(error) if error.kind() == ErrorKind::Cancelled || self.context.draining => {}
                 Err(error) => {
                     tracing::warn!(%error, "accepting rests for a moment");
                     // The timer's completion accepts again.

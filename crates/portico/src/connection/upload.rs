@@ -203,7 +203,10 @@ impl Connection {
 
     fn finish_upload(&mut self, new: bool, context: &mut Context) {
         let Activity::Uploading(upload) = std::mem::replace(&mut self.activity, Activity::Reading) else { return };
-        // The file cache may still know that nothing, or something else, was there.
+        // The cache may know of nothing there, or of another file. (Other workers see the change when they next ask the disk.)
+        if let Some(folder) = &context.site.upload {
+            context.cache.remove(&folder.key_of(&upload.name));
+        }
         let status = if new { Status::CREATED } else { Status::NO_CONTENT };
         let simple = Simple { close: upload.close || context.draining, ..Simple::new(status) };
         match self.write_simple(upload.version, &simple, 0, context) {

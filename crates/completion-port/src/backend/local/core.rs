@@ -47,7 +47,8 @@ impl Core {
         let configuration = shared.configuration.clone();
         Self {
             queue: queue as u8,
-            slots: Slab::new(configuration.operations),
+            // A close always fits: there is at most one for each handle.
+            slots: Slab::new(configuration.operations.saturating_add(configuration.handles)),
             handles: Slab::new(configuration.handles),
             timers: Timers::default(),
             ready: VecDeque::with_capacity(configuration.batch),
@@ -285,7 +286,7 @@ impl Core {
 
     fn check(&self, handle: Handle, operation: &Operation) -> Result<(), ErrorKind> {
         let kind = operation.kind();
-        if self.slots.is_full() {
+        if kind != OperationKind::Close && self.slots.len() >= self.configuration.operations {
             return Err(ErrorKind::OperationsExhausted);
         }
         if handle != Handle::NONE {
