@@ -63,7 +63,7 @@ impl HeadScanner {
 
     /// Parses the head at the start of `input`, which holds all bytes received so far for this head and may go on
     /// behind it. Examines each byte once over all calls, and parses only when the head is whole; then the scanner has
-    /// been reset.
+    /// been reset. Fewer bytes than the last time are taken for a new head. The limits must stay the same for one head.
     ///
     /// # Errors
     ///
@@ -82,6 +82,9 @@ impl HeadScanner {
     fn scan(&mut self, input: &[u8], limits: &Limits) -> Result<Option<HeadExtent>, Rejection> {
         // A byte behind the limit must not change the decision, so it is not looked at.
         let within = &input[..input.len().min(limits.head_bytes)];
+        if within.len() < self.position {
+            self.reset();
+        }
         let extent = self.scan_within(within, limits)?;
         if extent.is_none() && input.len() > limits.head_bytes {
             return Err(Rejection::closing(

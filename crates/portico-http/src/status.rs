@@ -40,18 +40,28 @@ statuses! {
     OK = 200 "OK";
     /// RFC 9110 section 15.3.2.
     CREATED = 201 "Created";
+    /// RFC 9110 section 15.3.3.
+    ACCEPTED = 202 "Accepted";
     /// RFC 9110 section 15.3.5; never has content.
     NO_CONTENT = 204 "No Content";
     /// One range of the representation (RFC 9110 section 15.3.7).
     PARTIAL_CONTENT = 206 "Partial Content";
     /// RFC 9110 section 15.4.2.
     MOVED_PERMANENTLY = 301 "Moved Permanently";
+    /// RFC 9110 section 15.4.3.
+    FOUND = 302 "Found";
+    /// RFC 9110 section 15.4.4.
+    SEE_OTHER = 303 "See Other";
     /// RFC 9110 section 15.4.5; never has content.
     NOT_MODIFIED = 304 "Not Modified";
+    /// As 302 but the method is kept (RFC 9110 section 15.4.8).
+    TEMPORARY_REDIRECT = 307 "Temporary Redirect";
     /// As 301 but the method is kept (RFC 9110 section 15.4.9).
     PERMANENT_REDIRECT = 308 "Permanent Redirect";
     /// RFC 9110 section 15.5.1.
     BAD_REQUEST = 400 "Bad Request";
+    /// Comes with `WWW-Authenticate` (RFC 9110 section 15.5.2).
+    UNAUTHORIZED = 401 "Unauthorized";
     /// RFC 9110 section 15.5.4.
     FORBIDDEN = 403 "Forbidden";
     /// RFC 9110 section 15.5.5.
@@ -76,14 +86,20 @@ statuses! {
     RANGE_NOT_SATISFIABLE = 416 "Range Not Satisfiable";
     /// RFC 9110 section 15.5.18.
     EXPECTATION_FAILED = 417 "Expectation Failed";
+    /// RFC 6585 section 4.
+    TOO_MANY_REQUESTS = 429 "Too Many Requests";
     /// RFC 6585 section 5.
     REQUEST_HEADER_FIELDS_TOO_LARGE = 431 "Request Header Fields Too Large";
     /// RFC 9110 section 15.6.1.
     INTERNAL_SERVER_ERROR = 500 "Internal Server Error";
     /// RFC 9110 section 15.6.2.
     NOT_IMPLEMENTED = 501 "Not Implemented";
+    /// RFC 9110 section 15.6.3.
+    BAD_GATEWAY = 502 "Bad Gateway";
     /// RFC 9110 section 15.6.4.
     SERVICE_UNAVAILABLE = 503 "Service Unavailable";
+    /// RFC 9110 section 15.6.5.
+    GATEWAY_TIMEOUT = 504 "Gateway Timeout";
     /// RFC 9110 section 15.6.6.
     HTTP_VERSION_NOT_SUPPORTED = 505 "HTTP Version Not Supported";
     /// RFC 4918 section 11.5.

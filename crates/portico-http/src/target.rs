@@ -12,6 +12,7 @@ use crate::syntax;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Path<'a> {
     text: &'a str,
+    written: &'a str,
     query: Option<&'a str>,
 }
 
@@ -19,6 +20,12 @@ impl<'a> Path<'a> {
     /// The path without its leading slash; empty for the root. Ends with a slash where the target does.
     pub const fn text(&self) -> &'a str {
         self.text
+    }
+
+    /// The path as it was written, still encoded and with its leading slash: for a redirect. Mind
+    /// [`has_empty_segment`](Self::has_empty_segment) before that.
+    pub const fn written(&self) -> &'a str {
+        if self.written.is_empty() { "/" } else { self.written }
     }
 
     /// What follows the question mark, as it was written.
@@ -59,16 +66,16 @@ pub fn decode<'a>(target: &'a str, scratch: &'a mut [u8]) -> Result<Path<'a>, Re
     } else {
         split_absolute(target).ok_or_else(|| refuse("the target has no path"))?.1
     };
-    let (path, query) = match after_authority.split_once('?') {
+    let (written, query) = match after_authority.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (after_authority, None),
     };
-    let path = path.strip_prefix('/').unwrap_or(path);
+    let path = written.strip_prefix('/').unwrap_or(written);
     if !path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
         return Err(refuse("the path has a backslash or a byte that must be percent-encoded"));
     }
     if is_plain(path.as_bytes()) {
-        return Ok(Path { text: path, query });
+        return Ok(Path { text: path, written, query });
     }
     let length = percent_decode(path.as_bytes(), scratch)?;
     let length = remove_dot_segments(&mut scratch[..length])?;
@@ -76,7 +83,7 @@ pub fn decode<'a>(target: &'a str, scratch: &'a mut [u8]) -> Result<Path<'a>, Re
     if text.chars().any(char::is_control) {
         return Err(refuse("the path has an encoded control character"));
     }
-    Ok(Path { text, query })
+    Ok(Path { text, written, query })
 }
 
 fn refuse(reason: &'static str) -> Rejection {

@@ -323,6 +323,17 @@ fn assert_split_invariant(input: &[u8], ends: impl Iterator<Item = usize>) {
 }
 
 #[test]
+fn fewer_bytes_are_a_new_head() {
+    let mut scanner = HeadScanner::new();
+    let input = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_eq!(scanner.parse(&input[..20], &limits()), Ok(Parsed::Incomplete));
+    assert_eq!(scanner.examined(), 20);
+    assert_eq!(scanner.parse(&input[..3], &limits()), Ok(Parsed::Incomplete));
+    assert_eq!(scanner.parse(input, &limits()), parse(input, &limits()));
+    assert_eq!(scanner.examined(), 0);
+}
+
+#[test]
 fn one_byte_at_a_time_every_row_is_refused_the_same() {
     for (_, _, input) in REFUSED {
         assert_split_invariant(input, 0..input.len());
