@@ -122,7 +122,9 @@ mod tests {
         let (again, new) = slab.insert("second").unwrap();
         assert_eq!(again, index);
         assert_ne!(new, old);
-        assert_eq!((slab.get(index, old), slab.get_mut(index, old), slab.remove(index, old)), (None, None, None));
+        assert_eq!(slab.get(index, old), None);
+        assert_eq!(slab.get_mut(index, old), None);
+        assert_eq!(slab.remove(index, old), None);
         assert_eq!(slab.get(index, new), Some(&"second"));
         assert_eq!(slab.get(99_999, 0), None);
     }

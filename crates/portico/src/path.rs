@@ -1,0 +1,218 @@
+//! From the segments of a URL to a relative path that is safe to open beneath the root.
+//!
+//! The segments come percent-decoded, and their dot segments are removed already (RFC 3986, section 5.2.4). What is
+//! decided here is what a *file system* makes of them: Windows opens a device for `aux.html`, another stream of the
+//! file for `index.html::$DATA`, the same file for `INDEX~1.HTM` and `index.html.`, and a file outside the root for
+//! `C:x`. On Unix these are ordinary names, so [`Rules::windows`] applies only where such names have that meaning.
+//! Symbolic links are not decided here: they are seen when the path is opened.
+
+use std::fmt;
+
+/// The longest segment, in bytes: NAME_MAX of Unix systems. (NTFS takes 255 UTF-16 units, which are never more bytes
+/// than this allows.)
+pub const MOST_SEGMENT_BYTES: usize = 255;
+/// The longest path, in bytes: PATH_MAX of Linux.
+pub const MOST_PATH_BYTES: usize = 4096;
+
+/// Which names may be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Names mean what they mean to Windows, and the separator is a backslash.
+    pub windows: bool,
+    /// Names that begin with a dot are served. `.well-known` as the first segment always is (RFC 8615): it exists to
+    /// be asked for, and certificates are renewed through it.
+    pub dot_files: bool,
+}
+
+/// What a path names by its form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// It ends in a name.
+    File,
+    /// It ends in a slash, or is the root itself.
+    Folder,
+}
+
+/// Why a path is not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// An empty segment before the last, as in `a//b`. Collapsing it would give each file endless URLs, and break the
+    /// relative links of its page.
+    EmptySegment,
+    /// `.` or `..`, which whoever decoded the URL should have removed.
+    DotSegment,
+    /// NUL or another control character.
+    ControlCharacter,
+    /// A slash or backslash inside a segment: it was written `%2F` or `%5C`.
+    Separator,
+    /// A name that begins with a dot.
+    Hidden,
+    /// `portico.toml`, which says how this server is set up.
+    Configuration,
+    /// A segment longer than [`MOST_SEGMENT_BYTES`].
+    SegmentTooLong,
+    /// A path longer than [`MOST_PATH_BYTES`].
+    PathTooLong,
+    /// A character that Windows reserves: `:` for drives and streams, `* ? " < >` for patterns, `|`.
+    ReservedCharacter,
+    /// A dot or space at the end, which Windows drops.
+    TrailingDotOrSpace,
+    /// The name of a device, such as `NUL` or `com1.txt`.
+    DeviceName,
+    /// The form of an 8.3 name, such as `PROGRA~1`: a second name for a file that has a longer one.
+    ShortName,
+}
+
+impl Refusal {
+    /// The status to answer with: 400 for what no client sends in good faith, 404 for a name that is not served.
+    pub fn status(self) -> u16 {
+        match self {
+            Refusal::DotSegment | Refusal::ControlCharacter | Refusal::Separator => 400,
+            _ => 404,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::EmptySegment => "the path has an empty segment",
+            Refusal::DotSegment => "the path has a dot segment",
+            Refusal::ControlCharacter => "the path has a control character",
+            Refusal::Separator => "a segment has a slash or backslash inside",
+            Refusal::Hidden => "a name begins with a dot",
+            Refusal::Configuration => "the server's configuration is not served",
+            Refusal::SegmentTooLong => "a name is too long",
+            Refusal::PathTooLong => "the path is too long",
+            Refusal::ReservedCharacter => "a name has a character that Windows reserves",
+            Refusal::TrailingDotOrSpace => "a name ends in a dot or space",
+            Refusal::DeviceName => "a name is that of a device",
+            Refusal::ShortName => "a name has the form of an 8.3 name",
+        })
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl Rules {
+    /// The rules of the system that this program runs on.
+    pub const fn native(dot_files: bool) -> Rules {
+        Rules { windows: cfg!(windows), dot_files }
+    }
+
+    /// Writes the relative path that `segments` name into `path`, which is emptied first and keeps its memory. The path
+    /// is empty for the root. An empty last segment is a trailing slash.
+    ///
+    /// # Errors
+    /// [`Refusal`] for a path that must not be opened; `path` is then empty.
+    pub fn resolve<'s>(
+        &self,
+        segments: impl IntoIterator<Item = &'s str>,
+        path: &mut String,
+    ) -> Result<Form, Refusal> {
+        path.clear();
+        let form = self.join(segments, path);
+        if form.is_err() {
+            path.clear();
+        }
+        form
+    }
+
+    fn join<'s>(
+        &self,
+        segments: impl IntoIterator<Item = &'s str>,
+        path: &mut String,
+    ) -> Result<Form, Refusal> {
+        let mut form = Form::Folder;
+        let mut ended = false;
+        for segment in segments {
+            if ended {
+                return Err(Refusal::EmptySegment);
+            }
+            if segment.is_empty() {
+                (ended, form) = (true, Form::Folder);
+                continue;
+            }
+            self.allow(segment, path.is_empty())?;
+            if !path.is_empty() {
+                path.push(if self.windows { '\\' } else { '/' });
+            }
+            path.push_str(segment);
+            if path.len() > MOST_PATH_BYTES {
+                return Err(Refusal::PathTooLong);
+            }
+            form = Form::File;
+        }
+        Ok(form)
+    }
+
+    fn allow(&self, segment: &str, first: bool) -> Result<(), Refusal> {
+        if segment == "." || segment == ".." {
+            return Err(Refusal::DotSegment);
+        }
+        if segment.len() > MOST_SEGMENT_BYTES {
+            return Err(Refusal::SegmentTooLong);
+        }
+        for character in segment.chars() {
+            match character {
+                '/' | '\\' => return Err(Refusal::Separator),
+                ':' | '*' | '?' | '"' | '<' | '>' | '|' if self.windows => {
+                    return Err(Refusal::ReservedCharacter);
+                }
+                character if character.is_control() => return Err(Refusal::ControlCharacter),
+                _ => {}
+            }
+        }
+        // Before the dot files, so that `.. ` is not taken for one: what Windows drops is never served by any policy.
+        if self.windows {
+            windows(segment)?;
+        }
+        if segment.starts_with('.') && !self.dot_files && !(first && segment == ".well-known") {
+            return Err(Refusal::Hidden);
+        }
+        if segment.eq_ignore_ascii_case("portico.toml") {
+            return Err(Refusal::Configuration);
+        }
+        Ok(())
+    }
+}
+
+/// Names that Windows does not take literally.
+fn windows(segment: &str) -> Result<(), Refusal> {
+    if segment.ends_with(['.', ' ']) {
+        return Err(Refusal::TrailingDotOrSpace);
+    }
+    let (base, extension) = segment.split_once('.').unwrap_or((segment, ""));
+    // Windows looks at the name up to its first dot, without the spaces before it.
+    if is_device(base.trim_end_matches(' ')) {
+        return Err(Refusal::DeviceName);
+    }
+    if is_short(base, extension) {
+        return Err(Refusal::ShortName);
+    }
+    Ok(())
+}
+
+fn is_device(base: &str) -> bool {
+    const DEVICES: [&str; 7] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"];
+    if DEVICES.iter().any(|device| base.eq_ignore_ascii_case(device)) {
+        return true;
+    }
+    let Some((port, number)) = base.split_at_checked(3) else { return false };
+    let mut number = number.chars();
+    // The superscripts count as digits there.
+    (port.eq_ignore_ascii_case("COM") || port.eq_ignore_ascii_case("LPT"))
+        && matches!((number.next(), number.next()), (Some('0'..='9' | '\u{b9}' | '\u{b2}' | '\u{b3}'), None))
+}
+
+/// At most eight characters that end in a tilde and digits, and at most three after the only dot. The exact form, so
+/// that `notes~2.html` stays an ordinary name: its short name would have three characters behind the dot.
+fn is_short(base: &str, extension: &str) -> bool {
+    let stem = base.trim_end_matches(|character: char| character.is_ascii_digit());
+    stem.len() < base.len()
+        && stem.ends_with('~')
+        && base.chars().count() <= 8
+        && extension.chars().count() <= 3
+        && !extension.contains('.')
+}

@@ -1,0 +1,257 @@
+//! Every setting of the server: typed, with its default, its limits and where its value came from.
+//!
+//! [`Settings::new`] is all a library user needs. The program lays flags, environment variables and `portico.toml`
+//! over the defaults with [`Sources`]; [`table`] is the one list from which their names are made.
+
+mod choices;
+mod error;
+mod field;
+mod file;
+mod folders;
+mod print;
+mod sources;
+pub mod table;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use choices::{AccessLogFormat, BackendChoice, FollowSymlinks, LogFormat, LogLevel, LogTarget};
+pub use error::{Place, SettingsError};
+pub use folders::{FolderError, Folders};
+pub use sources::{ConfigFile, Effective, Origin, Sources};
+
+/// What a server is told before it starts.
+///
+/// Sizes are bytes. A value outside its limits, or one that contradicts another, is named by [`Settings::check`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The folder whose files are served.
+    pub root: PathBuf,
+    /// The interface to listen on. Default: 127.0.0.1, this machine only.
+    pub address: IpAddr,
+    /// The TCP port to listen on; 0 takes any free one. Default: 8080.
+    pub port: u16,
+    /// Files that answer for their folder, in order of preference. Default: `index.html`.
+    pub index: Vec<String>,
+    /// Whether a connection may carry more than one request. Default: true.
+    pub keep_alive: bool,
+    /// Whether answers carry a `Server` field. Default: true.
+    pub server_name: bool,
+    /// The `Cache-Control` field sent with files. Default: none.
+    pub cache_control: Option<String>,
+
+    /// Which symbolic links are followed. Default: those that stay inside the root.
+    pub follow_symlinks: FollowSymlinks,
+    /// Whether names that begin with a dot are served. Default: false.
+    pub dot_files: bool,
+    /// The slice of a file that is read while the one before it is sent. Default: 131,072 bytes.
+    pub send_slice_bytes: usize,
+    /// Open files that the file cache holds. Default: 16,384.
+    pub file_cache_entries: usize,
+    /// File contents that the file cache holds in memory; 0 caches no contents. Default: 64 MiB.
+    pub file_cache_bytes: usize,
+    /// The largest file whose contents are cached. Default: 65,536 bytes.
+    pub file_cache_file_bytes: usize,
+    /// How long a cached file is trusted before it is compared with the disk again. Default: 1 second.
+    pub file_revalidate: Duration,
+
+    /// Connections at one time. Default: 16,384.
+    pub connections: usize,
+    /// The request line and all fields of one request. Default: 16,384 bytes.
+    pub head_bytes: usize,
+    /// Fields in one request head. Default: 100.
+    pub header_fields: usize,
+    /// Requests of one connection that are read ahead of their answers. Default: 16.
+    pub pipeline_depth: usize,
+    /// The first receive buffer of a request; it doubles up to `head_bytes`. Default: 4,096 bytes.
+    pub receive_buffer_bytes: usize,
+    /// Memory that one connection may hold. Default: 524,288 bytes.
+    pub queued_bytes: usize,
+    /// Memory that the buffers of all connections may hold together. Default: 256 MiB.
+    pub buffer_memory_bytes: usize,
+    /// Operations in flight on one worker. Default: 65,536.
+    pub operations: usize,
+
+    /// From the first byte of a request to the end of its head. Default: 10 seconds.
+    pub header_timeout: Duration,
+    /// Without a byte of a request body. Default: 30 seconds.
+    pub body_timeout: Duration,
+    /// Between two requests of a connection. Default: 60 seconds.
+    pub idle_timeout: Duration,
+    /// Without the client taking a byte of the answer. Default: 60 seconds.
+    pub write_timeout: Duration,
+    /// For what is running when the server is told to stop. Default: 30 seconds.
+    pub shutdown_timeout: Duration,
+
+    /// The folder inside the root in which PUT and POST create files. Default: none, uploads are refused.
+    pub upload: Option<PathBuf>,
+    /// The largest upload. Default: 1 GiB.
+    pub upload_bytes: u64,
+
+    /// Where the access log goes. Default: none is written.
+    pub access_log: Option<LogTarget>,
+    /// The form of a line of the access log. Default: combined.
+    pub access_log_format: AccessLogFormat,
+    /// Lines that wait for the logging thread; further ones are dropped and counted. Default: 16 MiB.
+    pub access_log_queue_bytes: usize,
+    /// The size at which the access log is rotated; 0 never rotates. Default: 0.
+    pub access_log_rotate_bytes: u64,
+    /// Rotated access logs that are kept. Default: 5.
+    pub access_log_keep: u32,
+    /// The least important event that the program log shows. Default: info.
+    pub log: LogLevel,
+    /// The form of the program log. Default: text.
+    pub log_format: LogFormat,
+    /// Whether each completion is printed. Default: false.
+    pub trace: bool,
+
+    /// The completion port's implementation. Default: the best that this system offers.
+    pub backend: BackendChoice,
+    /// Worker threads in all; 0 means `threads_per_processor` for each processor. Default: 0.
+    pub workers: usize,
+    /// Worker threads for each processor while `workers` is 0. Default: 2 on Windows, 1 elsewhere.
+    pub threads_per_processor: usize,
+    /// Completion ports that share the workers (IOCP only). Default: 1.
+    pub ports: usize,
+    /// Accepts kept posted on the listener (IOCP only). Default: 25.
+    pub accepts_posted: usize,
+    /// Connections that the system holds until they are accepted. Default: 1,024.
+    pub backlog: u32,
+    /// Most threads for what blocks. Default: 4.
+    pub pool_threads: usize,
+    /// Blocking jobs that wait for a thread of the pool. Default: 1,024.
+    pub pool_queue: usize,
+}
+
+impl Settings {
+    /// The defaults, serving the files under `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Settings {
+        Settings {
+            root: root.into(),
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 8080,
+            index: vec!["index.html".to_owned()],
+            keep_alive: true,
+            server_name: true,
+            cache_control: None,
+            follow_symlinks: FollowSymlinks::Inside,
+            dot_files: false,
+            send_slice_bytes: 128 << 10,
+            file_cache_entries: 16_384,
+            file_cache_bytes: 64 << 20,
+            file_cache_file_bytes: 64 << 10,
+            file_revalidate: Duration::from_millis(1_000),
+            connections: 16_384,
+            head_bytes: 16 << 10,
+            header_fields: 100,
+            pipeline_depth: 16,
+            receive_buffer_bytes: 4 << 10,
+            queued_bytes: 512 << 10,
+            buffer_memory_bytes: 256 << 20,
+            operations: 65_536,
+            header_timeout: Duration::from_millis(10_000),
+            body_timeout: Duration::from_millis(30_000),
+            idle_timeout: Duration::from_millis(60_000),
+            write_timeout: Duration::from_millis(60_000),
+            shutdown_timeout: Duration::from_millis(30_000),
+            upload: None,
+            upload_bytes: 1 << 30,
+            access_log: None,
+            access_log_format: AccessLogFormat::Combined,
+            access_log_queue_bytes: 16 << 20,
+            access_log_rotate_bytes: 0,
+            access_log_keep: 5,
+            log: LogLevel::Info,
+            log_format: LogFormat::Text,
+            trace: false,
+            backend: BackendChoice::Auto,
+            workers: 0,
+            threads_per_processor: if cfg!(windows) { 2 } else { 1 },
+            ports: 1,
+            accepts_posted: 25,
+            backlog: 1_024,
+            pool_threads: 4,
+            pool_queue: 1_024,
+        }
+    }
+
+    /// Where to listen.
+    pub fn socket_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+
+    /// How many workers to start: `workers`, or `threads_per_processor` for each processor of this machine.
+    pub fn worker_count(&self) -> usize {
+        if self.workers > 0 {
+            return self.workers;
+        }
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        (processors * self.threads_per_processor).min(table::MOST_WORKERS as usize)
+    }
+
+    /// Names the first value that is outside its limits or contradicts another.
+    ///
+    /// # Errors
+    /// [`SettingsError`] with [`Place::Code`]. Values that came through [`Sources`] have passed already.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        for setting in table::TABLE {
+            setting.check(self).map_err(|message| SettingsError::new(Place::Code, setting.name, message))?;
+        }
+        match self.contradiction() {
+            Some((names, message)) => Err(SettingsError::new(Place::Code, names[0], message)),
+            None => Ok(()),
+        }
+    }
+
+    /// Two settings that cannot both hold: their names (the one to change first) and a sentence.
+    fn contradiction(&self) -> Option<([&'static str; 2], String)> {
+        if self.receive_buffer_bytes > self.head_bytes {
+            let (first, head) = (self.receive_buffer_bytes, self.head_bytes);
+            return Some((
+                ["receive_buffer_bytes", "head_bytes"],
+                format!(
+                    "the first buffer ({first} bytes) is larger than head_bytes ({head} bytes), to which it may grow"
+                ),
+            ));
+        }
+        let needed = 2 * self.send_slice_bytes + self.head_bytes;
+        if self.queued_bytes < needed {
+            let queued = self.queued_bytes;
+            return Some((
+                ["queued_bytes", "send_slice_bytes"],
+                format!(
+                    "a connection needs two slices and a head (2 x send_slice_bytes + head_bytes = {needed} bytes), \
+                     and queued_bytes is {queued}"
+                ),
+            ));
+        }
+        if self.buffer_memory_bytes < self.queued_bytes {
+            let (all, one) = (self.buffer_memory_bytes, self.queued_bytes);
+            return Some((
+                ["buffer_memory_bytes", "queued_bytes"],
+                format!(
+                    "all connections together may hold {all} bytes, which is less than queued_bytes for one ({one} bytes)"
+                ),
+            ));
+        }
+        if self.file_cache_bytes > 0 && self.file_cache_file_bytes > self.file_cache_bytes {
+            let (file, all) = (self.file_cache_file_bytes, self.file_cache_bytes);
+            return Some((
+                ["file_cache_file_bytes", "file_cache_bytes"],
+                format!(
+                    "one cached file may have {file} bytes, which is more than file_cache_bytes ({all} bytes)"
+                ),
+            ));
+        }
+        if self.workers > 0 && self.ports > self.workers {
+            let (ports, workers) = (self.ports, self.workers);
+            return Some((
+                ["ports", "workers"],
+                format!("{ports} ports need a worker each, and there are {workers}"),
+            ));
+        }
+        None
+    }
+}
