@@ -221,7 +221,8 @@ impl<E: Engine> Local<E> {
             return;
         }
         for token in self.core.tokens() {
-            let accepts = matches!(self.core.slot(token).kind, OperationKind::Accept | OperationKind::AcceptStream);
+            let accepts =
+                matches!(self.core.slot(token).kind, OperationKind::Accept | OperationKind::AcceptStream);
             if phase == Phase::Cancelling || accepts {
                 self.cancel_as(token, false);
             }
@@ -256,7 +257,10 @@ fn packet_of(kind: OperationKind) -> Completion {
 impl<E: Engine> Driver for Local<E> {
     fn associate(&mut self, source: Source, key: u64) -> Result<Handle, (Error, Source)> {
         let descriptor = Descriptor::try_from(source)?;
-        let handle = self.core.add(descriptor, key).map_err(|(error, descriptor)| (error, descriptor.into_source()))?;
+        let handle = self
+            .core
+            .add(descriptor, key)
+            .map_err(|(error, descriptor)| (error, descriptor.into_source()))?;
         self.core.forget_adoption(handle);
         if let Err(error) = self.engine.adopt(&mut self.core, handle) {
             let descriptor = self.core.remove_handle(handle).expect("the handle was added just now");
@@ -363,7 +367,9 @@ impl<E: Engine> Driver for Local<E> {
                 break;
             }
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.engine.wait(&mut self.core, Some(left.min(Duration::from_millis(20)))).is_err() {
+            if left.is_zero()
+                || self.engine.wait(&mut self.core, Some(left.min(Duration::from_millis(20)))).is_err()
+            {
                 break;
             }
             self.run();

@@ -68,7 +68,12 @@ pub(crate) fn metadata(file: &File) -> io::Result<Metadata> {
         Ok(seconds) => SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + nanoseconds,
         Err(_) => SystemTime::UNIX_EPOCH,
     };
-    Ok(Metadata { length: stat.st_size as u64, kind, modified, identity: (stat.st_dev as u64, stat.st_ino as u64) })
+    Ok(Metadata {
+        length: stat.st_size as u64,
+        kind,
+        modified,
+        identity: (stat.st_dev as u64, stat.st_ino as u64),
+    })
 }
 
 /// A pipe or device that somebody put into the folder must not block the opening, nor become a controlling terminal.

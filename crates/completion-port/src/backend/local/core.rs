@@ -214,7 +214,10 @@ impl Core {
     // Operations.
 
     /// Takes an operation in, or gives it back.
-    #[allow(clippy::result_large_err, reason = "the operation comes back with its buffers, without an allocation")]
+    #[allow(
+        clippy::result_large_err,
+        reason = "the operation comes back with its buffers, without an allocation"
+    )]
     pub(super) fn accept(
         &mut self,
         handle: Handle,
@@ -272,10 +275,14 @@ impl Core {
             }
         }
         match operation {
-            Operation::Receive { buffer } | Operation::ReadAt { buffer, .. } if buffer.spare_capacity() == 0 => {
+            Operation::Receive { buffer } | Operation::ReadAt { buffer, .. }
+                if buffer.spare_capacity() == 0 =>
+            {
                 Err(ErrorKind::InvalidArgument)
             }
-            Operation::ReadAt { offset, buffer, .. } if offset.checked_add(buffer.capacity() as u64).is_none() => {
+            Operation::ReadAt { offset, buffer, .. }
+                if offset.checked_add(buffer.capacity() as u64).is_none() =>
+            {
                 Err(ErrorKind::InvalidArgument)
             }
             Operation::WriteAt { offset, chain, .. } if offset.checked_add(chain.len()).is_none() => {
@@ -377,7 +384,9 @@ impl Core {
             (Body::Open { directory, path, options }, _) => Some(Task::Open { directory, path, options }),
             (Body::Work(work), _) => Some(Task::Call { work }),
             (Body::Buffer(buffer), Some(file)) => Some(Task::ReadAt { file, offset: range.offset, buffer }),
-            (Body::Chain(chain), Some(file)) if kind == OperationKind::Append => Some(Task::Append { file, chain }),
+            (Body::Chain(chain), Some(file)) if kind == OperationKind::Append => {
+                Some(Task::Append { file, chain })
+            }
             (Body::Chain(chain), Some(file)) => Some(Task::WriteAt { file, offset: range.offset, chain }),
             (Body::None, Some(file)) if kind == OperationKind::Metadata => Some(Task::Metadata { file }),
             (Body::None, Some(file)) => Some(Task::Sync { file, data_only: range.data_only }),
@@ -398,8 +407,12 @@ impl Core {
         self.unlink(&slot);
         self.leave_line(token, &slot);
         let result = result.map_err(|error| match error.code() {
-            _ if slot.cancelled => Error::with_code(ErrorKind::Cancelled, error.code().unwrap_or(0), slot.kind),
-            _ if slot.timed_out => Error::with_code(ErrorKind::TimedOut, error.code().unwrap_or(0), slot.kind),
+            _ if slot.cancelled => {
+                Error::with_code(ErrorKind::Cancelled, error.code().unwrap_or(0), slot.kind)
+            }
+            _ if slot.timed_out => {
+                Error::with_code(ErrorKind::TimedOut, error.code().unwrap_or(0), slot.kind)
+            }
             _ => error,
         });
         let key = self.state(slot.handle).map_or(0, |state| state.key);

@@ -39,7 +39,9 @@ impl Descriptor {
     pub(crate) fn into_source(self) -> Source {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => Source::Socket(socket),
-            Self::File(file) => Source::File(Arc::into_inner(file).expect("only the pool shares files, and it has none yet")),
+            Self::File(file) => {
+                Source::File(Arc::into_inner(file).expect("only the pool shares files, and it has none yet"))
+            }
         }
     }
 }
@@ -134,7 +136,12 @@ impl State {
         use OperationKind as Kind;
         let fits = match kind {
             Kind::Accept | Kind::AcceptStream => matches!(self.descriptor, Descriptor::Listener(_)),
-            Kind::Connect | Kind::Disconnect | Kind::Receive | Kind::ReceiveStream | Kind::Send | Kind::TransmitFile => {
+            Kind::Connect
+            | Kind::Disconnect
+            | Kind::Receive
+            | Kind::ReceiveStream
+            | Kind::Send
+            | Kind::TransmitFile => {
                 matches!(self.descriptor, Descriptor::Socket(_))
             }
             _ => true,

@@ -44,9 +44,16 @@ pub(crate) enum Body {
     Buffer(Buffer),
     Chain(BufferChain),
     /// `buffer` is for engines that build the operation from reads and sends.
-    Transmit { head: BufferChain, buffer: Option<Buffer> },
+    Transmit {
+        head: BufferChain,
+        buffer: Option<Buffer>,
+    },
     Address(SocketAddr),
-    Open { directory: Option<Arc<Directory>>, path: PathBuf, options: OpenOptions },
+    Open {
+        directory: Option<Arc<Directory>>,
+        path: PathBuf,
+        options: OpenOptions,
+    },
     Work(Work),
 }
 
