@@ -96,7 +96,9 @@ impl Server {
         let log = AccessLog::start(&settings).map_err(StartError::Log)?;
         let limit = settings.connections.div_ceil(port.queues());
         let site = Site::open(settings, &folders, log.clone());
-        let site = Arc::new(site.map_err(|error| StartError::Folder(FolderError::Other(folders.root.clone(), error)))?);
+        let site = Arc::new(
+            site.map_err(|error| StartError::Folder(FolderError::Other(folders.root.clone(), error)))?,
+        );
         let connections: Vec<_> = (0..port.queues()).map(|_| Arc::new(Connections::new(limit))).collect();
         let mut server = Self { port, address, log, threads: Vec::new() };
         let mut listeners = listeners.into_iter();
@@ -237,14 +239,14 @@ fn listen(settings: &Settings, queues: usize) -> Result<Vec<TcpListener>, StartE
     let shared = cfg!(target_os = "linux") && queues > 1;
     if shared && wanted.port() != 0 {
         // Sockets that share a port would join another server's without a word: see first that it is free.
-        bind(wanted, settings, false).map_err(failed)?;
+        bind(wanted, false).map_err(failed)?;
     }
-    let first = bind(wanted, settings, shared).map_err(failed)?;
+    let first = bind(wanted, shared).map_err(failed)?;
     let address = first.local_addr().map_err(failed)?;
     let mut listeners = vec![first];
     if shared {
         for _ in 1..queues {
-            listeners.push(bind(address, settings, true).map_err(failed)?);
+            listeners.push(bind(address, true).map_err(failed)?);
         }
     } else if cfg!(unix) {
         for _ in 1..queues {
@@ -252,12 +254,15 @@ fn listen(settings: &Settings, queues: usize) -> Result<Vec<TcpListener>, StartE
         }
     }
     for listener in &listeners {
-        Socket::from(listener.try_clone().map_err(failed)?).listen(settings.backlog as i32).map_err(failed)?;
+        Socket::from(listener.try_clone().map_err(failed)?)
+            .listen(settings.backlog as i32)
+            .map_err(failed)?;
     }
     Ok(listeners)
 }
 
-fn bind(address: SocketAddr, settings: &Settings, shared: bool) -> io::Result<TcpListener> {
+/// Bound only: a socket that listens takes connections, and one that is only to see whether the port is free must not.
+fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // On Windows this option means something else: that others may take the port over.
     #[cfg(unix)]
@@ -272,8 +277,6 @@ fn bind(address: SocketAddr, settings: &Settings, shared: bool) -> io::Result<Tc
     socket.bind(&address.into())?;
     // Inherited by what is accepted. Answers are gathered, so there is nothing for Nagle's algorithm to wait for.
     socket.set_tcp_nodelay(true)?;
-    // Bound only: a socket that listens takes connections, and the probe must not.
-    let _ = settings;
     Ok(socket.into())
 }
 

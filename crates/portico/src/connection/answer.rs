@@ -1,6 +1,6 @@
 //! Writing answers into the output.
 
-use super::{Activity, COPY_BYTES, Connection, Decision, Progress, body::needs_body};
+use super::{Activity, COPY_BYTES, Connection, Decision, Progress, Taken, body::needs_body};
 use crate::{
     context::Context,
     decide::{FileAnswer, Simple},
@@ -23,36 +23,44 @@ const PAGE: [&str; 5] =
     ["<!doctype html>\n<meta charset=\"utf-8\">\n<title>", " ", "</title>\n<h1>", " ", "</h1>\n"];
 
 impl Connection {
-    /// Answers `request` as decided; `behind` says that more input follows it. None if it must be read once more, later:
-    /// after a look-up, or when this batch is sent.
+    /// Answers `request` as decided; `behind` says that more input follows it.
     pub(super) fn answer(
         &mut self,
         request: &Request<'_>,
         decision: Decision,
         behind: bool,
         context: &mut Context,
-    ) -> Option<Progress> {
+    ) -> Taken {
         let batch = if behind { BATCH_BYTES } else { 0 };
-        match decision {
+        let written = match decision {
             Decision::LookUp(lookup) => {
                 self.look_up(lookup, context);
-                None
+                return Taken::Kept(if self.known.is_some() { Progress::Again } else { Progress::Wait });
             }
-            Decision::Upload { name, replace } => self.begin_upload(request, &name, replace, context),
+            Decision::Upload { name, replace } => {
+                return match self.begin_upload(request, &name, replace, context) {
+                    Some(()) => Taken::Answered(Progress::Again),
+                    None => Taken::Kept(Progress::Wait),
+                };
+            }
             Decision::Simple(simple) => {
                 let close = self.decide_end(request, simple.close, context);
                 let status = simple.status;
-                let sent = self.write_simple(request.version, &Simple { close, ..simple }, batch, context)?;
-                self.log(Some(request), status, sent, context);
-                self.expect_unwanted_body(request, context);
-                Some(Progress::Again)
+                let sent = self.write_simple(request.version, &Simple { close, ..simple }, batch, context);
+                sent.map(|sent| self.log(Some(request), status, sent, context))
             }
             Decision::File(answer) => {
                 let close = self.decide_end(request, false, context);
-                let written = self.write_file(request, &answer, close, batch, context)?;
-                self.expect_unwanted_body(request, context);
-                Some(written)
+                self.write_file(request, &answer, close, batch, context)
             }
+        };
+        match written {
+            Some(()) => {
+                self.expect_unwanted_body(request, context);
+                Taken::Answered(Progress::Again)
+            }
+            // This batch goes out first.
+            None => Taken::Kept(Progress::Wait),
         }
     }
 
@@ -92,8 +100,17 @@ impl Connection {
         for (place, digit) in digits.iter_mut().enumerate() {
             *digit = b'0' + (code / [100, 10, 1][place] % 10) as u8;
         }
-        let texts = [PAGE[0].as_bytes(), &digits, PAGE[1].as_bytes(), reason.as_bytes(), PAGE[2].as_bytes(), &digits,
-            PAGE[3].as_bytes(), reason.as_bytes(), PAGE[4].as_bytes()];
+        let texts = [
+            PAGE[0].as_bytes(),
+            &digits,
+            PAGE[1].as_bytes(),
+            reason.as_bytes(),
+            PAGE[2].as_bytes(),
+            &digits,
+            PAGE[3].as_bytes(),
+            reason.as_bytes(),
+            PAGE[4].as_bytes(),
+        ];
         let without = simple.status.is_without_content();
         let length = if without { 0 } else { texts.iter().map(|text| text.len()).sum::<usize>() };
         let connection = ConnectionField::for_version(version, !simple.close);
@@ -124,7 +141,7 @@ impl Connection {
         Some(body)
     }
 
-    /// Writes the head of a file, and its bytes or what is needed to stream them.
+    /// Writes the head of a file, and its bytes or what is needed to stream them. None if there is no room in this batch.
     fn write_file(
         &mut self,
         request: &Request<'_>,
@@ -132,7 +149,7 @@ impl Connection {
         close: bool,
         batch: usize,
         context: &mut Context,
-    ) -> Option<Progress> {
+    ) -> Option<()> {
         let file = answer.entry.file().expect("the decision was made for a file");
         let mut room = [0; HEAD_ROOM];
         let head: &[u8] = if answer.status == Status::OK {
@@ -150,12 +167,13 @@ impl Connection {
         let streamed = file.bytes.is_none() && end > first;
         if streamed {
             let mut end_of_head = [0; MAX_END_BYTES];
-            let length = response::write_end(&mut end_of_head, Some(date), field).expect("it never needs more");
+            let length =
+                response::write_end(&mut end_of_head, Some(date), field).expect("it never needs more");
             if !self.begin_stream(request, answer, first..end, [head, &end_of_head[..length]], context) {
                 return None;
             }
             self.last_answer |= close;
-            return Some(Progress::Wait);
+            return Some(());
         }
         let body = file.bytes.as_ref().map_or(&[][..], |bytes| &bytes[first as usize..end as usize]);
         let copied = body.len() <= COPY_BYTES;
@@ -167,7 +185,8 @@ impl Connection {
             return self.wait_for_room(context);
         };
         buffer.extend_from_slice(head);
-        let length = response::write_end(buffer.spare_mut(), Some(date), field).expect("there is room for it");
+        let length =
+            response::write_end(buffer.spare_mut(), Some(date), field).expect("there is room for it");
         buffer.advance(length);
         if copied {
             buffer.extend_from_slice(body);
@@ -176,7 +195,7 @@ impl Connection {
         }
         self.last_answer |= close;
         self.log(Some(request), answer.status, end - first, context);
-        Some(Progress::Again)
+        Some(())
     }
 
     /// There is no room in the output: it has to be sent first, or, if it is empty, no buffer is free and the client is told.

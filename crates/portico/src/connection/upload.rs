@@ -1,13 +1,15 @@
 //! Taking a request body into a file.
 
-use super::{Activity, Connection, Progress, answer::LateRecord};
+use super::{Activity, Connection, answer::LateRecord};
 use crate::{
     context::Context,
     decide::Simple,
     entry::OpenFile,
     upload::{GATHER_BYTES, Stage, Upload},
 };
-use completion_port::{BufferChain, Completion, Error, ErrorKind, Handle, OpenOptions, Operation, OperationKind, Payload, Slice};
+use completion_port::{
+    BufferChain, Completion, Error, ErrorKind, Handle, OpenOptions, Operation, OperationKind, Payload, Slice,
+};
 use portico_http::{
     body::{BodyDecoder, BodyFraming},
     request::Request,
@@ -25,7 +27,7 @@ impl Connection {
         name: &str,
         replace: bool,
         context: &mut Context,
-    ) -> Option<Progress> {
+    ) -> Option<()> {
         if request.body == BodyFraming::None {
             return self.refuse_upload(request, Status::LENGTH_REQUIRED, context);
         }
@@ -56,15 +58,19 @@ impl Connection {
             close: !keep,
             log,
         }));
-        self.open_upload(PathBuf::from("."), OpenOptions::new().read(true).write(true).unnamed(true), context);
-        Some(Progress::Wait)
+        self.open_upload(
+            PathBuf::from("."),
+            OpenOptions::new().read(true).write(true).unnamed(true),
+            context,
+        );
+        Some(())
     }
 
-    fn refuse_upload(&mut self, request: &Request<'_>, status: Status, context: &mut Context) -> Option<Progress> {
+    fn refuse_upload(&mut self, request: &Request<'_>, status: Status, context: &mut Context) -> Option<()> {
         let sent = self.write_simple(request.version, &Simple::closing(status), 0, context)?;
         self.still_sends = true;
         self.log(Some(request), status, sent, context);
-        Some(Progress::Wait)
+        Some(())
     }
 
     fn open_upload(&mut self, path: PathBuf, options: OpenOptions, context: &mut Context) {
@@ -126,6 +132,10 @@ impl Connection {
                 break;
             }
         }
+        if self.ended && upload.wants_input() {
+            // The client is gone before its body was whole.
+            return self.close(context);
+        }
         if upload.writing {
             return;
         }
@@ -177,7 +187,9 @@ impl Connection {
                         upload.temporary = None;
                         self.finish_upload(new, context);
                     }
-                    Some(Err(error)) => self.fail_upload_with(Error::from_io(&error, OperationKind::Link), context),
+                    Some(Err(error)) => {
+                        self.fail_upload_with(Error::from_io(&error, OperationKind::Link), context)
+                    }
                     None => self.fail_upload(Status::INTERNAL_SERVER_ERROR, context),
                 }
             }
@@ -209,7 +221,9 @@ impl Connection {
     }
 
     fn finish_upload(&mut self, new: bool, context: &mut Context) {
-        let Activity::Uploading(upload) = std::mem::replace(&mut self.activity, Activity::Reading) else { return };
+        let Activity::Uploading(upload) = std::mem::replace(&mut self.activity, Activity::Reading) else {
+            return;
+        };
         // The cache may know of nothing there, or of another file. (Other workers see the change when they next ask the disk.)
         if let Some(folder) = &context.site.upload {
             context.cache.remove(&folder.key_of(&upload.name));
