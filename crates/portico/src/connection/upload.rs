@@ -227,6 +227,9 @@ impl Connection {
         // The cache may know of nothing there, or of another file. (Other workers see the change when they next ask the disk.)
         if let Some(folder) = &context.site.upload {
             context.cache.remove(&folder.key_of(&upload.name));
+            if context.site.settings.index.contains(&upload.name) {
+                context.cache.remove(&folder.own_key());
+            }
         }
         let status = if new { Status::CREATED } else { Status::NO_CONTENT };
         let simple = Simple { close: upload.close || context.draining, ..Simple::new(status) };
@@ -243,7 +246,8 @@ impl Connection {
 
     fn fail_upload_with(&mut self, error: Error, context: &mut Context) {
         let status = match error.kind() {
-            ErrorKind::AlreadyExists => Status::CONFLICT,
+            // Of a file, or of a folder, which no file replaces.
+            ErrorKind::AlreadyExists | ErrorKind::WrongFileKind => Status::CONFLICT,
             ErrorKind::StorageFull => Status::INSUFFICIENT_STORAGE,
             ErrorKind::PermissionDenied => Status::FORBIDDEN,
             _ => Status::INTERNAL_SERVER_ERROR,
