@@ -195,9 +195,16 @@ impl Poll {
 
     /// Puts an operation where it waits for its next turn. True if that is the pool.
     fn settle(&mut self, core: &mut Core, token: Token, turn: Turn) -> bool {
+        if turn == Turn::Over {
+            return false;
+        }
+        let (handle, kind) = (core.slot(token).handle, core.slot(token).kind);
+        if socket::has_side(kind) {
+            // Until its next turn events only leave their mark.
+            self.socket(handle).side(kind).listed = true;
+        }
         let list = match turn {
-            Turn::Over => return false,
-            Turn::OnPool => return true,
+            Turn::Over | Turn::OnPool => return turn == Turn::OnPool,
             Turn::Later => &mut self.turns,
             Turn::Starved => &mut self.starved,
             Turn::Crowded => {
@@ -211,8 +218,6 @@ impl Poll {
             list.retain(|waiting| core.find_mut(*waiting).is_some());
         }
         list.push_back(token);
-        let (handle, kind) = (core.slot(token).handle, core.slot(token).kind);
-        self.socket(handle).side(kind).listed = true;
         false
     }
 
@@ -294,7 +299,7 @@ impl Engine for Poll {
         let (handle, kind) = (core.slot(token).handle, core.slot(token).kind);
         if socket::has_side(kind) {
             let side = self.socket(handle).side(kind);
-            // One that ended on the pool may have left its marks.
+            // The pool, where it comes from or where another one ended, has left its mark.
             (side.token, side.listed) = (token, false);
         }
         let turn = self.turn(core, token);

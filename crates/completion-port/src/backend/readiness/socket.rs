@@ -28,7 +28,7 @@ pub(super) struct Side {
     pub(super) token: Token,
     /// A call is worth trying.
     pub(super) ready: bool,
-    /// The operation stands in one of the engine's lists: an event need not put it there.
+    /// The operation stands in one of the engine's lists, or is on the pool: an event must not give it a turn.
     pub(super) listed: bool,
 }
 
