@@ -260,7 +260,7 @@ fn both_directions_wait_for_a_peer_that_is_slow() {
     let (ours, theirs) = connected();
     let ours = socket2::Socket::from(ours);
     ours.set_send_buffer_size(4_096).unwrap();
-    ours.set_recv_buffer_size(4_096).unwrap();
+    ours.set_recv_buffer_size(1 << 17).unwrap();
     let handle = rig.worker.associate(ours, 0).unwrap();
     let all = pattern(1 << 20);
     let (mut reader, mut writer) = (theirs.try_clone().unwrap(), theirs);
