@@ -11,7 +11,8 @@ mod mapping;
 
 use crate::error::{Error, ErrorKind};
 use crate::operation::OperationKind;
-use block::{Block, HEAP_CLASS, Inner};
+pub(crate) use block::Block;
+use block::{HEAP_CLASS, Inner};
 use std::{
     fmt,
     ops::{Bound, Deref, DerefMut, RangeBounds},
