@@ -81,6 +81,8 @@ pub(crate) struct Poll {
     round: u32,
     /// Calls that a handle may make in a round.
     budget: u32,
+    /// The last wait asked the poller.
+    looked: bool,
     /// To be tried in the next round.
     turns: VecDeque<Token>,
     starved: VecDeque<Token>,
@@ -105,6 +107,7 @@ impl Poll {
             loose: Socket::new(Handle::NONE, false, false),
             round: 0,
             budget: shared.configuration.inline_budget.max(1),
+            looked: false,
             turns: VecDeque::new(),
             starved: VecDeque::new(),
             crowded: VecDeque::new(),
@@ -339,11 +342,16 @@ impl Engine for Poll {
         self.round = self.round.wrapping_add(1);
         self.feed(core);
         self.make_room(core);
-        let timeout = self.sleep(core, timeout);
-        self.poller
-            .wait(timeout, &mut self.events)
-            .map_err(|error| Error::from_io(&error, OperationKind::Wait))?;
-        self.note_events();
+        // A wait that has something to hand out anyway looks at the poller only every second time: mostly what it has are the sends
+        // that answer what the look before brought, and the next wait will ask for more.
+        self.looked = !(self.looked && core.ready_count() > 0);
+        if self.looked {
+            let timeout = self.sleep(core, timeout);
+            self.poller
+                .wait(timeout, &mut self.events)
+                .map_err(|error| Error::from_io(&error, OperationKind::Wait))?;
+            self.note_events();
+        }
         // One turn each, so that nobody has a second one before everybody had the first; and no more than one wait hands out.
         for _ in 0..self.turns.len() {
             if core.ready_count() >= core.configuration.batch {
