@@ -17,7 +17,7 @@ fn allow_no_more() -> Rlimit {
     let before = getrlimit(Resource::Nofile);
     // The next one would get the lowest number that is free.
     let next = File::open("/dev/null").unwrap().as_raw_fd();
-    setrlimit(Resource::Nofile, Rlimit { current: Some(next as u64), ..before.clone() }).unwrap();
+    setrlimit(Resource::Nofile, Rlimit { current: Some(next as u64), ..before }).unwrap();
     before
 }
 

@@ -4,8 +4,8 @@
 #![cfg(unix)]
 
 use completion_port::{
-    Backend, BufferChain, BufferClass, Completion, Configuration, ErrorKind, Handle, OpenOptions, Operation,
-    OperationKind, Packet, Payload, Port, Slice, Token, Worker,
+    Backend, BufferChain, BufferClass, Buffers, Completion, Configuration, ErrorKind, Handle, OpenOptions,
+    Operation, OperationKind, Packet, Payload, Port, Slice, Token, Worker,
 };
 use std::{
     collections::HashMap,
@@ -126,7 +126,9 @@ fn pattern(length: usize) -> Vec<u8> {
 }
 
 fn bytes(bytes: &[u8]) -> Slice {
-    Slice::from_static(Box::leak(bytes.to_vec().into_boxed_slice()))
+    let mut buffer = Buffers::new(&[], bytes.len()).unwrap().allocate(bytes.len()).unwrap();
+    buffer.extend_from_slice(bytes);
+    buffer.freeze()
 }
 
 #[track_caller]
