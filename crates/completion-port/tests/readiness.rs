@@ -303,32 +303,34 @@ fn both_directions_wait_for_a_peer_that_is_slow() {
 }
 
 #[test]
-fn streams_without_a_buffer_wait_until_one_returns() {
+fn streams_without_a_buffer_wait_in_line_until_one_returns() {
     let mut configuration = small();
     configuration.buffers = vec![BufferClass { capacity: 4_096, count: 2 }];
     let mut rig = Rig::new(configuration);
+    let mut held: Vec<_> = (0..2).map(|_| Payload::Buffer(rig.port.buffers().acquire(1).unwrap())).collect();
     let mut pairs: Vec<_> = (0..8).map(|_| rig.pair()).collect();
     for (handle, peer) in &mut pairs {
         rig.submit(*handle, Operation::ReceiveStream);
         peer.write_all(b"x").unwrap();
+        rig.expect_silence_for_a_turn();
     }
-    let mut seen = HashMap::new();
-    let mut held = Vec::new();
+    rig.expect_silence();
+    let mut order = Vec::new();
     let mut threads = Vec::new();
-    while seen.len() < 8 {
-        for completion in rig.wait() {
-            assert_eq!(completion.result, Ok(1), "{completion:?}");
-            *seen.entry(completion.handle).or_insert(0) += 1;
-            held.push(completion.payload);
+    while order.len() < 8 {
+        // From another thread, while this one is asleep or about to be.
+        let returned = std::mem::take(&mut held);
+        threads.push(std::thread::spawn(move || drop(returned)));
+        while held.len() < 2 {
+            for completion in rig.wait() {
+                assert_eq!(completion.result, Ok(1), "{completion:?}");
+                order.push(completion.handle);
+                held.push(completion.payload);
+            }
         }
-        if held.len() == 2 {
-            rig.expect_silence();
-            // From another thread, while this one is asleep or about to be.
-            let returned = std::mem::take(&mut held);
-            threads.push(std::thread::spawn(move || drop(returned)));
-        }
+        rig.expect_silence();
     }
-    assert!(seen.values().all(|&times| times == 1));
+    assert_eq!(order, pairs.iter().map(|(handle, _)| *handle).collect::<Vec<_>>());
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     drop(held);
     rig.end();
@@ -813,6 +815,44 @@ fn a_file_that_is_too_short_is_an_error() {
     let mut received = Vec::new();
     peer.read_to_end(&mut received).unwrap();
     assert_eq!(received, b"456789");
+    rig.end();
+}
+
+#[test]
+fn a_transmit_that_waits_for_the_pool_can_be_cancelled_and_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cold");
+    std::fs::write(&path, pattern(1 << 20)).unwrap();
+    let mut configuration = small();
+    configuration.pool_threads = 1;
+    let mut rig = Rig::new(configuration);
+    let (release, blocked) = std::sync::mpsc::channel::<()>();
+    let work = move || Box::new(blocked.recv()) as Box<dyn std::any::Any + Send>;
+    let call = rig.submit(Handle::NONE, Operation::Call { work: Box::new(work) });
+    let (handle, mut peer) = rig.pair();
+    for closed in [false, true] {
+        let file = File::open(&path).unwrap();
+        file.sync_all().unwrap();
+        #[cfg(target_os = "linux")]
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let file = rig.worker.associate(file, 0).unwrap();
+        let head = BufferChain::from(bytes(b"head"));
+        let transmit = rig.submit(handle, Operation::TransmitFile { head, file, offset: 0, length: 1 << 20 });
+        // News of the socket must not start it again.
+        peer.write_all(b"news").unwrap();
+        rig.expect_silence();
+        if closed {
+            rig.worker.close(handle);
+        } else {
+            rig.worker.cancel(transmit);
+        }
+        let completion = rig.next_of(transmit);
+        assert_eq!(failure(&completion), ErrorKind::Cancelled);
+        assert_eq!(completion.payload.into_chain().unwrap().len(), 4);
+        rig.close(file);
+    }
+    release.send(()).unwrap();
+    assert!(rig.next_of(call).result.is_ok());
     rig.end();
 }
 
