@@ -22,7 +22,6 @@ use crate::{
     identity::{Handle, Token},
     operation::OperationKind,
     port::Shared,
-    queue::Queue,
 };
 use ::io_uring::{cqueue, opcode, squeue, types::Fd};
 use accept::Accepting;
@@ -59,13 +58,11 @@ pub(crate) struct Ring {
     provided: ManuallyDrop<Provided>,
     scratches: ManuallyDrop<Scratches>,
     waker: Arc<Waker>,
-    queue: Arc<Queue>,
-    buffers: crate::buffer::Buffers,
     accepting: Accepting,
     /// Operations that found no buffer, in the order in which they asked.
     starved: VecDeque<Token>,
     budget: Budget,
-    /// Buffers that the kernel is given at most. Set with the first receive stream; before it, none are taken from the pool.
+    /// Set with the first receive stream: before it, no buffers are taken from the pool.
     provides: bool,
     leaked: bool,
 }
@@ -94,8 +91,6 @@ impl Ring {
             provided: ManuallyDrop::new(provided),
             scratches: ManuallyDrop::default(),
             waker,
-            queue: Arc::clone(&shared.queues[queue]),
-            buffers: shared.buffers.clone(),
             accepting: Accepting::default(),
             starved: VecDeque::new(),
             budget: Budget::new(configuration.inline_budget),
@@ -104,8 +99,8 @@ impl Ring {
         };
         this.listen_for_wakes();
         let waker: Arc<dyn Wake> = Arc::<Waker>::clone(&this.waker);
-        this.queue.set_waker(Arc::clone(&waker));
-        this.buffers.register(waker);
+        shared.queues[queue].set_waker(Arc::clone(&waker));
+        shared.buffers.register(waker);
         Ok(this)
     }
 
@@ -282,10 +277,11 @@ impl Engine for Ring {
     fn wait(&mut self, core: &mut Core, timeout: Option<Duration>) -> Result<(), Error> {
         self.budget.renew();
         self.resume_accepts(core);
-        let timeout = if self.resume_starved(core) { Some(Duration::ZERO) } else { timeout };
-        let timeout = match self.accepting.retry_after(core.now()) {
-            Some(retry) => Some(timeout.map_or(retry, |timeout| timeout.min(retry))),
-            None => timeout,
+        let more = self.resume_starved(core) || core.ready_count() > 0 || core.has_steps();
+        let timeout = match (more, self.accepting.retry_after(core.now())) {
+            (true, _) => Some(Duration::ZERO),
+            (false, Some(retry)) => Some(timeout.map_or(retry, |timeout| timeout.min(retry))),
+            (false, None) => timeout,
         };
         self.system.enter(timeout).map_err(|error| Error::from_io(&error, OperationKind::Wait))?;
         let mut entries = [const { MaybeUninit::uninit() }; REAP];

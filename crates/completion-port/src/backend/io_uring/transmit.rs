@@ -4,7 +4,7 @@
 
 use super::{
     MAXIMUM_TRANSFER, Ring, Stage, descriptor,
-    file::{Cached, read_cached},
+    file::{Cached, HAS_A_FILE, read_cached},
     stream::{send_entry, send_message_entry},
 };
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     identity::Token,
 };
 use ::io_uring::{opcode, squeue, types::Fd};
+use std::os::fd::AsRawFd;
 
 /// The least that is worth a read of its own, where large buffers are gone.
 const SMALLEST_SLICE: usize = 4_096;
@@ -21,8 +22,7 @@ impl Ring {
     /// The next step: read if nothing of the file is at hand, then send.
     pub(super) fn transmit(&mut self, core: &mut Core, token: Token) {
         let slot = core.slot(token);
-        let (handle, file) = (slot.handle, slot.file);
-        let (transferred, range) = (slot.transferred, slot.range);
+        let (handle, transferred, range) = (slot.handle, slot.transferred, slot.range);
         let Body::Transmit { head, buffer } = &slot.body else { unreachable!("a transmit-file has a head") };
         let file_sent = transferred.saturating_sub(head.len());
         let at_hand = buffer.as_ref().map_or(0, |buffer| buffer.len());
@@ -30,13 +30,12 @@ impl Ring {
             return self.finish(core, token, Ok(transferred));
         }
         if at_hand == 0 && file_sent < range.length {
-            let file = descriptor(core, file);
             let (offset, left) = (range.offset + file_sent, range.length - file_sent);
             if !self.ensure_buffer(core, token, left) {
                 return self.starve(token);
             }
             let at_once = core.slot(token).stage & Stage::MAY_BLOCK == 0 && self.budget.take(handle);
-            let slot = core.slot_mut(token);
+            let (slot, file) = core.slot_and_file(token).expect(HAS_A_FILE);
             let Body::Transmit { buffer: Some(buffer), .. } = &mut slot.body else {
                 unreachable!("it was ensured")
             };
@@ -55,7 +54,7 @@ impl Ring {
                 Cached::Failed(code) => return self.fail(core, token, code),
                 Cached::Absent => {
                     let (pointer, _) = buffer.spare_pointer();
-                    let mut entry = opcode::Read::new(Fd(file), pointer, room as u32).offset(offset).build();
+                    let mut entry = opcode::Read::new(Fd(file.as_raw_fd()), pointer, room as u32).offset(offset).build();
                     if slot.stage & Stage::MAY_BLOCK != 0 {
                         entry = entry.flags(squeue::Flags::ASYNC);
                     }
