@@ -2,8 +2,8 @@
 #![cfg(target_os = "linux")]
 
 use completion_port::{
-    Backend, Buffer, BufferChain, BufferClass, Completion, Configuration, ErrorKind, FileKind, Handle, OpenOptions,
-    Operation, Packet, Payload, Port, Slice, Token, Worker,
+    Backend, Buffer, BufferChain, BufferClass, Completion, Configuration, ErrorKind, FileKind, Handle,
+    OpenOptions, Operation, Packet, Payload, Port, Slice, Token, Worker,
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -258,7 +258,8 @@ fn connections_beyond_the_limit_of_handles_wait_for_a_close() {
         assert!(bench.seen.is_empty(), "round {round}: more connections than handles");
         for connection in connections {
             let buffer = bench.buffer(1);
-            let received = bench.run(connection, Operation::Receive { buffer }).payload.into_buffer().unwrap();
+            let received =
+                bench.run(connection, Operation::Receive { buffer }).payload.into_buffer().unwrap();
             assert!(!std::mem::replace(&mut served[received[0] as usize], true));
             bench.worker.close(connection);
         }
@@ -468,7 +469,8 @@ fn files_beyond_4_gib_are_written_and_read() {
     let buffer = bench.buffer(100);
     let beyond = bench.run(file, Operation::ReadAt { file, offset: 6 << 30, buffer });
     assert_eq!(beyond.result.unwrap(), 0);
-    let warm = bench.run(Handle::NONE, Operation::Open { directory: None, path, options: OpenOptions::new().read(true) });
+    let warm = bench
+        .run(Handle::NONE, Operation::Open { directory: None, path, options: OpenOptions::new().read(true) });
     let Payload::Opened { file: again, metadata } = warm.payload else { panic!("{warm:?}") };
     assert_eq!(metadata.length, offset + 8);
     // Not opened for writing.
@@ -523,9 +525,12 @@ fn a_file_goes_out_behind_its_head_in_slices() {
     let mut plain = tempfile::tempfile().unwrap();
     plain.write_all(&content).unwrap();
     let file = bench.worker.associate(plain, 0).unwrap();
-    for (narrow, head, offset, length) in
-        [(false, &b"head"[..], 0, 1 << 20), (true, b"head", 77, 500_000), (true, b"", 0, 30_000), (false, b"only", 9, 0)]
-    {
+    for (narrow, head, offset, length) in [
+        (false, &b"head"[..], 0, 1 << 20),
+        (true, b"head", 77, 500_000),
+        (true, b"", 0, 30_000),
+        (false, b"only", 9, 0),
+    ] {
         let (handle, mut peer) = if narrow { narrow_connection(&mut bench) } else { bench.connection() };
         let reader = std::thread::spawn(move || {
             let mut all = Vec::new();
@@ -541,7 +546,8 @@ fn a_file_goes_out_behind_its_head_in_slices() {
         assert!(reader.join().unwrap().unwrap() == [head, range].concat());
     }
     let (handle, _peer) = bench.connection();
-    let operation = Operation::TransmitFile { head: BufferChain::new(), file, offset: (1 << 20) - 5, length: 6 };
+    let operation =
+        Operation::TransmitFile { head: BufferChain::new(), file, offset: (1 << 20) - 5, length: 6 };
     assert!(bench.run(handle, operation).result.is_err(), "the file is shorter than promised");
     bench.worker.close(file);
     bench.worker.close(handle);
@@ -650,6 +656,42 @@ fn a_file_that_grows_meanwhile_is_read_to_its_end() {
     assert_eq!(&read[..], b"begin");
     plain.seek(SeekFrom::End(0)).unwrap();
     plain.write_all_at(b" end", 5).unwrap();
-    let read = bench.run(file, Operation::ReadAt { file, offset: 5, buffer: read }).payload.into_buffer().unwrap();
+    let read =
+        bench.run(file, Operation::ReadAt { file, offset: 5, buffer: read }).payload.into_buffer().unwrap();
     assert_eq!(&read[..], b"begin end");
+}
+
+#[test]
+fn a_file_system_that_cannot_read_without_waiting_is_read_all_the_same() {
+    let Some(mut bench) = bench(small()) else { return };
+    let operation = Operation::Open {
+        directory: None,
+        path: "/proc/version".into(),
+        options: OpenOptions::new().read(true),
+    };
+    let Payload::Opened { file, .. } = bench.run(Handle::NONE, operation).payload else { panic!() };
+    let buffer = bench.buffer(4_096);
+    let read = bench.run(file, Operation::ReadAt { file, offset: 0, buffer });
+    assert_eq!(read.payload.into_buffer().unwrap()[..], std::fs::read("/proc/version").unwrap());
+    let (handle, mut peer) = bench.connection();
+    let operation = Operation::TransmitFile { head: BufferChain::new(), file, offset: 0, length: 13 };
+    assert_eq!(bench.run(handle, operation).result.unwrap(), 13);
+    let mut sent = [0; 13];
+    peer.read_exact(&mut sent).unwrap();
+    assert_eq!(&sent, b"Linux version");
+}
+
+#[test]
+fn a_queue_can_have_a_new_worker() {
+    let Some(bench) = bench(small()) else { return };
+    let port = bench.worker.port();
+    drop(bench);
+    let mut bench = Bench { worker: port.worker().unwrap(), seen: VecDeque::new() };
+    let (handle, mut peer) = bench.connection();
+    let token = bench.worker.submit(handle, Operation::ReceiveStream).unwrap();
+    let poster = std::thread::spawn(move || port.post(0, Packet::default()).unwrap());
+    assert!(matches!(bench.next(Token::NONE).payload, Payload::Packet(_)));
+    poster.join().unwrap();
+    peer.write_all(b"x").unwrap();
+    assert_eq!(bench.next(token).result.unwrap(), 1);
 }

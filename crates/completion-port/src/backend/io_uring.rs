@@ -59,8 +59,9 @@ pub(crate) struct Ring {
     scratches: ManuallyDrop<Scratches>,
     waker: Arc<Waker>,
     accepting: Accepting,
-    /// Operations that found no buffer, in the order in which they asked.
-    starved: VecDeque<Token>,
+    /// Receive streams, and transmit-files, that found no buffer; in the order in which they asked.
+    starved_streams: VecDeque<Token>,
+    starved_transmits: VecDeque<Token>,
     budget: Budget,
     /// Set with the first receive stream: before it, no buffers are taken from the pool.
     provides: bool,
@@ -92,7 +93,8 @@ impl Ring {
             scratches: ManuallyDrop::default(),
             waker,
             accepting: Accepting::default(),
-            starved: VecDeque::new(),
+            starved_streams: VecDeque::new(),
+            starved_transmits: VecDeque::new(),
             budget: Budget::new(configuration.inline_budget),
             provides: false,
             leaked: false,
@@ -123,8 +125,9 @@ impl Ring {
     }
 
     fn push_cancel(&mut self, token: Token) {
+        let cancel = opcode::AsyncCancel::new(token.to_bits()).build().flags(squeue::Flags::SKIP_SUCCESS);
         // SAFETY: a cancel points to nothing.
-        unsafe { self.system.push(opcode::AsyncCancel::new(token.to_bits()).build().user_data(CANCEL)) };
+        unsafe { self.system.push(cancel.user_data(CANCEL)) };
     }
 
     /// Ends the operation, with its buffers. Nothing of it is in the kernel any more.
@@ -162,11 +165,6 @@ impl Ring {
         }
     }
 
-    /// The operation goes on once a buffer returns.
-    fn starve(&mut self, token: Token) {
-        self.starved.push_back(token);
-    }
-
     fn handle(&mut self, core: &mut Core, entry: &cqueue::Entry) {
         let (data, flags) = (entry.user_data(), entry.flags());
         let more = cqueue::more(flags);
@@ -200,32 +198,26 @@ impl Ring {
     /// Goes on with what waited for buffers. True if there is more to be done at once.
     fn resume_starved(&mut self, core: &mut Core) -> bool {
         self.refill(core);
-        if self.starved.is_empty() {
-            return false;
-        }
         self.restart_starved(core);
-        if !self.starved.is_empty() {
+        if !self.starved_streams.is_empty() || !self.starved_transmits.is_empty() {
             // Once more after the wish is known: a buffer that returns from here on wakes this worker.
             core.buffers.await_return();
             self.refill(core);
             self.restart_starved(core);
         }
-        self.provided.count() > 0
-            && self.starved.iter().any(|token| core.slot(*token).kind == OperationKind::ReceiveStream)
+        !self.starved_streams.is_empty() && self.provided.count() > 0
     }
 
     /// Starts no more streams than there are buffers. One that finds nothing to receive leaves its buffer to the next round.
     fn restart_starved(&mut self, core: &mut Core) {
-        let mut room = self.provided.count();
-        for _ in 0..self.starved.len() {
-            let Some(token) = self.starved.pop_front() else { return };
-            match core.slot(token).kind {
-                OperationKind::ReceiveStream if room == 0 => self.starve(token),
-                OperationKind::ReceiveStream => {
-                    room -= 1;
-                    self.receive_stream(core, token);
-                }
-                _ => self.transmit(core, token),
+        for _ in 0..self.provided.count() {
+            let Some(token) = self.starved_streams.pop_front() else { break };
+            self.receive_stream(core, token);
+        }
+        for _ in 0..self.starved_transmits.len() {
+            let Some(token) = self.starved_transmits.pop_front() else { break };
+            if !self.transmit(core, token) {
+                break;
             }
         }
     }
@@ -247,7 +239,9 @@ impl Engine for Ring {
             Kind::Send => self.send(core, token),
             Kind::Connect => self.connect(core, token),
             Kind::Disconnect => self.disconnect(core, token),
-            Kind::TransmitFile => self.transmit(core, token),
+            Kind::TransmitFile => {
+                self.transmit(core, token);
+            }
             Kind::ReadAt => self.read(core, token),
             Kind::WriteAt | Kind::Append => self.write(core, token),
             Kind::Sync => self.sync(core, token),
@@ -263,7 +257,8 @@ impl Engine for Ring {
             self.push_cancel(token);
             return;
         }
-        self.starved.retain(|starved| *starved != token);
+        self.starved_streams.retain(|starved| *starved != token);
+        self.starved_transmits.retain(|starved| *starved != token);
         self.accepting.forget(token);
         self.fail_as(core, token, ErrorKind::Cancelled);
     }

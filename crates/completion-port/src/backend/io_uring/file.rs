@@ -14,14 +14,10 @@ use ::io_uring::{
     types::{Fd, FsyncFlags},
 };
 use rustix::io::{Errno, ReadWriteFlags};
-use std::{
-    fs::File,
-    io::IoSliceMut,
-    os::fd::AsRawFd,
-    sync::Arc,
-};
+use std::{fs::File, io::IoSliceMut, os::fd::AsRawFd, sync::Arc};
 
-pub(super) const HAS_A_FILE: &str = "the books check that a file operation names an open file, and keep it open";
+pub(super) const HAS_A_FILE: &str =
+    "the books check that a file operation names an open file, and keep it open";
 
 /// What a read that may not wait did.
 pub(super) enum Cached {
@@ -40,7 +36,8 @@ pub(super) fn read_cached(file: &File, offset: u64, into: &mut [u8]) -> Cached {
     }
 }
 
-fn may_block(entry: squeue::Entry, stage: u32) -> squeue::Entry {
+/// Lets an entry that was refused without waiting wait on a thread of the kernel.
+pub(super) fn may_block(entry: squeue::Entry, stage: u32) -> squeue::Entry {
     if stage & Stage::MAY_BLOCK == 0 { entry } else { entry.flags(squeue::Flags::ASYNC) }
 }
 
@@ -69,7 +66,9 @@ impl Ring {
         let (offset, stage) = (slot.range.offset + slot.transferred, slot.stage);
         let Body::Buffer(buffer) = &mut slot.body else { unreachable!("a read has a buffer") };
         let (pointer, room) = buffer.spare_pointer();
-        let entry = opcode::Read::new(Fd(file.as_raw_fd()), pointer, room.min(MAXIMUM_TRANSFER) as u32).offset(offset).build();
+        let entry = opcode::Read::new(Fd(file.as_raw_fd()), pointer, room.min(MAXIMUM_TRANSFER) as u32)
+            .offset(offset)
+            .build();
         // SAFETY: the spare room of the buffer in the slot, which nobody looks at before the completion.
         unsafe { self.push(core, token, may_block(entry, stage)) };
     }

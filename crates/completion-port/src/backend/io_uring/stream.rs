@@ -19,9 +19,12 @@ impl Ring {
             self.provides = true;
             self.refill(core);
         }
+        if core.configuration.receive_bytes > core.buffers.largest() {
+            return self.fail_as(core, token, ErrorKind::InvalidArgument);
+        }
         // The kernel would refuse it at once, before it looks whether anything is there to be received.
         if self.provided.count() == 0 {
-            return self.starve(token);
+            return self.starved_streams.push_back(token);
         }
         let socket = Fd(descriptor(core, core.slot(token).handle));
         let entry = opcode::RecvMulti::new(socket, GROUP).build();
@@ -43,7 +46,7 @@ impl Ring {
         match event.result {
             0 => self.finish(core, token, Ok(0)),
             _ if slot.cancelled || slot.timed_out => self.fail(core, token, libc::ECANCELED),
-            code if code == -libc::ENOBUFS => self.starve(token),
+            code if code == -libc::ENOBUFS => self.starved_streams.push_back(token),
             // Ended early, for want of room for completions.
             1.. => self.receive_stream(core, token),
             code if code == -libc::EINTR || code == -libc::EAGAIN => self.receive_stream(core, token),
