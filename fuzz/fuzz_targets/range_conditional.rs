@@ -10,18 +10,21 @@ use portico_http::etag::ETag;
 use portico_http::limits::Limits;
 use portico_http::method::Method;
 use portico_http::range::{self, RangeOutcome};
-use portico_http::request::{self, Parsed};
+use portico_http::request::{self, Parsed, Request};
 use std::time::{Duration, SystemTime};
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
     method: Verb,
-    /// Written behind `name: ` of each field.
-    fields: Vec<(Name, &'a [u8])>,
-    exists: bool,
-    etag: Option<&'a [u8]>,
-    last_modified_s: Option<u32>,
-    length_bytes: u64,
+    fields: Vec<(Name, Value<'a>)>,
+    current: Option<Current>,
+    length: Number,
+}
+
+#[derive(Arbitrary, Debug, Clone, Copy)]
+struct Current {
+    tag: Option<Tag>,
+    modified: Option<Date>,
 }
 
 #[derive(Arbitrary, Debug, Clone, Copy)]
@@ -41,55 +44,67 @@ enum Name {
     Range,
 }
 
-impl Name {
-    const fn text(self) -> &'static str {
-        match self {
-            Self::IfMatch => "If-Match",
-            Self::IfNoneMatch => "If-None-Match",
-            Self::IfModifiedSince => "If-Modified-Since",
-            Self::IfUnmodifiedSince => "If-Unmodified-Since",
-            Self::IfRange => "If-Range",
-            Self::Range => "Range",
-        }
-    }
+#[derive(Arbitrary, Debug)]
+enum Value<'a> {
+    Raw(&'a [u8]),
+    Any,
+    Tags(Vec<Tag>),
+    Date(Date),
+    Range(Option<Number>, Option<Number>),
+}
+
+/// Few tags and dates, so that they meet.
+#[derive(Arbitrary, Debug, Clone, Copy, PartialEq)]
+struct Tag {
+    weak: bool,
+    b: bool,
+}
+
+#[derive(Arbitrary, Debug, Clone, Copy, PartialEq, PartialOrd)]
+struct Date(i8);
+
+#[derive(Arbitrary, Debug, Clone, Copy)]
+enum Number {
+    Small(u8),
+    Large(u64),
+    /// Above 64 bits where it is written; the largest length.
+    Huge,
 }
 
 fuzz_target!(|input: Input<'_>| {
     let head = write_head(&input);
     let Ok(Parsed::Complete(request)) = request::parse(&head, &Limits::default()) else { return };
     if request.head_length != head.len() {
-        return; // A value ended the head early: it is another request.
+        return; // A raw value ended the head early: it is another request.
     }
+    let tag = input.current.and_then(|current| current.tag).map(tag_text);
     let representation = Representation {
-        etag: input.etag.and_then(ETag::parse),
-        last_modified: input
-            .last_modified_s
-            .map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into())),
+        etag: tag.as_ref().and_then(|tag| ETag::parse(tag.as_bytes())),
+        last_modified: input.current.and_then(|current| current.modified).map(time),
     };
-    let current = input.exists.then_some(&representation);
-    let reads = matches!(request.method, Method::Get | Method::Head);
 
-    let outcome = conditional::evaluate(&request, current);
-    if outcome == Outcome::NotModified {
-        assert!(reads && input.exists, "304 to {:?}", request.method);
-        assert!(request.if_none_match.is_present() || request.if_modified_since.is_some());
+    let outcome = conditional::evaluate(&request, input.current.is_some().then_some(&representation));
+    if input.fields.iter().all(|(_, value)| !matches!(value, Value::Raw(_))) {
+        assert_eq!(outcome, expected_outcome(&input));
     }
-    if outcome == Outcome::PreconditionFailed {
-        let demands = request.if_match.is_present() || request.if_unmodified_since.is_some();
-        assert!(demands || !reads && request.if_none_match.is_present());
-    }
-    if !input.exists {
-        let failed = request.if_match.is_present();
-        assert_eq!(outcome, if failed { Outcome::PreconditionFailed } else { Outcome::Proceed });
-    }
+    check_outcome(&request, outcome, input.current.is_some());
 
-    let expected = request.range.map_or(RangeOutcome::Whole, |value| reference(value, input.length_bytes));
-    assert_eq!(range::evaluate(request.range, input.length_bytes), expected);
-    let chosen = range::for_request(&request, &representation, input.length_bytes);
-    assert!(chosen == RangeOutcome::Whole || request.method == Method::Get && chosen == expected);
-    if request.if_range.is_none() && request.method == Method::Get {
-        assert_eq!(chosen, expected);
+    let length = length(input.length);
+    let expected = request.range.map_or(RangeOutcome::Whole, |value| expected_range(value, length));
+    assert_eq!(range::evaluate(request.range, length), expected);
+    let holds = conditional::if_range_holds(request.if_range, &representation);
+    if let Some((_, value)) = input.fields.iter().find(|field| field.0 == Name::IfRange) {
+        let expected = match value {
+            Value::Tags(tags) => matches!(&tags[..], [tag] if !tag.weak && current_tag(&input) == Some(tag)),
+            Value::Date(date) => current_date(&input) == Some(*date),
+            Value::Any | Value::Range(..) => false,
+            Value::Raw(_) => holds,
+        };
+        assert_eq!(holds, expected);
     }
+    let honoured = request.method == Method::Get && holds;
+    let chosen = range::for_request(&request, &representation, length);
+    assert_eq!(chosen, if honoured { expected } else { RangeOutcome::Whole });
 
     for value in
         [request.if_modified_since, request.if_unmodified_since, request.if_range].into_iter().flatten()
@@ -108,52 +123,151 @@ fn write_head(input: &Input<'_>) -> Vec<u8> {
     };
     let mut head = format!("{method} / HTTP/1.1\r\nHost: a\r\n").into_bytes();
     for (name, value) in &input.fields {
-        head.extend_from_slice(name.text().as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value);
+        let name = match name {
+            Name::IfMatch => "If-Match: ",
+            Name::IfNoneMatch => "If-None-Match: ",
+            Name::IfModifiedSince => "If-Modified-Since: ",
+            Name::IfUnmodifiedSince => "If-Unmodified-Since: ",
+            Name::IfRange => "If-Range: ",
+            Name::Range => "Range: ",
+        };
+        head.extend_from_slice(name.as_bytes());
+        match value {
+            Value::Raw(value) => head.extend_from_slice(value),
+            Value::Any => head.push(b'*'),
+            Value::Tags(tags) => {
+                let tags: Vec<_> = tags.iter().copied().map(tag_text).collect();
+                head.extend_from_slice(tags.join(", ").as_bytes());
+            }
+            Value::Date(date) => head.extend_from_slice(HttpDate::new(time(*date)).as_bytes()),
+            Value::Range(first, last) => {
+                let text = |number: &Option<Number>| number.map(digits).unwrap_or_default();
+                head.extend_from_slice(format!("bytes={}-{}", text(first), text(last)).as_bytes());
+            }
+        }
         head.extend_from_slice(b"\r\n");
     }
     head.extend_from_slice(b"\r\n");
     head
 }
 
-/// RFC 9110 section 14.1.2, in numbers that cannot overflow.
-fn reference(value: &[u8], length_bytes: u64) -> RangeOutcome {
-    let whole = RangeOutcome::Whole;
-    let Ok(text) = std::str::from_utf8(value) else { return whole };
-    let Some((unit, positions)) = text.split_once('=') else { return whole };
-    let Some((first, last)) = positions.split_once('-') else { return whole };
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if !unit.eq_ignore_ascii_case("bytes") || !digits(first) || !digits(last) || first.len() + last.len() == 0
-    {
-        return whole;
+fn tag_text(tag: Tag) -> String {
+    format!("{}\"{}\"", if tag.weak { "W/" } else { "" }, if tag.b { "b" } else { "a" })
+}
+
+/// Half a second late, because the fraction must not count.
+fn time(date: Date) -> SystemTime {
+    let seconds = 784_111_777_i64.saturating_add(date.0.into());
+    SystemTime::UNIX_EPOCH + Duration::from_millis(seconds as u64 * 1000 + 500)
+}
+
+fn digits(number: Number) -> String {
+    match number {
+        Number::Small(number) => number.to_string(),
+        Number::Large(number) => number.to_string(),
+        Number::Huge => "99999999999999999999999".to_owned(),
     }
-    let length = u128::from(length_bytes);
-    let number = |text: &str| {
-        text.trim_start_matches('0')
-            .parse::<u128>()
-            .unwrap_or(if text.len() > 38 && text.bytes().any(|byte| byte != b'0') { u128::MAX } else { 0 })
+}
+
+fn length(number: Number) -> u64 {
+    match number {
+        Number::Small(number) => number.into(),
+        Number::Large(number) => number,
+        Number::Huge => u64::MAX,
+    }
+}
+
+fn current_tag<'a>(input: &'a Input<'_>) -> Option<&'a Tag> {
+    input.current.as_ref().and_then(|current| current.tag.as_ref())
+}
+
+fn current_date(input: &Input<'_>) -> Option<Date> {
+    input.current.and_then(|current| current.modified)
+}
+
+/// RFC 9110 section 13.2.2, step by step. Each date field occurs once at most, or the request would be malformed.
+fn expected_outcome(input: &Input<'_>) -> Outcome {
+    let lines = |name| input.fields.iter().filter(move |field| field.0 == name).map(|field| &field.1);
+    let listed = |name, same: fn(&Tag, &Tag) -> bool| {
+        lines(name).any(|value| match value {
+            Value::Any => input.current.is_some(),
+            Value::Tags(tags) => {
+                current_tag(input).is_some_and(|current| tags.iter().any(|tag| same(tag, current)))
+            }
+            _ => false,
+        })
     };
-    let (from, to) = if first.is_empty() {
-        let suffix = number(last);
-        if suffix > 0 && length == 0 {
-            return whole;
-        }
-        if suffix == 0 {
-            return RangeOutcome::Unsatisfiable;
-        }
-        (length.saturating_sub(suffix), length - 1)
-    } else {
-        let from = number(first);
-        let to = if last.is_empty() { u128::MAX } else { number(last) };
-        // Positions above 64 bits are alike to a server that counts in 64 bits.
-        if to.min(u64::MAX.into()) < from.min(u64::MAX.into()) {
-            return whole;
-        }
-        if from >= length {
-            return RangeOutcome::Unsatisfiable;
-        }
-        (from, to.min(length - 1))
+    let modified_after = |name| {
+        lines(name).find_map(|value| match value {
+            Value::Date(date) => current_date(input).map(|modified| modified > *date),
+            _ => None,
+        })
     };
-    RangeOutcome::Partial { first: from as u64, last: to as u64 }
+    let reads = !matches!(input.method, Verb::Put);
+
+    if lines(Name::IfMatch).next().is_some() {
+        if !listed(Name::IfMatch, |a, b| !a.weak && a == b) {
+            return Outcome::PreconditionFailed;
+        }
+    } else if modified_after(Name::IfUnmodifiedSince) == Some(true) {
+        return Outcome::PreconditionFailed;
+    }
+    if lines(Name::IfNoneMatch).next().is_some() {
+        if listed(Name::IfNoneMatch, |a, b| a.b == b.b) {
+            return if reads { Outcome::NotModified } else { Outcome::PreconditionFailed };
+        }
+    } else if reads && modified_after(Name::IfModifiedSince) == Some(false) {
+        return Outcome::NotModified;
+    }
+    Outcome::Proceed
+}
+
+/// What holds of any request.
+fn check_outcome(request: &Request<'_>, outcome: Outcome, exists: bool) {
+    let reads = matches!(request.method, Method::Get | Method::Head);
+    match outcome {
+        Outcome::Proceed => {}
+        Outcome::NotModified => {
+            assert!(reads && exists);
+            assert!(request.if_none_match.is_present() || request.if_modified_since.is_some());
+        }
+        Outcome::PreconditionFailed => {
+            let demands = request.if_match.is_present() || request.if_unmodified_since.is_some();
+            assert!(demands || !reads && request.if_none_match.is_present());
+        }
+    }
+}
+
+/// RFC 9110 section 14.1.2.
+fn expected_range(value: &[u8], length: u64) -> RangeOutcome {
+    let positions = std::str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.split_once('='))
+        .filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes"))
+        .and_then(|(_, positions)| positions.split_once('-'));
+    let Some((first, last)) = positions else { return RangeOutcome::Whole };
+    // A position above 64 bits is behind every representation, whatever it is.
+    let number = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
+    let valid = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !valid(first) || !valid(last) {
+        return RangeOutcome::Whole;
+    }
+    match (first, last) {
+        ("", "") => RangeOutcome::Whole,
+        ("", suffix) => match number(suffix) {
+            0 => RangeOutcome::Unsatisfiable,
+            _ if length == 0 => RangeOutcome::Whole,
+            suffix => RangeOutcome::Partial { first: length.saturating_sub(suffix), last: length - 1 },
+        },
+        (first, last) => {
+            let (first, last) = (number(first), if last.is_empty() { u64::MAX } else { number(last) });
+            if last < first {
+                RangeOutcome::Whole
+            } else if first >= length {
+                RangeOutcome::Unsatisfiable
+            } else {
+                RangeOutcome::Partial { first, last: last.min(length - 1) }
+            }
+        }
+    }
 }

@@ -220,6 +220,16 @@ fn a_browsers_request() {
 }
 
 #[test]
+fn lists_go_over_several_lines() {
+    let input =
+        with_fields("If-None-Match: \"1\"\r\nX: y\r\nif-none-match:\r\nIF-NONE-MATCH: \"2\", \"3\"\r\n");
+    let request = request(&input);
+    let values: Vec<_> = request.if_none_match.values().collect();
+    assert_eq!(values, [&b"\"1\""[..], b"", b"\"2\", \"3\""]);
+    assert_eq!(request.if_match.values().count(), 0);
+}
+
+#[test]
 fn methods_are_case_sensitive() {
     for (text, method) in [
         ("GET", Method::Get),
@@ -278,6 +288,7 @@ fn keep_alive() {
         ("1.1", "Connection: keep-alive\r\n", true),
         ("1.1", "Connection: close\r\n", false),
         ("1.1", "Connection: Upgrade , CLOSE\r\n", false),
+        ("1.1", "Connection: close, keep-alive\r\n", false),
         ("1.1", "Connection: upgrade\r\nConnection: ,close\r\n", false),
         ("1.1", "Connection: closed\r\n", true),
         ("1.0", "", false),

@@ -13,7 +13,7 @@ mod slot;
 
 pub(crate) use self::core::Core;
 pub(crate) use handle::Descriptor;
-pub(crate) use slot::{Body, Slot};
+pub(crate) use slot::Body;
 
 use super::Driver;
 use crate::{
@@ -233,6 +233,10 @@ impl<E: Engine> Local<E> {
         if self.seen == phase {
             return;
         }
+        if !self.draining_told {
+            self.draining_told = true;
+            self.core.deliver(packet_of(OperationKind::Draining));
+        }
         for token in self.core.tokens() {
             let accepts =
                 matches!(self.core.slot(token).kind, OperationKind::Accept | OperationKind::AcceptStream);
@@ -241,10 +245,6 @@ impl<E: Engine> Local<E> {
             }
         }
         self.seen = phase;
-        if !self.draining_told {
-            self.draining_told = true;
-            self.core.deliver(packet_of(OperationKind::Draining));
-        }
     }
 
     fn prepare(&mut self) {
@@ -293,7 +293,12 @@ impl<E: Engine> Driver for Local<E> {
         deadline: Option<Duration>,
     ) -> Result<Token, Rejected> {
         let kind = operation.kind();
-        if self.shared.phase.get() == Phase::Cancelling && kind != OperationKind::Close {
+        let refused = match self.shared.phase.get() {
+            Phase::Running => false,
+            Phase::Draining => matches!(kind, OperationKind::Accept | OperationKind::AcceptStream),
+            Phase::Cancelling => kind != OperationKind::Close,
+        };
+        if refused {
             return Err(Rejected { error: Error::new(ErrorKind::ShuttingDown, kind), operation });
         }
         if matches!(kind, OperationKind::Open | OperationKind::Call) && self.shared.pool.is_full() {

@@ -323,7 +323,10 @@ impl Engine for Poll {
         if descriptor.socket().is_none() {
             return;
         }
-        self.poller.delete(descriptor.as_fd());
+        // The close that follows takes the registration with it, unless the program holds a second descriptor.
+        if !(self.poller.forgets_closed() && self.socket(handle).accepted) {
+            self.poller.delete(descriptor.as_fd());
+        }
         *self.socket(handle) = Socket::new(Handle::NONE, false, false);
     }
 

@@ -47,7 +47,8 @@ impl Core {
         let configuration = shared.configuration.clone();
         Self {
             queue: queue as u8,
-            slots: Slab::new(configuration.operations),
+            // A close always fits: there is at most one for each handle.
+            slots: Slab::new(configuration.operations.saturating_add(configuration.handles)),
             handles: Slab::new(configuration.handles),
             timers: Timers::default(),
             ready: VecDeque::with_capacity(configuration.batch),
@@ -285,7 +286,7 @@ impl Core {
 
     fn check(&self, handle: Handle, operation: &Operation) -> Result<(), ErrorKind> {
         let kind = operation.kind();
-        if self.slots.is_full() {
+        if kind != OperationKind::Close && self.slots.len() >= self.configuration.operations {
             return Err(ErrorKind::OperationsExhausted);
         }
         if handle != Handle::NONE {
@@ -419,6 +420,9 @@ impl Core {
         match (std::mem::replace(&mut slot.body, Body::None), file) {
             (Body::Open { directory, path, options }, _) => Some(Task::Open { directory, path, options }),
             (Body::Work(work), _) => Some(Task::Call { work }),
+            (Body::Link { directory, path, replace }, Some(file)) => {
+                Some(Task::Link { file, directory, path, replace })
+            }
             (Body::Buffer(buffer), Some(file)) => Some(Task::ReadAt { file, offset: range.offset, buffer }),
             (Body::Chain(chain), Some(file)) if kind == OperationKind::Append => {
                 Some(Task::Append { file, chain })

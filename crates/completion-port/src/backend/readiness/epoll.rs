@@ -71,6 +71,12 @@ impl Poller {
         true
     }
 
+    /// Whether closing the last descriptor of a socket deletes it here (epoll(7), "Questions and answers", 6).
+    #[allow(clippy::unused_self, reason = "the other poller differs")]
+    pub(super) fn forgets_closed(&self) -> bool {
+        true
+    }
+
     pub(super) fn add(&self, descriptor: BorrowedFd<'_>, key: u32) -> io::Result<()> {
         let interest =
             EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::PRI | EventFlags::ET;

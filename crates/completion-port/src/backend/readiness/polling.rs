@@ -66,6 +66,12 @@ impl Poller {
         false
     }
 
+    /// The promise to `polling` is to delete.
+    #[allow(clippy::unused_self, reason = "the other poller differs")]
+    pub(super) fn forgets_closed(&self) -> bool {
+        false
+    }
+
     fn mode(&self) -> PollMode {
         if self.edges { PollMode::Edge } else { PollMode::Oneshot }
     }

@@ -62,6 +62,7 @@ impl Poll {
         let stream = self.socket(listener).stream;
         let accepted = core.add(Descriptor::Socket(socket), 0).map_err(|(error, _)| error)?;
         self.enter(accepted, stream);
+        self.socket(accepted).accepted = true;
         Ok(accepted)
     }
 

@@ -20,6 +20,9 @@ use std::{
 /// In a slot's stage: connect(2) was called, and its end is awaited.
 const CONNECTING: u32 = 1;
 
+/// Linux ends a call after this much: less than was asked for, and yet there is room.
+const MOST_AT_ONCE: u64 = 0x7fff_f000;
+
 impl Poll {
     pub(super) fn send(&mut self, core: &mut Core, token: Token) -> Turn {
         let handle = core.slot(token).handle;
@@ -122,8 +125,9 @@ impl Poll {
             let piece = buffer.as_ref().map_or(&[][..], |buffer| &buffer[slot.stage as usize..]);
             let piece =
                 &piece[..usize::try_from(length - sent).map_or(piece.len(), |left| piece.len().min(left))];
+            let piece_length = piece.len() as u64;
             let left_of_head = head.len().saturating_sub(slot.transferred);
-            let more = sent + (piece.len() as u64) < length;
+            let more = sent + piece_length < length;
             let pieces =
                 head.pieces_from(slot.transferred).chain(Some(piece).filter(|piece| !piece.is_empty()));
             match send_some(
@@ -135,8 +139,7 @@ impl Poll {
                     let bytes = bytes as u64;
                     slot.transferred += bytes;
                     slot.stage += bytes.saturating_sub(left_of_head) as u32;
-                    let short = bytes < left_of_head + piece.len() as u64;
-                    self.socket(handle).gave(short);
+                    self.socket(handle).gave(bytes < (left_of_head + piece_length).min(MOST_AT_ONCE));
                 }
                 Err(Errno::AGAIN) => self.socket(handle).send.ready = false,
                 Err(error) => return self.fail(core, token, &error.into()),
@@ -186,9 +189,6 @@ impl Poll {
         }
     }
 }
-
-/// Linux ends a call after this much: less than was asked for, and yet there is room.
-const MOST_AT_ONCE: u64 = 0x7fff_f000;
 
 /// The capacity of the buffer that an operation takes when it can go on.
 fn piece_bytes(core: &Core, token: Token) -> usize {

@@ -16,6 +16,8 @@ pub(super) struct Socket {
     round: u32,
     /// A TCP connection under a poller that tells of its end.
     pub(super) stream: bool,
+    /// The port accepted it, so that nobody else holds its descriptor.
+    pub(super) accepted: bool,
     /// See [`Socket::took`].
     pub(super) ended: bool,
 }
@@ -51,6 +53,7 @@ impl Socket {
             spent: 0,
             round: 0,
             stream,
+            accepted: false,
             ended: false,
         }
     }
