@@ -181,12 +181,13 @@ impl<E: Engine> Local<E> {
             });
         }
         self.queue.take_mail(&mut self.finished, &mut self.closes);
-        for finished in std::mem::take(&mut self.finished) {
-            self.finish_task(finished);
-        }
-        for handle in std::mem::take(&mut self.closes) {
-            self.close(handle);
-        }
+        // The lists keep their memory for the next time.
+        let mut finished = std::mem::take(&mut self.finished);
+        finished.drain(..).for_each(|finished| self.finish_task(finished));
+        self.finished = finished;
+        let mut closes = std::mem::take(&mut self.closes);
+        closes.drain(..).for_each(|handle| self.close(handle));
+        self.closes = closes;
         self.run();
     }
 

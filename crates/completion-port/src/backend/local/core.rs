@@ -16,6 +16,7 @@ use crate::{
     slab::Slab,
     timers::Timers,
 };
+use smallvec::SmallVec;
 use std::{collections::VecDeque, fs::File, io, net::SocketAddr, sync::Arc, time::Duration};
 
 /// What the books say is to be done next, outside of them.
@@ -211,12 +212,12 @@ impl Core {
     }
 
     /// Marks the handle as closing. Returns what has to be cancelled.
-    pub(super) fn begin_close(&mut self, handle: Handle, token: Token) -> Vec<Token> {
+    pub(super) fn begin_close(&mut self, handle: Handle, token: Token) -> SmallVec<[Token; 8]> {
         let state = self.state_mut(handle).expect("only open handles are closed");
         state.closing = true;
         state.close = token;
         let mut next = state.operations;
-        let mut tokens = Vec::new();
+        let mut tokens = SmallVec::new();
         while next != Token::NONE {
             if next != token {
                 tokens.push(next);
