@@ -171,6 +171,9 @@ impl Core {
         self.closed += 1;
         if state.close != Token::NONE {
             let slot = self.slots.remove(state.close.index(), state.close.generation()).expect(IN_THE_BOOKS);
+            if slot.has_deadline {
+                self.timers.remove(state.close.to_bits());
+            }
             self.deliver(Completion {
                 handle,
                 key: state.key,
