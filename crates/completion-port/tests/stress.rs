@@ -2,11 +2,11 @@
 //! end, and every buffer comes home. A failure names the seed that brings it back.
 
 use completion_port::{
-    Backend, BufferChain, BufferClass, Completion, Configuration, ErrorKind, Handle, OpenOptions, Operation,
-    OperationKind, Payload, Port, Token, Worker,
+    Backend, Buffer, BufferChain, BufferClass, Completion, Configuration, ErrorKind, Handle, OpenOptions,
+    Operation, OperationKind, Payload, Port, Token, Worker,
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     io::Write,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -29,6 +29,13 @@ impl Chance {
     }
 }
 
+/// What is sent and written.
+const SENT: u8 = 0x11;
+/// What the file holds at first. Gaps in it are zeros.
+const STORED: u8 = 0x22;
+/// What the program keeps to itself: if it goes out, or is overwritten, somebody uses memory that is no longer theirs.
+const KEPT: u8 = 0xa5;
+
 struct Run {
     worker: Worker,
     chance: Chance,
@@ -40,6 +47,7 @@ struct Run {
     address: SocketAddr,
     path: PathBuf,
     completed: usize,
+    kept: VecDeque<Buffer>,
 }
 
 fn port(backend: Backend) -> Option<Port> {
@@ -72,7 +80,8 @@ impl Run {
         let chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let (running, sockets, files) = (HashMap::new(), Vec::new(), Vec::new());
         let path = path.to_owned();
-        Self { worker, chance, backend, running, sockets, files, listener, address, path, completed: 0 }
+        let kept = VecDeque::new();
+        Self { worker, chance, backend, running, sockets, files, listener, address, path, completed: 0, kept }
     }
 
     fn chain(&mut self) -> BufferChain {
@@ -80,6 +89,7 @@ impl Run {
         for _ in 0..self.chance.below(4) {
             let capacity = 1 + self.chance.below(20_000);
             let Ok(mut buffer) = self.worker.buffers().acquire(capacity) else { break };
+            buffer.spare_mut().fill(SENT);
             buffer.advance(capacity);
             chain.push(buffer).unwrap();
         }
@@ -139,6 +149,20 @@ impl Run {
         self.submit(handle, operation);
     }
 
+    /// Holds some buffers for a while, full of what nobody else may see or touch.
+    fn keep(&mut self) {
+        if let Ok(mut buffer) = self.worker.buffers().acquire(4_096) {
+            let capacity = buffer.capacity();
+            buffer.spare_mut().fill(KEPT);
+            buffer.advance(capacity);
+            self.kept.push_back(buffer);
+        }
+        if self.kept.len() > 6 {
+            let buffer = self.kept.pop_front().unwrap();
+            assert!(buffer.iter().all(|byte| *byte == KEPT), "a buffer of the program was written to");
+        }
+    }
+
     fn close_one(&mut self) {
         let list = if self.chance.below(4) == 0 { &mut self.files } else { &mut self.sockets };
         if list.is_empty() {
@@ -181,7 +205,8 @@ impl Run {
                 }
             }
             7..=9 => self.on_a_file(),
-            10..=13 => self.wait(Duration::ZERO),
+            10..=12 => self.wait(Duration::ZERO),
+            13 => self.keep(),
             14 => self.wait(Duration::from_micros(300)),
             _ => self.on_a_socket(),
         }
@@ -206,6 +231,9 @@ impl Run {
         match completion.payload {
             Payload::Accepted(handle) => self.sockets.push(handle),
             Payload::Opened { file, .. } => self.files.push(file),
+            Payload::Buffer(buffer) => {
+                assert!(buffer.iter().all(|byte| [SENT, STORED, 0].contains(byte)), "bytes that nobody sent");
+            }
             _ => {}
         }
     }
@@ -214,7 +242,7 @@ impl Run {
 fn run(backend: Backend, seed: u64) {
     let Some(port) = port(backend) else { return };
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(&vec![7; 60_000]).unwrap();
+    file.write_all(&vec![STORED; 60_000]).unwrap();
     let mut run = Run::new(&port, backend, seed, file.path());
     for _ in 0..4_000 {
         run.step();
