@@ -28,7 +28,10 @@ pub(crate) trait Driver {
     fn associate(&mut self, source: Source, key: u64) -> Result<Handle, (Error, Source)>;
     fn set_key(&mut self, handle: Handle, key: u64) -> Result<(), Error>;
     /// `deadline` counts like [`Driver::now`].
-    #[allow(clippy::result_large_err, reason = "the operation comes back with its buffers, without an allocation")]
+    #[allow(
+        clippy::result_large_err,
+        reason = "the operation comes back with its buffers, without an allocation"
+    )]
     fn submit(
         &mut self,
         handle: Handle,
@@ -73,7 +76,8 @@ fn pick(wanted: Option<Backend>, candidates: &[(Backend, Result<String, String>)
 }
 
 pub(crate) fn choose(wanted: Option<Backend>) -> Result<Choice, Error> {
-    let backend = pick(wanted, &candidates()).ok_or(Error::new(ErrorKind::Unsupported, OperationKind::Setup))?;
+    let backend =
+        pick(wanted, &candidates()).ok_or(Error::new(ErrorKind::Unsupported, OperationKind::Setup))?;
     Ok(Choice { backend })
 }
 
@@ -88,7 +92,11 @@ pub(crate) fn describe(wanted: Option<Backend>) -> Vec<String> {
     let mut lines: Vec<String> = lines.collect();
     for other in [Backend::Iocp, Backend::IoUring, Backend::Readiness] {
         if candidates.iter().all(|(backend, _)| *backend != other) {
-            lines.push(format!("{}: not in this build; {} has no such thing", other.name(), std::env::consts::OS));
+            lines.push(format!(
+                "{}: not in this build; {} has no such thing",
+                other.name(),
+                std::env::consts::OS
+            ));
         }
     }
     lines
@@ -104,7 +112,11 @@ pub(crate) enum Common {
 }
 
 impl Common {
-    #[cfg_attr(unix, allow(unused_variables, clippy::unnecessary_wraps, reason = "only IOCP shares more than queues"))]
+    #[cfg_attr(
+        unix,
+        allow(unused_variables, clippy::unnecessary_wraps, reason = "only IOCP shares more than queues")
+    )]
+    #[cfg_attr(windows, allow(unused_variables, reason = "there is but one backend"))]
     pub(crate) fn new(
         backend: Backend,
         configuration: &Configuration,
@@ -134,11 +146,17 @@ impl WorkerDriver {
             #[cfg(windows)]
             Backend::Iocp => Ok(Self::Iocp(Box::new(iocp::Iocp::new(shared, queue)?))),
             #[cfg(target_os = "linux")]
-            Backend::IoUring => Ok(Self::IoUring(Box::new(local::Local::new(shared, queue, io_uring::Ring::new(shared, queue)?)))),
+            Backend::IoUring => Ok(Self::IoUring(Box::new(local::Local::new(
+                shared,
+                queue,
+                io_uring::Ring::new(shared, queue)?,
+            )))),
             #[cfg(unix)]
-            Backend::Readiness => {
-                Ok(Self::Readiness(Box::new(local::Local::new(shared, queue, readiness::Poll::new(shared, queue)?))))
-            }
+            Backend::Readiness => Ok(Self::Readiness(Box::new(local::Local::new(
+                shared,
+                queue,
+                readiness::Poll::new(shared, queue)?,
+            )))),
             #[allow(unreachable_patterns, reason = "which backends exist depends on the system")]
             _ => Err(Error::new(ErrorKind::Unsupported, OperationKind::Setup)),
         }

@@ -110,7 +110,11 @@ pub struct Packet {
 
 impl fmt::Debug for Packet {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Packet").field("key", &self.key).field("value", &self.value).finish_non_exhaustive()
+        formatter
+            .debug_struct("Packet")
+            .field("key", &self.key)
+            .field("value", &self.value)
+            .finish_non_exhaustive()
     }
 }
 

@@ -146,16 +146,21 @@ fn classify(code: i32) -> ErrorKind {
         | f::ERROR_NOT_ENOUGH_MEMORY
         | f::ERROR_WORKING_SET_QUOTA
         | f::ERROR_NONPAGED_SYSTEM_RESOURCES => return ErrorKind::SystemResources,
-        f::ERROR_NETNAME_DELETED | f::ERROR_CONNECTION_ABORTED | f::ERROR_PORT_UNREACHABLE => return ErrorKind::Reset,
+        f::ERROR_NETNAME_DELETED | f::ERROR_CONNECTION_ABORTED | f::ERROR_PORT_UNREACHABLE => {
+            return ErrorKind::Reset;
+        }
         f::ERROR_CONNECTION_REFUSED => return ErrorKind::Refused,
         f::ERROR_SEM_TIMEOUT => return ErrorKind::TimedOut,
         f::ERROR_SHARING_VIOLATION => return ErrorKind::PermissionDenied,
+        f::ERROR_STOPPED_ON_SYMLINK | f::ERROR_CANT_RESOLVE_FILENAME => return ErrorKind::OutsideDirectory,
         _ => {}
     }
     match code {
         w::WSAEMFILE => ErrorKind::DescriptorsExhausted,
         w::WSAENOBUFS => ErrorKind::SystemResources,
-        w::WSAENOTCONN | w::WSAECONNABORTED | w::WSAECONNRESET | w::WSAENETRESET | w::WSAESHUTDOWN => ErrorKind::Reset,
+        w::WSAENOTCONN | w::WSAECONNABORTED | w::WSAECONNRESET | w::WSAENETRESET | w::WSAESHUTDOWN => {
+            ErrorKind::Reset
+        }
         w::WSAEOPNOTSUPP => ErrorKind::Unsupported,
         _ => kind_of(io::Error::from_raw_os_error(code).kind()),
     }
@@ -181,7 +186,9 @@ impl ErrorKind {
             Self::StaleHandle => "the handle is closed",
             Self::WrongQueue => "the handle belongs to another queue; post to that queue",
             Self::InvalidArgument => "an argument does not fit the operation",
-            Self::OperationsExhausted => "too many operations are in flight; raise `operations` or wait for completions",
+            Self::OperationsExhausted => {
+                "too many operations are in flight; raise `operations` or wait for completions"
+            }
             Self::HandlesExhausted => "too many handles are open; raise `handles` or close some",
             Self::BuffersExhausted => "no buffer is free; raise the buffer limits or wait until one returns",
             Self::QueueFull => "the queue is full; try again after some completions",

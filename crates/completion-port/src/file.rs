@@ -11,9 +11,9 @@ mod windows;
 #[cfg(windows)]
 use windows as system;
 
-pub(crate) use system::{link, metadata, open};
 #[cfg(target_os = "linux")]
 pub(crate) use system::open_cached;
+pub(crate) use system::{link, metadata, open};
 
 /// A folder that paths are opened beneath: whatever a path or a link in it says, what is opened lies inside.
 ///

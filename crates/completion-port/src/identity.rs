@@ -79,7 +79,10 @@ mod tests {
     fn parts_survive_packing() {
         for (queue, index, generation) in [(0, 0, 0), (254, u32::MAX, GENERATION_MASK), (7, 12345, 99)] {
             let handle = Handle::new(queue, index, generation);
-            assert_eq!((handle.queue(), handle.index(), handle.generation()), (queue as usize, index, generation));
+            assert_eq!(
+                (handle.queue(), handle.index(), handle.generation()),
+                (queue as usize, index, generation)
+            );
             assert_eq!(Handle::from_bits(handle.to_bits()), handle);
         }
         assert_ne!(Token::new(0, 0, 0), Token::NONE);

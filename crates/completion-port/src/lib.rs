@@ -12,12 +12,16 @@ mod completion;
 mod configuration;
 mod error;
 mod file;
+#[cfg(any(windows, test))]
+mod gate;
 mod identity;
 mod operation;
 mod pool;
 mod port;
 mod queue;
+mod sequencer;
 mod shutdown;
+#[cfg(unix)]
 mod slab;
 mod source;
 mod timers;
@@ -32,6 +36,7 @@ pub use file::{Directory, FileKind, Metadata, OpenOptions};
 pub use identity::{Handle, Token};
 pub use operation::{Operation, OperationKind, Work};
 pub use port::Port;
+pub use sequencer::Sequencer;
 pub use shutdown::ShutdownReport;
 pub use source::Source;
 pub use worker::Worker;

@@ -147,7 +147,8 @@ fn run(state: &State) {
             break;
         }
         inner.idle += 1;
-        let (guard, waited) = state.work.wait_timeout(inner, IDLE_TIME).unwrap_or_else(PoisonError::into_inner);
+        let (guard, waited) =
+            state.work.wait_timeout(inner, IDLE_TIME).unwrap_or_else(PoisonError::into_inner);
         inner = guard;
         inner.idle -= 1;
         if waited.timed_out() && inner.jobs.is_empty() {
@@ -161,9 +162,12 @@ impl Task {
     /// Runs the task to its end. May block.
     pub(crate) fn run(self) -> (Result<u64, Error>, Yielded) {
         match self {
-            Self::Open { directory, path, options } => match file::open(directory.as_deref(), &path, options) {
+            Self::Open { directory, path, options } => match file::open(directory.as_deref(), &path, options)
+            {
                 Ok((file, metadata)) => (Ok(0), Yielded::Opened(file, metadata)),
-                Err(error) => (Err(Error::from_io(&error, OperationKind::Open)), Yielded::Payload(Payload::None)),
+                Err(error) => {
+                    (Err(Error::from_io(&error, OperationKind::Open)), Yielded::Payload(Payload::None))
+                }
             },
             Self::ReadAt { file, offset, mut buffer } => {
                 let result = read_at(&file, offset, &mut buffer);
@@ -192,11 +196,15 @@ impl Task {
             }
             Self::Metadata { file } => match file::metadata(&file) {
                 Ok(metadata) => (Ok(0), Yielded::Payload(Payload::Metadata(metadata))),
-                Err(error) => (Err(Error::from_io(&error, OperationKind::Metadata)), Yielded::Payload(Payload::None)),
+                Err(error) => {
+                    (Err(Error::from_io(&error, OperationKind::Metadata)), Yielded::Payload(Payload::None))
+                }
             },
             Self::Call { work } => match catch_unwind(AssertUnwindSafe(work)) {
                 Ok(returned) => (Ok(0), Yielded::Payload(Payload::Returned(returned))),
-                Err(_) => (Err(Error::new(ErrorKind::Other, OperationKind::Call)), Yielded::Payload(Payload::None)),
+                Err(_) => {
+                    (Err(Error::new(ErrorKind::Other, OperationKind::Call)), Yielded::Payload(Payload::None))
+                }
             },
         }
     }

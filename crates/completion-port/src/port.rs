@@ -31,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) configuration: Configuration,
     pub(crate) choice: backend::Choice,
     /// What the backend shares between workers.
+    #[cfg_attr(unix, expect(dead_code, reason = "only IOCP shares more than queues"))]
     pub(crate) common: backend::Common,
     pub(crate) queues: Box<[Arc<Queue>]>,
     pub(crate) buffers: Buffers,
@@ -57,7 +58,10 @@ impl Port {
     /// [`ErrorKind::InvalidArgument`] for a configuration that contradicts itself; what the system says otherwise.
     pub fn new(configuration: Configuration) -> Result<Self, Error> {
         let invalid = Error::new(ErrorKind::InvalidArgument, OperationKind::Setup);
-        if configuration.queues == 0 || configuration.queues > MAXIMUM_QUEUES || configuration.workers_per_queue == 0 {
+        if configuration.queues == 0
+            || configuration.queues > MAXIMUM_QUEUES
+            || configuration.workers_per_queue == 0
+        {
             return Err(invalid);
         }
         if configuration.batch == 0 || configuration.receive_bytes == 0 || configuration.operations == 0 {
@@ -71,7 +75,8 @@ impl Port {
         let queues: Box<[Arc<Queue>]> =
             (0..configuration.queues).map(|_| Arc::new(Queue::new(configuration.posts))).collect();
         let common = backend::Common::new(choice.backend, &configuration, &queues, &buffers)?;
-        let seats = Seats { taken: vec![false; configuration.queues * configuration.workers_per_queue], leaked: 0 };
+        let seats =
+            Seats { taken: vec![false; configuration.queues * configuration.workers_per_queue], leaked: 0 };
         let pool = Pool::new(configuration.pool_threads, configuration.pool_queue);
         let shared = Shared {
             configuration,
@@ -173,8 +178,9 @@ impl Port {
         let cancelled = shared.phase.get() == Phase::Cancelling;
         let seats = shared.lock_seats();
         let workers_left = seats.taken.iter().filter(|taken| **taken).count();
-        let operations_left =
-            seats.leaked + shared.queues.iter().map(|queue| queue.in_flight()).sum::<usize>() * usize::from(workers_left > 0);
+        let operations_left = seats.leaked
+            + shared.queues.iter().map(|queue| queue.in_flight()).sum::<usize>()
+                * usize::from(workers_left > 0);
         ShutdownReport { cancelled, workers_left, operations_left, buffers_left: shared.buffers.in_use() }
     }
 

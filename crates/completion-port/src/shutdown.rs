@@ -97,6 +97,9 @@ mod tests {
         let left = ShutdownReport { workers_left: 1, buffers_left: 2, ..clean };
         assert_eq!(left.to_string(), "1 workers did not leave, 2 buffers are not back");
         let late = ShutdownReport { cancelled: true, operations_left: 3, ..clean };
-        assert_eq!(late.to_string(), "running operations were cancelled at the deadline, 3 operations did not come home");
+        assert_eq!(
+            late.to_string(),
+            "running operations were cancelled at the deadline, 3 operations did not come home"
+        );
     }
 }

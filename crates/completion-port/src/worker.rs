@@ -66,7 +66,10 @@ impl Worker {
     /// # Errors
     ///
     /// The operation comes back whole, with the reason: a limit, a stale handle, an argument that does not fit.
-    #[allow(clippy::result_large_err, reason = "the operation comes back with its buffers, without an allocation")]
+    #[allow(
+        clippy::result_large_err,
+        reason = "the operation comes back with its buffers, without an allocation"
+    )]
     pub fn submit(&mut self, handle: Handle, operation: Operation) -> Result<Token, Rejected> {
         self.submit_until(handle, operation, None)
     }
@@ -77,7 +80,10 @@ impl Worker {
     /// # Errors
     ///
     /// As [`Worker::submit`].
-    #[allow(clippy::result_large_err, reason = "the operation comes back with its buffers, without an allocation")]
+    #[allow(
+        clippy::result_large_err,
+        reason = "the operation comes back with its buffers, without an allocation"
+    )]
     pub fn submit_with_limit(
         &mut self,
         handle: Handle,
@@ -89,7 +95,10 @@ impl Worker {
         self.submit_until(handle, operation, Some(deadline))
     }
 
-    #[allow(clippy::result_large_err, reason = "the operation comes back with its buffers, without an allocation")]
+    #[allow(
+        clippy::result_large_err,
+        reason = "the operation comes back with its buffers, without an allocation"
+    )]
     fn submit_until(
         &mut self,
         handle: Handle,
@@ -98,7 +107,11 @@ impl Worker {
     ) -> Result<Token, Rejected> {
         let kind = operation.kind();
         let checked = match handle {
-            Handle::NONE if matches!(kind, OperationKind::Timer | OperationKind::Open | OperationKind::Call) => Ok(()),
+            Handle::NONE
+                if matches!(kind, OperationKind::Timer | OperationKind::Open | OperationKind::Call) =>
+            {
+                Ok(())
+            }
             _ => self.check(handle, kind),
         };
         let checked = checked.and_then(|()| operation.file().map_or(Ok(()), |file| self.check(file, kind)));
@@ -140,7 +153,11 @@ impl Worker {
     /// # Errors
     ///
     /// Only what makes the queue unusable; a failed operation is a completion, not an error here.
-    pub fn wait(&mut self, completions: &mut Vec<Completion>, timeout: Option<Duration>) -> Result<usize, Error> {
+    pub fn wait(
+        &mut self,
+        completions: &mut Vec<Completion>,
+        timeout: Option<Duration>,
+    ) -> Result<usize, Error> {
         let before = completions.len();
         self.driver.wait(completions, self.shared.configuration.batch, timeout)?;
         Ok(completions.len() - before)

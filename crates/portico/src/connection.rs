@@ -20,12 +20,12 @@ use crate::{
     output::Output,
     upload::Upload,
 };
+pub(crate) use answer::LateRecord;
 use completion_port::{BufferChain, Completion, Handle, Operation, OperationKind, Payload, Slice, Token};
 use deadline::Waiting;
 use lookup::Loading;
 use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner};
 use receive::Receiving;
-pub(crate) use answer::LateRecord;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 use stream::FileBody;
 

@@ -23,7 +23,10 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(port: Worker, site: Arc<Site>, workers: usize) -> Self {
         let settings = &site.settings;
-        let cache = FileCache::new((settings.file_cache_entries / workers).max(1), settings.file_cache_bytes / workers);
+        let cache = FileCache::new(
+            (settings.file_cache_entries / workers).max(1),
+            settings.file_cache_bytes / workers,
+        );
         let scratch = vec![0; site.limits.target_bytes].into();
         let (dates, wall) = (DateCache::new(), SystemTime::now());
         Self { port, cache, dates, wall, scratch, key: String::new(), draining: false, site }

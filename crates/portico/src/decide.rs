@@ -107,7 +107,10 @@ fn decide_for_any(request: &Request<'_>, known: Option<Arc<Entry>>, context: &mu
         return Decision::Simple(Simple { allow: Some(allow), ..Simple::new(Status::NO_CONTENT) });
     }
     if request.target_form == TargetForm::Authority {
-        return Decision::Simple(Simple { allow: Some(ALLOW), ..Simple::closing(Status::METHOD_NOT_ALLOWED) });
+        return Decision::Simple(Simple {
+            allow: Some(ALLOW),
+            ..Simple::closing(Status::METHOD_NOT_ALLOWED)
+        });
     }
     let path = match target::decode(request.target, &mut context.scratch) {
         Ok(path) => path,
@@ -119,9 +122,9 @@ fn decide_for_any(request: &Request<'_>, known: Option<Arc<Entry>>, context: &mu
     let resolved = if path.has_empty_segment() {
         Err(Status::NOT_FOUND)
     } else {
-        site.rules.resolve(path.segments(), key).map_err(|refusal| {
-            Status::from_code(refusal.status()).unwrap_or(Status::NOT_FOUND)
-        })
+        site.rules
+            .resolve(path.segments(), key)
+            .map_err(|refusal| Status::from_code(refusal.status()).unwrap_or(Status::NOT_FOUND))
     };
     if let Err(status) = resolved {
         return Decision::Simple(Simple::new(status));
@@ -138,7 +141,9 @@ fn decide_for_any(request: &Request<'_>, known: Option<Arc<Entry>>, context: &mu
                 Some(name) => {
                     Decision::Upload { name: name.to_owned(), replace: request.method == Method::Put }
                 }
-                None => Decision::Simple(Simple { allow: Some(ALLOW), ..Simple::new(Status::METHOD_NOT_ALLOWED) }),
+                None => {
+                    Decision::Simple(Simple { allow: Some(ALLOW), ..Simple::new(Status::METHOD_NOT_ALLOWED) })
+                }
             };
         }
         Method::Other => {
@@ -174,7 +179,9 @@ fn decide_for_any(request: &Request<'_>, known: Option<Arc<Entry>>, context: &mu
                     let status = Status::NOT_MODIFIED;
                     return Decision::File(FileAnswer { entry, status, range: None, with_body: false });
                 }
-                Outcome::PreconditionFailed => return Decision::Simple(Simple::new(Status::PRECONDITION_FAILED)),
+                Outcome::PreconditionFailed => {
+                    return Decision::Simple(Simple::new(Status::PRECONDITION_FAILED));
+                }
                 Outcome::Proceed => {}
             }
             match range::for_request(request, &representation, file.length()) {

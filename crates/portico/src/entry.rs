@@ -111,7 +111,8 @@ impl File {
         let since = metadata.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let etag = StoredETag::from_numbers(&[since.as_nanos() as u64, metadata.length]);
         let last_modified = HttpDate::new(metadata.modified);
-        let mut file = Self { metadata, content_type, bytes, handle, head: Box::default(), etag, last_modified };
+        let mut file =
+            Self { metadata, content_type, bytes, handle, head: Box::default(), etag, last_modified };
         let mut room = [0; MOST_HEAD_BYTES];
         let length = file.head_for(Status::OK, None, fields, &mut room);
         file.head = room[..length].into();

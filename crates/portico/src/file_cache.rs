@@ -23,7 +23,14 @@ struct Cached {
 
 impl FileCache {
     pub(crate) fn new(most_entries: usize, most_bytes: usize) -> Self {
-        Self { places: FxHashMap::default(), entries: Vec::new(), hand: 0, most_entries, most_bytes, bytes: 0 }
+        Self {
+            places: FxHashMap::default(),
+            entries: Vec::new(),
+            hand: 0,
+            most_entries,
+            most_bytes,
+            bytes: 0,
+        }
     }
 
     pub(crate) fn get(&mut self, path: &str) -> Option<&Arc<Entry>> {

@@ -160,7 +160,8 @@ mod tests {
     use completion_port::BufferClass;
 
     fn pool() -> Buffers {
-        Buffers::new(&[BufferClass { capacity: 64, count: 16 }, BufferClass { capacity: 1024, count: 2 }], 0).unwrap()
+        Buffers::new(&[BufferClass { capacity: 64, count: 16 }, BufferClass { capacity: 1024, count: 2 }], 0)
+            .unwrap()
     }
 
     fn buffer(buffers: &Buffers, bytes: &[u8]) -> Buffer {

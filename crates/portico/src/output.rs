@@ -42,7 +42,8 @@ impl Output {
         let mut chain = BufferChain::new();
         let buffer = self.buffer.take().map(Buffer::freeze);
         let mut written = 0;
-        let mut push = |slice: Slice| assert!(chain.push(slice).is_ok(), "`has_room_for_slice` is asked before");
+        let mut push =
+            |slice: Slice| assert!(chain.push(slice).is_ok(), "`has_room_for_slice` is asked before");
         for (place, slice) in self.slices.drain(..) {
             if let Some(buffer) = &buffer {
                 push(buffer.slice(written..place));

@@ -40,7 +40,8 @@ pub(crate) fn run(settings: Settings) -> ExitCode {
         }
     };
     let uploads = upload.map_or(String::new(), |folder| format!("Uploads go to {}.\n", folder.display()));
-    let workers = if server.workers() == 1 { "1 worker".into() } else { format!("{} workers", server.workers()) };
+    let workers =
+        if server.workers() == 1 { "1 worker".into() } else { format!("{} workers", server.workers()) };
     explain::print(&format!(
         "Serving {} at http://{}/ on {}, with {workers}.\n{uploads}Open that address in a browser; Ctrl-C stops the server, \
          `portico --help` shows its settings.\n",

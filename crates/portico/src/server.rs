@@ -96,7 +96,9 @@ impl Server {
         let log = AccessLog::start(&settings).map_err(StartError::Log)?;
         let limit = settings.connections.div_ceil(port.queues());
         let site = Site::open(settings, &folders, log.clone());
-        let site = Arc::new(site.map_err(|error| StartError::Folder(FolderError::Other(folders.root.clone(), error)))?);
+        let site = Arc::new(
+            site.map_err(|error| StartError::Folder(FolderError::Other(folders.root.clone(), error)))?,
+        );
         let connections: Vec<_> = (0..port.queues()).map(|_| Arc::new(Connections::new(limit))).collect();
         let mut server = Self { port, address, log, threads: Vec::new() };
         let mut listeners = listeners.into_iter();
@@ -252,7 +254,9 @@ fn listen(settings: &Settings, queues: usize) -> Result<Vec<TcpListener>, StartE
         }
     }
     for listener in &listeners {
-        Socket::from(listener.try_clone().map_err(failed)?).listen(settings.backlog as i32).map_err(failed)?;
+        Socket::from(listener.try_clone().map_err(failed)?)
+            .listen(settings.backlog as i32)
+            .map_err(failed)?;
     }
     Ok(listeners)
 }

@@ -65,7 +65,12 @@ impl UploadFolder {
     }
 
     /// Work for the pool: gives a whole file its name. Yields whether the name is new; with `replace` off, fails if it is not.
-    pub(crate) fn publish(&self, temporary: &Path, name: &str, replace: bool) -> impl FnOnce() -> io::Result<bool> + use<> {
+    pub(crate) fn publish(
+        &self,
+        temporary: &Path,
+        name: &str,
+        replace: bool,
+    ) -> impl FnOnce() -> io::Result<bool> + use<> {
         let (folder, from, to) = (self.path.clone(), self.path.join(temporary), self.path.join(name));
         move || {
             // A link fails where the name is taken, in one step; a rename would replace.
@@ -110,7 +115,9 @@ pub(crate) enum Stage {
     Receiving,
     Syncing,
     /// Getting its name; whether it takes the place of another file.
-    Publishing { replacing: bool },
+    Publishing {
+        replacing: bool,
+    },
 }
 
 /// An upload under way.
@@ -160,7 +167,14 @@ mod tests {
         assert_eq!(fs::read_dir(root.path().join("in")).unwrap().count(), 0, "leftovers stay");
         let inside = |name: &str| format!("in{MAIN_SEPARATOR}{name}");
         assert_eq!(folder.name_in(&inside("page.html")), Some("page.html"));
-        for key in ["page.html", "in", "inner", &inside(""), &inside(".hidden"), &inside(&format!("a{MAIN_SEPARATOR}b"))] {
+        for key in [
+            "page.html",
+            "in",
+            "inner",
+            &inside(""),
+            &inside(".hidden"),
+            &inside(&format!("a{MAIN_SEPARATOR}b")),
+        ] {
             assert_eq!(folder.name_in(key), None, "{key}");
         }
         let whole = UploadFolder::open(root.path(), Path::new("")).unwrap();
@@ -171,7 +185,7 @@ mod tests {
     fn publishing_replaces_only_when_told_to() {
         let root = tempfile::tempdir().unwrap();
         let folder = UploadFolder::open(root.path(), Path::new("")).unwrap();
-        let mut publish = |content: &str, replace| {
+        let publish = |content: &str, replace| {
             let temporary = folder.temporary_name();
             fs::write(root.path().join(&temporary), content).unwrap();
             let published = folder.publish(&temporary, "page", replace)();

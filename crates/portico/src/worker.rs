@@ -5,7 +5,9 @@ use crate::{
     connections::{Connections, Listening},
     context::Context,
 };
-use completion_port::{Completion, Error, ErrorKind, Handle, Operation, OperationKind, Payload, Source, Token};
+use completion_port::{
+    Completion, Error, ErrorKind, Handle, Operation, OperationKind, Payload, Source, Token,
+};
 use std::{
     net::TcpListener,
     sync::Arc,
@@ -69,7 +71,8 @@ impl Server {
 
     fn hand_over(&mut self, completion: Completion) {
         let gone = completion.kind == OperationKind::Close;
-        self.connections.with(completion.key, |connection| connection.complete(completion, &mut self.context));
+        self.connections
+            .with(completion.key, |connection| connection.complete(completion, &mut self.context));
         if gone && self.connections.is_paused() {
             self.accept_again();
         }
@@ -123,7 +126,9 @@ impl Server {
                 listening.accepting = token;
                 self.connections.set_paused(false);
             }
-            Err(rejected) => tracing::error!(error = %rejected.error, "no further connections can be accepted"),
+            Err(rejected) => {
+                tracing::error!(error = %rejected.error, "no further connections can be accepted")
+            }
         }
     }
 

@@ -47,7 +47,8 @@ impl Block {
     /// The caller is the last owner of a taken block, and does not use it after.
     pub(crate) unsafe fn release(block: NonNull<Self>) {
         // SAFETY: the block is taken, so its pool lives.
-        let (owner, class, index) = unsafe { (block.as_ref().owner, block.as_ref().class, block.as_ref().index) };
+        let (owner, class, index) =
+            unsafe { (block.as_ref().owner, block.as_ref().class, block.as_ref().index) };
         // SAFETY: the taker's strong count keeps the pool alive until the last line.
         let inner = unsafe { &*owner };
         if class == HEAP_CLASS {
@@ -116,8 +117,10 @@ impl Inner {
             } else {
                 class.capacity.next_power_of_two()
             };
-            let count = u32::try_from(class.count).ok().filter(|&count| count < u32::MAX).ok_or_else(refused)?;
-            let bytes = capacity.checked_mul(count as usize).ok_or_else(refused)?.next_multiple_of(PAGE_BYTES);
+            let count =
+                u32::try_from(class.count).ok().filter(|&count| count < u32::MAX).ok_or_else(refused)?;
+            let bytes =
+                capacity.checked_mul(count as usize).ok_or_else(refused)?.next_multiple_of(PAGE_BYTES);
             sizes.push((capacity, count, bytes));
         }
         sizes.sort_unstable();

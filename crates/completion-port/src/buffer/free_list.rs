@@ -16,7 +16,9 @@ pub(crate) struct FreeList {
 impl FreeList {
     /// A list in which all of `count` blocks are free.
     pub(crate) fn new(count: u32) -> Self {
-        let next = (0..count).map(|index| AtomicU32::new(if index + 1 < count { index + 1 } else { NONE })).collect();
+        let next = (0..count)
+            .map(|index| AtomicU32::new(if index + 1 < count { index + 1 } else { NONE }))
+            .collect();
         let first = if count == 0 { NONE } else { 0 };
         Self { head: AtomicU64::new(u64::from(first)), next, available: AtomicU32::new(count) }
     }
@@ -95,7 +97,10 @@ mod tests {
                     for round in 0..20_000u32 {
                         let taken: Vec<u32> = (0..=round % 3).filter_map(|_| list.pop()).collect();
                         for &index in &taken {
-                            assert!(!held[index as usize].swap(true, Ordering::SeqCst), "{index} was given twice");
+                            assert!(
+                                !held[index as usize].swap(true, Ordering::SeqCst),
+                                "{index} was given twice"
+                            );
                         }
                         for &index in &taken {
                             held[index as usize].store(false, Ordering::SeqCst);

@@ -56,7 +56,9 @@ unsafe fn unmap(begin: NonNull<u8>, bytes: usize) {
 fn map(bytes: usize) -> Option<NonNull<u8>> {
     use windows_sys::Win32::System::Memory::{MEM_COMMIT, MEM_RESERVE, PAGE_READWRITE, VirtualAlloc};
     // SAFETY: a fresh mapping at an address of the system's choice aliases nothing.
-    NonNull::new(unsafe { VirtualAlloc(std::ptr::null(), bytes, MEM_COMMIT | MEM_RESERVE, PAGE_READWRITE) }.cast())
+    NonNull::new(
+        unsafe { VirtualAlloc(std::ptr::null(), bytes, MEM_COMMIT | MEM_RESERVE, PAGE_READWRITE) }.cast(),
+    )
 }
 
 #[cfg(windows)]

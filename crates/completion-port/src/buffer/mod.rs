@@ -6,7 +6,7 @@
 //! returned buffer held is still there when it is acquired again, behind its filled length.
 
 mod block;
-mod free_list;
+pub(crate) mod free_list;
 mod mapping;
 
 use crate::error::{Error, ErrorKind};
@@ -180,7 +180,10 @@ impl Buffer {
     pub fn spare_mut(&mut self) -> &mut [u8] {
         // SAFETY: `length <= capacity <= block.capacity`, all of it initialised since mapping, and `&mut self` is the only access.
         unsafe {
-            std::slice::from_raw_parts_mut(self.block().data().add(self.length as usize), self.spare_capacity())
+            std::slice::from_raw_parts_mut(
+                self.block().data().add(self.length as usize),
+                self.spare_capacity(),
+            )
         }
     }
 
@@ -190,7 +193,11 @@ impl Buffer {
     ///
     /// If there is less room than that.
     pub fn advance(&mut self, bytes: usize) {
-        assert!(bytes <= self.spare_capacity(), "advance by {bytes} in a buffer with {} bytes spare", self.spare_capacity());
+        assert!(
+            bytes <= self.spare_capacity(),
+            "advance by {bytes} in a buffer with {} bytes spare",
+            self.spare_capacity()
+        );
         self.length += bytes as u32;
     }
 
@@ -328,7 +335,11 @@ impl Slice {
             Bound::Excluded(&end) => end,
             Bound::Unbounded => self.len(),
         };
-        assert!(begin <= end && end <= self.len(), "{begin}..{end} is not within a slice of {} bytes", self.len());
+        assert!(
+            begin <= end && end <= self.len(),
+            "{begin}..{end} is not within a slice of {} bytes",
+            self.len()
+        );
         // SAFETY: `begin` is within the slice or one past its end.
         self.pointer = unsafe { self.pointer.add(begin) };
         self.length = (end - begin) as u32;
@@ -368,7 +379,10 @@ impl Clone for Slice {
             // SAFETY: the block lives while this slice holds its count.
             let references: &AtomicU32 = unsafe { block.as_ref() }.references();
             // Relaxed is enough to add to a count that is held. The bound keeps forgotten clones from wrapping it.
-            assert!(references.fetch_add(1, Ordering::Relaxed) < u32::MAX / 2, "too many slices of one buffer");
+            assert!(
+                references.fetch_add(1, Ordering::Relaxed) < u32::MAX / 2,
+                "too many slices of one buffer"
+            );
         }
         Self { block: self.block, pointer: self.pointer, length: self.length }
     }

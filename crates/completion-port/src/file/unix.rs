@@ -47,7 +47,8 @@ pub(crate) fn link(file: &File, directory: &super::Directory, path: &Path, repla
     match link(path) {
         Err(rustix::io::Errno::EXIST) if replace => {
             // A link cannot replace; a rename can. The inode is unique among files that exist, so the passing name is too.
-            let passing = path.with_file_name(format!(".{}-{}.link", std::process::id(), metadata(file)?.identity.1));
+            let passing =
+                path.with_file_name(format!(".{}-{}.link", std::process::id(), metadata(file)?.identity.1));
             link(&passing)?;
             if let Err(error) = rustix::fs::renameat(folder, &passing, folder, path) {
                 let _ = rustix::fs::unlinkat(folder, &passing, AtFlags::empty());
@@ -96,7 +97,12 @@ pub(crate) fn metadata(file: &File) -> io::Result<Metadata> {
         Ok(seconds) => SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + nanoseconds,
         Err(_) => SystemTime::UNIX_EPOCH,
     };
-    Ok(Metadata { length: stat.st_size as u64, kind, modified, identity: (stat.st_dev as u64, stat.st_ino as u64) })
+    Ok(Metadata {
+        length: stat.st_size as u64,
+        kind,
+        modified,
+        identity: (stat.st_dev as u64, stat.st_ino as u64),
+    })
 }
 
 /// A pipe or device that somebody put into the folder must not block the opening, nor become a controlling terminal.
@@ -191,6 +197,8 @@ fn walk_beneath(directory: BorrowedFd<'_>, path: &Path, options: OpenOptions) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_os = "linux")]
+    use std::io::Write;
 
     fn read() -> OpenOptions {
         OpenOptions::new().read(true)
@@ -226,14 +234,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let directory = super::super::Directory::open(folder.path()).unwrap();
         let names = || std::fs::read_dir(folder.path()).unwrap().count();
-        let unnamed = || open(Some(&directory), Path::new("."), OpenOptions::new().write(true).unnamed(true)).unwrap().0;
+        let unnamed = || {
+            open(Some(&directory), Path::new("."), OpenOptions::new().write(true).unnamed(true)).unwrap().0
+        };
         let first = unnamed();
-        std::io::Write::write_all(&mut &first, b"first").unwrap();
+        (&first).write_all(b"first").unwrap();
         assert_eq!(names(), 0);
         link(&first, &directory, Path::new("page"), false).unwrap();
         let second = unnamed();
-        std::io::Write::write_all(&mut &second, b"second").unwrap();
-        assert_eq!(link(&second, &directory, Path::new("page"), false).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        (&second).write_all(b"second").unwrap();
+        assert_eq!(
+            link(&second, &directory, Path::new("page"), false).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert_eq!(std::fs::read(folder.path().join("page")).unwrap(), b"first");
         link(&second, &directory, Path::new("page"), true).unwrap();
         assert_eq!(std::fs::read(folder.path().join("page")).unwrap(), b"second");

@@ -97,8 +97,17 @@ impl Connection {
         for (place, digit) in digits.iter_mut().enumerate() {
             *digit = b'0' + (code / [100, 10, 1][place] % 10) as u8;
         }
-        let texts = [PAGE[0].as_bytes(), &digits, PAGE[1].as_bytes(), reason.as_bytes(), PAGE[2].as_bytes(), &digits,
-            PAGE[3].as_bytes(), reason.as_bytes(), PAGE[4].as_bytes()];
+        let texts = [
+            PAGE[0].as_bytes(),
+            &digits,
+            PAGE[1].as_bytes(),
+            reason.as_bytes(),
+            PAGE[2].as_bytes(),
+            &digits,
+            PAGE[3].as_bytes(),
+            reason.as_bytes(),
+            PAGE[4].as_bytes(),
+        ];
         let without = simple.status.is_without_content();
         let length = if without { 0 } else { texts.iter().map(|text| text.len()).sum::<usize>() };
         let connection = ConnectionField::for_version(version, !simple.close);
@@ -155,7 +164,8 @@ impl Connection {
         let streamed = file.bytes.is_none() && end > first;
         if streamed {
             let mut end_of_head = [0; MAX_END_BYTES];
-            let length = response::write_end(&mut end_of_head, Some(date), field).expect("it never needs more");
+            let length =
+                response::write_end(&mut end_of_head, Some(date), field).expect("it never needs more");
             if !self.begin_stream(request, answer, first..end, [head, &end_of_head[..length]], context) {
                 return None;
             }
@@ -172,7 +182,8 @@ impl Connection {
             return self.wait_for_room(context);
         };
         buffer.extend_from_slice(head);
-        let length = response::write_end(buffer.spare_mut(), Some(date), field).expect("there is room for it");
+        let length =
+            response::write_end(buffer.spare_mut(), Some(date), field).expect("there is room for it");
         buffer.advance(length);
         if copied {
             buffer.extend_from_slice(body);

@@ -41,7 +41,9 @@ impl Connection {
             Payload::Opened { file, metadata } => Some((OpenFile::new(context.port.port(), file), metadata)),
             _ => None,
         };
-        let Activity::LookingUp(mut lookup) = std::mem::replace(&mut self.activity, Activity::Reading) else { return };
+        let Activity::LookingUp(mut lookup) = std::mem::replace(&mut self.activity, Activity::Reading) else {
+            return;
+        };
         if self.closing {
             return;
         }
@@ -59,16 +61,27 @@ impl Connection {
                     tracing::warn!(path = &*lookup.key, %error, "a file could not be opened");
                 }
                 // Not remembered: it may be over in a moment.
-                self.known = Some(Arc::new(Entry::new(Kind::Nothing(status_of(result.err())), context.port.now())));
+                self.known =
+                    Some(Arc::new(Entry::new(Kind::Nothing(status_of(result.err())), context.port.now())));
             }
         }
     }
 
-    fn found_something(&mut self, mut lookup: Box<Lookup>, file: OpenFile, metadata: Metadata, context: &mut Context) {
+    fn found_something(
+        &mut self,
+        mut lookup: Box<Lookup>,
+        file: OpenFile,
+        metadata: Metadata,
+        context: &mut Context,
+    ) {
         match metadata.kind {
             FileKind::File => {}
-            FileKind::Directory if !lookup.key.ends_with('/') => return self.found(&lookup, Kind::Folder, context),
-            FileKind::Directory if lookup.next(&context.site.settings.index) => return self.look_up(*lookup, context),
+            FileKind::Directory if !lookup.key.ends_with('/') => {
+                return self.found(&lookup, Kind::Folder, context);
+            }
+            FileKind::Directory if lookup.next(&context.site.settings.index) => {
+                return self.look_up(*lookup, context);
+            }
             FileKind::Directory => return self.found(&lookup, Kind::Nothing(Status::NOT_FOUND), context),
             FileKind::Other => return self.found(&lookup, Kind::Nothing(Status::FORBIDDEN), context),
         }
@@ -85,7 +98,13 @@ impl Connection {
             return self.found_file(&lookup, metadata, None, file, context);
         }
         if metadata.length == 0 {
-            return self.found_file(&lookup, metadata, Some(Slice::from_static(b"")), OpenFile::none(), context);
+            return self.found_file(
+                &lookup,
+                metadata,
+                Some(Slice::from_static(b"")),
+                OpenFile::none(),
+                context,
+            );
         }
         match context.port.buffers().allocate(metadata.length as usize) {
             Ok(buffer) => {
@@ -101,7 +120,9 @@ impl Connection {
         if let Activity::Streaming(_) = self.activity {
             return self.on_slice_read(completion, context);
         }
-        let Activity::Loading(loading) = std::mem::replace(&mut self.activity, Activity::Reading) else { return };
+        let Activity::Loading(loading) = std::mem::replace(&mut self.activity, Activity::Reading) else {
+            return;
+        };
         if self.closing {
             return;
         }
@@ -146,7 +167,10 @@ impl Connection {
 /// Whether the name leads nowhere, for whatever reason that does not pass.
 fn is_missing(error: &Error) -> bool {
     use ErrorKind as Kind;
-    matches!(error.kind(), Kind::NotFound | Kind::WrongFileKind | Kind::OutsideDirectory | Kind::InvalidArgument)
+    matches!(
+        error.kind(),
+        Kind::NotFound | Kind::WrongFileKind | Kind::OutsideDirectory | Kind::InvalidArgument
+    )
 }
 
 fn status_of(error: Option<Error>) -> Status {

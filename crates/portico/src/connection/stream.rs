@@ -114,7 +114,12 @@ impl Connection {
         if bytes != expected {
             // The file is shorter than the length that was promised. The end of the connection says so; anything else would be a lie.
             let error = completion.result.err();
-            tracing::warn!(?error, expected, bytes, "a download ends because its file changed or could not be read");
+            tracing::warn!(
+                ?error,
+                expected,
+                bytes,
+                "a download ends because its file changed or could not be read"
+            );
             return self.close(context);
         }
         if let Some(trace) = &context.site.trace {

@@ -7,7 +7,9 @@ use crate::{
     entry::OpenFile,
     upload::{GATHER_BYTES, Stage, Upload},
 };
-use completion_port::{BufferChain, Completion, Error, ErrorKind, Handle, OpenOptions, Operation, OperationKind, Payload, Slice};
+use completion_port::{
+    BufferChain, Completion, Error, ErrorKind, Handle, OpenOptions, Operation, OperationKind, Payload, Slice,
+};
 use portico_http::{
     body::{BodyDecoder, BodyFraming},
     request::Request,
@@ -18,7 +20,13 @@ use std::{io, path::PathBuf, sync::Arc};
 
 impl Connection {
     /// Begins to take the body of `request` into a file. What is wrong with it is said before the body is read.
-    pub(super) fn begin_upload(&mut self, request: &Request<'_>, name: &str, replace: bool, context: &mut Context) {
+    pub(super) fn begin_upload(
+        &mut self,
+        request: &Request<'_>,
+        name: &str,
+        replace: bool,
+        context: &mut Context,
+    ) {
         if request.body == BodyFraming::None {
             return self.refuse_upload(request, Status::LENGTH_REQUIRED, context);
         }
@@ -49,7 +57,11 @@ impl Connection {
             close: !keep,
             log,
         }));
-        self.open_upload(PathBuf::from("."), OpenOptions::new().read(true).write(true).unnamed(true), context);
+        self.open_upload(
+            PathBuf::from("."),
+            OpenOptions::new().read(true).write(true).unnamed(true),
+            context,
+        );
     }
 
     fn refuse_upload(&mut self, request: &Request<'_>, status: Status, context: &mut Context) {
@@ -170,7 +182,9 @@ impl Connection {
                         upload.temporary = None;
                         self.finish_upload(new, context);
                     }
-                    Some(Err(error)) => self.fail_upload_with(Error::from_io(&error, OperationKind::Link), context),
+                    Some(Err(error)) => {
+                        self.fail_upload_with(Error::from_io(&error, OperationKind::Link), context)
+                    }
                     None => self.fail_upload(Status::INTERNAL_SERVER_ERROR, context),
                 }
             }
@@ -202,7 +216,9 @@ impl Connection {
     }
 
     fn finish_upload(&mut self, new: bool, context: &mut Context) {
-        let Activity::Uploading(upload) = std::mem::replace(&mut self.activity, Activity::Reading) else { return };
+        let Activity::Uploading(upload) = std::mem::replace(&mut self.activity, Activity::Reading) else {
+            return;
+        };
         // The cache may know of nothing there, or of another file. (Other workers see the change when they next ask the disk.)
         if let Some(folder) = &context.site.upload {
             context.cache.remove(&folder.key_of(&upload.name));

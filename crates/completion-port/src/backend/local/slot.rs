@@ -44,10 +44,21 @@ pub(crate) enum Body {
     Buffer(Buffer),
     Chain(BufferChain),
     /// `buffer` is for engines that build the operation from reads and sends.
-    Transmit { head: BufferChain, buffer: Option<Buffer> },
+    Transmit {
+        head: BufferChain,
+        buffer: Option<Buffer>,
+    },
     Address(SocketAddr),
-    Open { directory: Option<Arc<Directory>>, path: PathBuf, options: OpenOptions },
-    Link { directory: Arc<Directory>, path: PathBuf, replace: bool },
+    Open {
+        directory: Option<Arc<Directory>>,
+        path: PathBuf,
+        options: OpenOptions,
+    },
+    Link {
+        directory: Arc<Directory>,
+        path: PathBuf,
+        replace: bool,
+    },
     Work(Work),
 }
 
@@ -57,7 +68,9 @@ impl Body {
         match self {
             Self::Buffer(buffer) => Payload::Buffer(buffer),
             Self::Chain(chain) | Self::Transmit { head: chain, .. } => Payload::Chain(chain),
-            Self::None | Self::Address(_) | Self::Open { .. } | Self::Link { .. } | Self::Work(_) => Payload::None,
+            Self::None | Self::Address(_) | Self::Open { .. } | Self::Link { .. } | Self::Work(_) => {
+                Payload::None
+            }
         }
     }
 }

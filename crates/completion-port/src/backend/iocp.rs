@@ -1,0 +1,391 @@
+//! Windows I/O completion ports: a port for each queue, and any number of workers on it.
+//!
+//! [`Core`] is what the workers of a queue share: the port, the slots of the operations, the handles. A [`Desk`] is what one
+//! worker has for itself. A [`Turn`](turn::Turn) is a worker at work, with both at hand; the files beside this one teach it one
+//! thing each.
+//!
+//! One walk of an operation: `submit` gives it a slot and puts it into the lists of its handle; when it is first in its direction,
+//! `start` makes the call; the packet, or the immediate result, reaches `event`, which goes on with the next part of the
+//! operation or completes it: the completion enters the gate of the handle, and the next operation of the direction
+//! starts. `wait` hands out what has passed the gates.
+//!
+//! Locks: the state of a handle guards the slots of its operations. Nobody holds two of them, but for a handle that was just
+//! made and is known to nobody else. Worker-to-worker order follows from that: a completion enters the gate before the next
+//! operation of its direction is issued.
+
+mod accept;
+mod close;
+mod event;
+mod handle;
+mod receive;
+mod shutdown;
+mod slot;
+mod start;
+mod submit;
+mod system;
+mod table;
+mod turn;
+mod wait;
+mod winsock;
+
+#[cfg(test)]
+mod tests;
+
+use super::Driver;
+use crate::{
+    buffer::{Buffers, Wake},
+    completion::{Completion, Rejected},
+    configuration::Configuration,
+    error::{Error, ErrorKind},
+    identity::{Handle, Token},
+    operation::{Operation, OperationKind},
+    port::Shared,
+    queue::Queue,
+    source::Source,
+    timers::Timers,
+};
+use handle::Entry;
+use slot::Slot;
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    os::windows::io::AsRawSocket,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use system::SystemPort;
+use table::Table;
+use turn::Turn;
+use windows_sys::Win32::{
+    Networking::WinSock::SOCKET,
+    System::{
+        IO::OVERLAPPED_ENTRY,
+        LibraryLoader::{GetModuleHandleW, GetProcAddress},
+    },
+};
+use winsock::Functions;
+
+/// Slots for AcceptEx calls, beyond the limit of operations: what the port posts for itself is not the program's business.
+const ACCEPT_SLOTS: usize = 4_096;
+
+/// What the ports of all queues are made of.
+pub(crate) struct Common {
+    cores: Box<[Arc<Core>]>,
+}
+
+/// What the workers of one queue share.
+struct Core {
+    queue: u8,
+    port: Arc<SystemPort>,
+    functions: Functions,
+    slots: Table<Slot>,
+    handles: Table<Entry>,
+    /// Stands in for the handle of operations that have none.
+    nobody: Entry,
+    seats: Box<[Seat]>,
+    /// The limit of operations, and how many slots the program's operations have.
+    operation_limit: usize,
+    operations: AtomicUsize,
+    /// Operations that the program has not dealt with: counted until the wait after their delivery.
+    in_flight: AtomicUsize,
+    /// What leaving workers left to the others, and whether there is anything.
+    estate: Mutex<Estate>,
+    has_estate: AtomicBool,
+    /// Held by a worker that comes or goes.
+    leaving: Mutex<()>,
+    /// Handles with a receive stream that waits for a buffer.
+    starving: Patients,
+    /// Listeners with an accept that lacks a socket, a handle or a slot.
+    hungry: Patients,
+    draining_begun: AtomicBool,
+    cancelling_begun: AtomicBool,
+    /// Bytes that an AcceptEx waits for before it completes; 0 completes it when the connection is there.
+    first_bytes: AtomicUsize,
+}
+
+/// What a worker shows the others.
+#[derive(Default)]
+struct Seat {
+    taken: AtomicBool,
+    asleep: AtomicBool,
+    told_draining: AtomicBool,
+    told_shutdown: AtomicBool,
+    timers: Mutex<Timers>,
+}
+
+/// What a worker leaves behind.
+#[derive(Default)]
+struct Estate {
+    /// Completions without a handle.
+    completions: VecDeque<Completion>,
+    timers: Vec<(Duration, Token)>,
+    /// Handles with parked completions.
+    handles: Vec<Handle>,
+}
+
+impl Estate {
+    fn is_empty(&self) -> bool {
+        self.completions.is_empty() && self.timers.is_empty() && self.handles.is_empty()
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.completions.extend(other.completions);
+        self.timers.extend(other.timers);
+        self.handles.extend(other.handles);
+    }
+}
+
+/// Handles that wait for something which no packet announces.
+#[derive(Default)]
+struct Patients {
+    count: AtomicUsize,
+    handles: Mutex<Vec<Handle>>,
+}
+
+impl Patients {
+    fn add(&self, handle: Handle) {
+        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        if !handles.contains(&handle) {
+            handles.push(handle);
+        }
+        self.count.store(handles.len(), Ordering::SeqCst);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.count.load(Ordering::SeqCst) == 0
+    }
+
+    fn take(&self) -> Vec<Handle> {
+        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        self.count.store(0, Ordering::SeqCst);
+        std::mem::take(&mut handles)
+    }
+}
+
+/// What one worker has for itself.
+struct Desk {
+    seat: u32,
+    /// Completions that passed their gates and were not handed out yet.
+    ready: VecDeque<Completion>,
+    /// The handles of the completions that the last wait handed out, once for each.
+    held: Vec<Handle>,
+    /// How many of [`Core::in_flight`] the last wait handed out.
+    delivered: usize,
+    /// Files whose operations came home while the lock of another handle was held.
+    returned: Vec<Handle>,
+    entries: Box<[OVERLAPPED_ENTRY]>,
+    now: Duration,
+}
+
+/// The driver of a worker.
+pub(crate) struct Iocp {
+    shared: Arc<Shared>,
+    core: Arc<Core>,
+    desk: Desk,
+}
+
+/// What completion ports offer here.
+pub(crate) fn probe() -> Result<String, String> {
+    let describe = || -> Result<String, Error> {
+        let socket = probe_socket()?;
+        Functions::load(&socket)?;
+        let skip = if winsock::has_system_handles(socket.as_raw_socket() as SOCKET) {
+            "skip on success"
+        } else {
+            "no skip on success"
+        };
+        let wine = if is_wine() { ", on Wine (no concurrency limit, no socket reuse)" } else { "" };
+        Ok(format!("AcceptEx, ConnectEx, TransmitFile, {skip}{wine}"))
+    };
+    describe().map_err(|error| error.to_string())
+}
+
+fn probe_socket() -> Result<socket2::Socket, Error> {
+    socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+        .map_err(|error| Error::from_io(&error, OperationKind::Setup))
+}
+
+/// Whether the program runs on Wine, which alone has this function.
+fn is_wine() -> bool {
+    let module: Vec<u16> = "ntdll.dll".encode_utf16().chain([0]).collect();
+    // SAFETY: the names are terminated, and the library is in every process.
+    unsafe {
+        GetProcAddress(GetModuleHandleW(module.as_ptr()), c"wine_get_version".as_ptr().cast()).is_some()
+    }
+}
+
+impl Common {
+    pub(crate) fn new(
+        configuration: &Configuration,
+        queues: &[Arc<Queue>],
+        buffers: &Buffers,
+    ) -> Result<Self, Error> {
+        let functions = Functions::load(&probe_socket()?)?;
+        let cores = queues.iter().enumerate().map(|(number, queue)| {
+            let port = Arc::new(SystemPort::new(configuration.concurrency)?);
+            queue.set_waker(Arc::clone(&port) as Arc<dyn Wake>);
+            buffers.register(Arc::clone(&port) as Arc<dyn Wake>);
+            // From here on the flag says that no wake is queued at the port, whether or not a worker sleeps.
+            queue.prepare_to_sleep();
+            let core = Core {
+                queue: number as u8,
+                port,
+                functions,
+                slots: Table::new(configuration.operations.saturating_add(ACCEPT_SLOTS)),
+                handles: Table::new(configuration.handles),
+                nobody: Entry::new(0),
+                seats: (0..configuration.workers_per_queue).map(|_| Seat::default()).collect(),
+                operation_limit: configuration.operations,
+                operations: AtomicUsize::new(0),
+                in_flight: AtomicUsize::new(0),
+                estate: Mutex::new(Estate::default()),
+                has_estate: AtomicBool::new(false),
+                leaving: Mutex::new(()),
+                starving: Patients::default(),
+                hungry: Patients::default(),
+                draining_begun: AtomicBool::new(false),
+                cancelling_begun: AtomicBool::new(false),
+                first_bytes: AtomicUsize::new(0),
+            };
+            Ok(Arc::new(core))
+        });
+        Ok(Self { cores: cores.collect::<Result<_, Error>>()? })
+    }
+}
+
+impl Core {
+    /// The entry of a handle, whether it is still the handle's or not: check with [`handle::State::is`] under the lock.
+    fn entry(&self, handle: Handle) -> Option<&Entry> {
+        if handle == Handle::NONE { Some(&self.nobody) } else { self.handles.get(handle.index()) }
+    }
+
+    fn slot(&self, index: u32) -> &Slot {
+        self.slots.get(index).expect("an index that came out of the table")
+    }
+
+    fn timers(&self, seat: u32) -> MutexGuard<'_, Timers> {
+        self.seats[seat as usize].timers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn estate(&self) -> MutexGuard<'_, Estate> {
+        self.estate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The seats of workers other than `own`.
+    fn others(&self, own: u32) -> impl Iterator<Item = &Seat> {
+        let taken = self.seats.iter().enumerate().filter(move |(number, _)| *number != own as usize);
+        taken.map(|(_, seat)| seat).filter(|seat| seat.taken.load(Ordering::SeqCst))
+    }
+}
+
+impl Iocp {
+    pub(crate) fn new(shared: &Arc<Shared>, queue: usize) -> Result<Self, Error> {
+        let super::Common::Iocp(common) = &shared.common;
+        let core = &common.cores[queue];
+        let _coming = core.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = core.seats.iter().position(|seat| !seat.taken.swap(true, Ordering::SeqCst));
+        let seat = free.ok_or(Error::new(ErrorKind::InvalidArgument, OperationKind::Setup))?;
+        for told in [&core.seats[seat].told_draining, &core.seats[seat].told_shutdown] {
+            told.store(false, Ordering::SeqCst);
+        }
+        let batch = shared.configuration.batch;
+        let desk = Desk {
+            seat: seat as u32,
+            ready: VecDeque::with_capacity(batch),
+            held: Vec::with_capacity(batch),
+            delivered: 0,
+            returned: Vec::new(),
+            entries: vec![OVERLAPPED_ENTRY::default(); batch].into_boxed_slice(),
+            now: shared.now(),
+        };
+        Ok(Self { shared: Arc::clone(shared), core: Arc::clone(core), desk })
+    }
+
+    fn turn(&mut self) -> Turn<'_> {
+        Turn { shared: &self.shared, core: &self.core, desk: &mut self.desk }
+    }
+
+    fn address(
+        &self,
+        handle: Handle,
+        ask: impl Fn(&socket2::Socket) -> io::Result<socket2::SockAddr>,
+    ) -> Result<SocketAddr, Error> {
+        let of = OperationKind::Associate;
+        let entry = self.core.handles.get(handle.index()).ok_or(Error::new(ErrorKind::StaleHandle, of))?;
+        let state = entry.lock();
+        if !state.is(handle) {
+            return Err(Error::new(ErrorKind::StaleHandle, of));
+        }
+        let socket = state.socket().ok_or(Error::new(ErrorKind::InvalidArgument, of))?;
+        let address = ask(socket).map_err(|error| Error::from_io(&error, of))?;
+        address.as_socket().ok_or(Error::new(ErrorKind::InvalidArgument, of))
+    }
+}
+
+impl Driver for Iocp {
+    fn associate(&mut self, source: Source, key: u64) -> Result<Handle, (Error, Source)> {
+        self.turn().associate(source, key)
+    }
+
+    fn set_key(&mut self, handle: Handle, key: u64) -> Result<(), Error> {
+        let stale = Error::new(ErrorKind::StaleHandle, OperationKind::Associate);
+        let entry = self.core.handles.get(handle.index()).ok_or(stale)?;
+        let state = entry.lock();
+        if !state.is(handle) {
+            return Err(stale);
+        }
+        entry.set_key(key);
+        Ok(())
+    }
+
+    fn submit(
+        &mut self,
+        handle: Handle,
+        operation: Operation,
+        deadline: Option<Duration>,
+    ) -> Result<Token, Rejected> {
+        self.turn().submit(handle, operation, deadline)
+    }
+
+    fn cancel(&mut self, token: Token) {
+        self.turn().cancel(token, ErrorKind::Cancelled);
+    }
+
+    fn close(&mut self, handle: Handle) {
+        self.turn().close(handle);
+    }
+
+    fn wait(
+        &mut self,
+        completions: &mut Vec<Completion>,
+        limit: usize,
+        timeout: Option<Duration>,
+    ) -> Result<(), Error> {
+        self.turn().wait(completions, limit, timeout)
+    }
+
+    fn peer_address(&self, handle: Handle) -> Result<SocketAddr, Error> {
+        self.address(handle, socket2::Socket::peer_addr)
+    }
+
+    fn local_address(&self, handle: Handle) -> Result<SocketAddr, Error> {
+        self.address(handle, socket2::Socket::local_addr)
+    }
+
+    fn now(&self) -> Duration {
+        self.desk.now
+    }
+
+    fn drain(&mut self) -> usize {
+        let left = self.turn().leave();
+        if left > 0 {
+            // The kernel, or a thread of the pool, may still write to the slots and buffers: they stay for ever.
+            std::mem::forget(Arc::clone(&self.core));
+        }
+        left
+    }
+}

@@ -1,0 +1,295 @@
+//! Accepting: AcceptEx calls that are kept posted.
+
+use super::{
+    handle::{Direction, Object, State},
+    slot::{Accepting, Body, NONE, Slot, Stage},
+    turn::Turn,
+    winsock::{self, ADDRESSES_BYTES, Issued},
+};
+use crate::{
+    buffer::Buffer,
+    completion::Payload,
+    error::{Error, ErrorKind},
+    operation::OperationKind,
+};
+use std::{os::windows::io::AsRawSocket, sync::atomic::Ordering};
+use windows_sys::Win32::{Networking::WinSock::SOCKET, System::IO::CancelIoEx};
+
+/// How often in a row an AcceptEx may fail at once because the peer has left, before others get their turn.
+const LOST_PEERS: u32 = 64;
+
+/// A connection that an AcceptEx with first bytes waits on so long without a byte is given up, in seconds.
+const SILENCE_S: u32 = 10;
+
+impl Turn<'_> {
+    pub(super) fn begin_accepting(&mut self, state: &mut State, index: u32) {
+        self.core.slot(index).job().stage = Stage::Accepting;
+        self.top_up(state, index);
+    }
+
+    /// Posts AcceptEx calls until as many as wanted are there, or the accept ends.
+    fn top_up(&mut self, state: &mut State, index: u32) {
+        let slot = self.core.slot(index);
+        let wanted = match slot.job().kind {
+            OperationKind::Accept => 1,
+            _ => self.shared.configuration.accepts_posted.max(1),
+        };
+        let mut lost = 0;
+        loop {
+            let mut job = slot.job();
+            let over = job.ended.is_some();
+            let Body::Accept(accepting) = &mut job.body else { return };
+            if over || accepting.failed.is_some() || accepting.accepted.is_some() {
+                break;
+            }
+            if accepting.calls.len() >= wanted || !accepting.held.is_empty() {
+                return;
+            }
+            drop(job);
+            match self.post_call(state, index) {
+                Ok(call) => {
+                    if let Body::Accept(accepting) = &mut slot.job().body {
+                        accepting.calls.push(call);
+                    }
+                }
+                // A peer that left before it was taken is no reason to stop.
+                Err(error) if error.kind() == ErrorKind::Reset && lost < LOST_PEERS => lost += 1,
+                Err(error) if is_shortage(error.kind()) => {
+                    self.core.hungry.add(self.owner_of(index));
+                    return;
+                }
+                Err(error) => {
+                    if let Body::Accept(accepting) = &mut slot.job().body {
+                        accepting.failed = Some(error);
+                    }
+                    self.end_calls(state, index);
+                }
+            }
+        }
+        self.finish_accepting(state, index);
+    }
+
+    /// Posts one AcceptEx. Returns its slot.
+    fn post_call(&mut self, state: &State, parent: u32) -> Result<u32, Error> {
+        let of = OperationKind::AcceptStream;
+        let Object::Listener(listener) = &state.object else {
+            return Err(Error::new(ErrorKind::StaleHandle, of));
+        };
+        let socket = winsock::socket_like(listener)?;
+        let wanted = self.core.first_bytes.load(Ordering::Relaxed);
+        let mut first_bytes = match wanted {
+            0 => None,
+            _ => Some(self.shared.buffers.acquire(wanted + ADDRESSES_BYTES)?),
+        };
+        let slots = &self.core.slots;
+        let (index, slot) = slots.take(Slot::new).ok_or(Error::new(ErrorKind::OperationsExhausted, of))?;
+        let room = first_bytes.as_mut().map(|buffer| (buffer.spare_pointer().0, wanted));
+        let accepted = socket.as_raw_socket() as SOCKET;
+        slot.fill(
+            self.owner_of(parent),
+            OperationKind::Accept,
+            Body::Call { parent, socket, first_bytes },
+            None,
+        );
+        slot.job().stage = Stage::Kernel;
+        // SAFETY: the slot is fresh and owns the socket and the buffer; `state` is the listener's, locked.
+        let issued =
+            unsafe { winsock::accept(&self.core.functions, slot, state.raw_socket(), accepted, room) };
+        match issued {
+            Issued::Pending | Issued::Done(_) => Ok(index),
+            Issued::Failed(code) => {
+                self.free_call(index);
+                Err(Error::from_code(code as i32, of))
+            }
+        }
+    }
+
+    fn free_call(&mut self, index: u32) -> Option<(u32, socket2::Socket, Option<Buffer>)> {
+        let mut job = self.core.slot(index).job();
+        let body = std::mem::take(&mut job.body);
+        job.stage = Stage::Free;
+        job.generation = job.generation.wrapping_add(1) & 0x00ff_ffff;
+        drop(job);
+        self.core.slots.give_back(index);
+        match body {
+            Body::Call { parent, socket, first_bytes } => Some((parent, socket, first_bytes)),
+            _ => None,
+        }
+    }
+
+    /// An AcceptEx has ended.
+    pub(super) fn call_ended(&mut self, state: &mut State, index: u32, result: Result<u32, u32>) {
+        let Some((parent, socket, mut first_bytes)) = self.free_call(index) else { return };
+        let slot = self.core.slot(parent);
+        let mut job = slot.job();
+        let over = job.ended.is_some();
+        let Body::Accept(accepting) = &mut job.body else { return };
+        accepting.calls.retain(|&call| call != index);
+        let over = over || accepting.failed.is_some() || accepting.accepted.is_some();
+        drop(job);
+        let listener = state.raw_socket();
+        let updated = result.and_then(|bytes| {
+            winsock::update_accept_context(socket.as_raw_socket() as SOCKET, listener)
+                .map(|()| bytes as usize)
+        });
+        match updated {
+            Ok(bytes) if !over => {
+                if let Some(buffer) = &mut first_bytes {
+                    buffer.advance(bytes);
+                }
+                self.admit(state, parent, socket, first_bytes.filter(|buffer| !buffer.is_empty()));
+            }
+            // The peer has left, or the accept is over: in both cases the socket goes.
+            Ok(_) | Err(_) => drop((socket, first_bytes)),
+        }
+        self.top_up(state, parent);
+    }
+
+    /// Makes a handle for a connection and reports it; without room, the connection waits.
+    fn admit(
+        &mut self,
+        state: &mut State,
+        parent: u32,
+        socket: socket2::Socket,
+        early: Option<Buffer>,
+    ) -> bool {
+        let slot = self.core.slot(parent);
+        let handle = match self.add(Object::Socket(socket), 0) {
+            Ok(handle) => handle,
+            Err((error, Object::Socket(socket))) if error.kind() == ErrorKind::HandlesExhausted => {
+                if let Body::Accept(accepting) = &mut slot.job().body {
+                    accepting.held.push_back((socket, early));
+                }
+                self.core.hungry.add(self.owner_of(parent));
+                return false;
+            }
+            // The system refuses this one socket: nothing that the program could do about it.
+            Err(_) => return true,
+        };
+        if early.is_some()
+            && let Some(entry) = self.find(handle)
+        {
+            entry.lock().early = early;
+        }
+        let mut job = slot.job();
+        if job.kind == OperationKind::Accept {
+            if let Body::Accept(accepting) = &mut job.body {
+                accepting.accepted = Some(handle);
+            }
+            return true;
+        }
+        drop(job);
+        self.item(state, parent, 0, Payload::Accepted(handle));
+        true
+    }
+
+    /// The accept was asked to end.
+    pub(super) fn end_accepting(&mut self, state: &mut State, index: u32) {
+        self.end_calls(state, index);
+        self.finish_accepting(state, index);
+    }
+
+    fn end_calls(&mut self, state: &State, index: u32) {
+        let mut job = self.core.slot(index).job();
+        let Body::Accept(accepting) = &mut job.body else { return };
+        accepting.held.clear();
+        for &call in &accepting.calls {
+            // SAFETY: the listener is open until its operations have come home; the OVERLAPPED only names the call.
+            unsafe { CancelIoEx(state.raw(), self.core.slot(call).overlapped()) };
+        }
+    }
+
+    /// Completes an accept that is over, once its calls have come home.
+    fn finish_accepting(&mut self, state: &mut State, index: u32) {
+        let mut job = self.core.slot(index).job();
+        let kind = job.kind;
+        let Body::Accept(Accepting { calls, accepted, failed, .. }) = &mut job.body else { return };
+        if !calls.is_empty() {
+            return;
+        }
+        let (accepted, failed) = (accepted.take(), failed.take());
+        drop(job);
+        let (result, payload) = match (accepted, failed) {
+            (Some(handle), _) => (Ok(0), Payload::Accepted(handle)),
+            (None, Some(error)) => (Err(error), Payload::None),
+            (None, None) => (Err(Error::new(ErrorKind::Cancelled, kind)), Payload::None),
+        };
+        self.complete(state, index, result, payload);
+    }
+
+    /// Something may have been closed: accepts that lack a socket or a handle try again.
+    pub(super) fn feed_listeners(&mut self) {
+        if self.core.hungry.is_empty() {
+            return;
+        }
+        for handle in self.core.hungry.take() {
+            let Some(entry) = self.find(handle) else { continue };
+            let mut state = entry.lock();
+            let first = state.line(Direction::Receive).first;
+            if state.is(handle) && first != NONE && self.core.slot(first).job().stage == Stage::Accepting {
+                self.admit_held(&mut state, first);
+                self.top_up(&mut state, first);
+                self.advance(entry, &mut state);
+            }
+            drop(state);
+            self.settle();
+        }
+    }
+
+    fn admit_held(&mut self, state: &mut State, index: u32) {
+        loop {
+            let mut job = self.core.slot(index).job();
+            let Body::Accept(accepting) = &mut job.body else { return };
+            let Some((socket, early)) = accepting.held.pop_front() else { return };
+            drop(job);
+            if !self.admit(state, index, socket, early) {
+                return;
+            }
+        }
+    }
+
+    /// Looks after AcceptEx calls that wait for first bytes. True if there may be any, so that it has to be done again.
+    pub(super) fn sweep_listeners(&self) -> bool {
+        if self.core.first_bytes.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        for entry in self.core.handles.iter() {
+            let mut state = entry.lock();
+            let first = state.line(Direction::Receive).first;
+            if matches!(state.object, Object::Listener(_)) && first != NONE {
+                self.sweep_silent(&state, first);
+            }
+        }
+        true
+    }
+
+    /// Gives up connections that have sent nothing to an AcceptEx that waits for first bytes: they would hold it for ever.
+    fn sweep_silent(&self, state: &State, index: u32) {
+        let job = self.core.slot(index).job();
+        let Body::Accept(accepting) = &job.body else { return };
+        for &call in &accepting.calls {
+            let slot = self.core.slot(call);
+            let job = slot.job();
+            if let Body::Call { socket, .. } = &job.body
+                && winsock::connected_for_s(socket.as_raw_socket() as SOCKET)
+                    .is_some_and(|seconds| seconds >= SILENCE_S)
+            {
+                // SAFETY: as in `end_calls`.
+                unsafe { CancelIoEx(state.raw(), slot.overlapped()) };
+            }
+        }
+    }
+}
+
+/// Whether the error goes away once something is closed or comes home.
+const fn is_shortage(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::DescriptorsExhausted
+            | ErrorKind::SystemResources
+            | ErrorKind::HandlesExhausted
+            | ErrorKind::OperationsExhausted
+            | ErrorKind::BuffersExhausted
+            | ErrorKind::Reset
+    )
+}

@@ -1,0 +1,229 @@
+//! What the kernel, the pool and the clock report, and what follows from it.
+
+use super::{
+    handle::{Entry, Object, State},
+    slot::{Body, Slot, Stage},
+    turn::Turn,
+    winsock,
+};
+use crate::{
+    completion::Payload,
+    error::{Error, ErrorKind},
+    identity::{Handle, Token},
+    operation::OperationKind,
+    pool::{Finished, Yielded},
+};
+use std::{os::windows::io::AsRawHandle, sync::Arc};
+use windows_sys::Win32::{
+    Foundation::{ERROR_HANDLE_EOF, RtlNtStatusToDosError},
+    System::IO::{CancelIoEx, OVERLAPPED_ENTRY},
+};
+
+impl Turn<'_> {
+    /// Takes in one packet of the port. Those without an operation are none of its business.
+    pub(super) fn take_packet(&mut self, packet: &OVERLAPPED_ENTRY) {
+        if packet.lpOverlapped.is_null() {
+            return;
+        }
+        // SAFETY: only calls for slots of this core, and posts of them, put an OVERLAPPED into the core's port.
+        let slot = unsafe { Slot::of(packet.lpOverlapped) };
+        let Some(entry) = self.find(slot.owner()) else { return };
+        let mut state = entry.lock();
+        state.inline = 0;
+        // SAFETY: the packet says that the kernel is done with the slot; the owner's lock is held.
+        let (status, _) = unsafe { slot.outcome() };
+        let result = if status >= 0 {
+            Ok(packet.dwNumberOfBytesTransferred)
+        } else {
+            // SAFETY: a table lookup.
+            Err(unsafe { RtlNtStatusToDosError(status) })
+        };
+        self.event(entry, &mut state, slot.index, result);
+        self.advance(entry, &mut state);
+        drop(state);
+        self.settle();
+    }
+
+    /// A call has ended: with so many bytes, or a code of the system.
+    pub(super) fn event(&mut self, entry: &Entry, state: &mut State, index: u32, result: Result<u32, u32>) {
+        let slot = self.core.slot(index);
+        let mut guard = slot.job();
+        let job = &mut *guard;
+        let (kind, ended) = (job.kind, job.ended.is_some());
+        let error = |code: u32| Error::from_code(code as i32, kind);
+        if matches!(job.body, Body::Call { .. }) {
+            drop(guard);
+            self.call_ended(state, index, result);
+            return;
+        }
+        let bytes = match result {
+            Ok(bytes) => u64::from(bytes),
+            Err(ERROR_HANDLE_EOF) if kind == OperationKind::ReadAt => 0,
+            Err(code) => {
+                drop(guard);
+                self.complete_with_body(state, index, Err(error(code)));
+                return;
+            }
+        };
+        job.transferred += bytes;
+        let transferred = job.transferred;
+        let outcome = match (kind, &mut job.body) {
+            (OperationKind::Receive, Body::Buffer(buffer)) => {
+                buffer.advance(bytes as usize);
+                Some(Ok(bytes))
+            }
+            (OperationKind::ReadAt, Body::Buffer(buffer)) => {
+                buffer.advance(bytes as usize);
+                // A read that comes back short has met the end of the file.
+                let whole = buffer.spare_capacity() == 0 || bytes < 0x7fff_f000;
+                whole.then_some(Ok(transferred))
+            }
+            (OperationKind::Send | OperationKind::WriteAt | OperationKind::Append, Body::Chain(chain)) => {
+                let whole = transferred >= chain.len();
+                let stuck = bytes == 0 && !whole;
+                if stuck {
+                    Some(Err(Error::new(ErrorKind::Other, kind)))
+                } else {
+                    whole.then_some(Ok(transferred))
+                }
+            }
+            (OperationKind::TransmitFile, Body::Chain(head)) => {
+                let whole = transferred >= head.len() + job.length;
+                // The file is shorter than promised.
+                let stuck = bytes == 0 && !whole;
+                let error = Error::with_code(ErrorKind::Other, ERROR_HANDLE_EOF as i32, kind);
+                if stuck { Some(Err(error)) } else { whole.then_some(Ok(transferred)) }
+            }
+            (OperationKind::Connect, _) => {
+                Some(winsock::update_connect_context(state.raw_socket()).map(|()| 0).map_err(error))
+            }
+            (OperationKind::ReceiveStream, _) => {
+                drop(guard);
+                if ended {
+                    self.complete_ended(state, index);
+                } else {
+                    self.pull(entry, state, index);
+                }
+                return;
+            }
+            (kind, _) => unreachable!("{kind:?} makes no calls"),
+        };
+        drop(guard);
+        match outcome {
+            Some(result) => self.complete_with_body(state, index, result),
+            None if ended => self.complete_ended(state, index),
+            None => self.start(entry, state, index),
+        }
+    }
+
+    /// A task of the pool has ended.
+    pub(super) fn finish_task(&mut self, finished: Finished) {
+        let Finished { token, result, yielded } = finished;
+        let Some(slot) = self.core.slots.get(token.index()) else { return };
+        let opened = match yielded {
+            Yielded::Payload(payload) => (result, payload),
+            Yielded::Opened(file, metadata) => match self.add(Object::File(Arc::new(file)), 0) {
+                Ok(file) => (result, Payload::Opened { file, metadata }),
+                Err((error, _)) => (Err(error), Payload::None),
+            },
+        };
+        if let Some(entry) = self.find(slot.owner()) {
+            let mut state = entry.lock();
+            if self.is_current(token) {
+                self.complete(&mut state, token.index(), opened.0, opened.1);
+                self.advance(entry, &mut state);
+            }
+        }
+        self.settle();
+    }
+
+    /// Asks for the end of an operation.
+    pub(super) fn cancel(&mut self, token: Token, reason: ErrorKind) {
+        let Some(slot) = self.core.slots.get(token.index()) else { return };
+        let Some(entry) = self.find(slot.owner()) else { return };
+        {
+            let mut state = entry.lock();
+            // Under this lock the slot cannot change hands any more, if it is still the token's.
+            if self.is_current(token)
+                && std::ptr::eq(self.find(slot.owner()).unwrap_or(&self.core.nobody), entry)
+            {
+                self.end(&mut state, token.index(), reason);
+                self.advance(entry, &mut state);
+            }
+        }
+        self.settle();
+    }
+
+    /// As [`Turn::cancel`], with the owner's lock held. The owner's lines do not advance.
+    pub(super) fn end(&mut self, state: &mut State, index: u32, reason: ErrorKind) {
+        let slot = self.core.slot(index);
+        let mut job = slot.job();
+        if job.ended.is_some() {
+            return;
+        }
+        let (stage, token) = (job.stage, job.token(self.core.queue, index));
+        if stage == Stage::Closing || stage == Stage::Free {
+            return;
+        }
+        job.ended = Some(reason);
+        match stage {
+            Stage::Free | Stage::Closing => {}
+            Stage::Waiting | Stage::Timer | Stage::Resting | Stage::Starving => {
+                drop(job);
+                self.complete_ended(state, index);
+            }
+            Stage::Kernel => {
+                let raw = match &job.file {
+                    Some((_, file)) if names_the_file(job.kind) => file.as_raw_handle(),
+                    _ => state.raw(),
+                };
+                // Not found means that it is done already; its packet is in the queue.
+                // SAFETY: the handle is open, for it is the slot's or its owner's; the OVERLAPPED only names the operation.
+                unsafe { CancelIoEx(raw, slot.overlapped()) };
+            }
+            Stage::Pool => {
+                let kind = job.kind;
+                drop(job);
+                if let Some(task) = self.shared.pool.cancel(token) {
+                    let error = Error::new(ErrorKind::Cancelled, kind);
+                    self.complete(state, index, Err(error), task.into_payload());
+                }
+            }
+            Stage::Accepting => {
+                drop(job);
+                self.end_accepting(state, index);
+            }
+        }
+    }
+
+    /// The program's deadlines and timers that have passed.
+    pub(super) fn expire(&mut self) {
+        loop {
+            let due = self.core.timers(self.desk.seat).pop(self.desk.now);
+            let Some(token) = due.map(Token::from_bits) else { return };
+            let Some(slot) = self.core.slots.get(token.index()) else { continue };
+            if slot.job().kind != OperationKind::Timer {
+                self.cancel(token, ErrorKind::TimedOut);
+                continue;
+            }
+            if let Some(entry) = self.find(slot.owner()) {
+                let mut state = entry.lock();
+                if self.is_current(token) {
+                    self.complete(&mut state, token.index(), Ok(0), Payload::None);
+                    self.advance(entry, &mut state);
+                }
+            }
+            self.settle();
+        }
+    }
+
+    /// The handle of an operation that is in the books.
+    pub(super) fn owner_of(&self, index: u32) -> Handle {
+        self.core.slot(index).owner()
+    }
+}
+
+/// Whether the call of such an operation names the file, and not the socket that it was submitted for.
+const fn names_the_file(kind: OperationKind) -> bool {
+    matches!(kind, OperationKind::ReadAt | OperationKind::WriteAt | OperationKind::Append)
+}

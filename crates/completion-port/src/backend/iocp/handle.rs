@@ -1,0 +1,196 @@
+//! What the queue knows of a handle.
+
+use super::slot::NONE;
+use crate::{
+    buffer::Buffer, completion::Completion, error::ErrorKind, gate::Gate, identity::Handle,
+    operation::OperationKind,
+};
+use std::{
+    fs::File,
+    os::windows::io::{AsRawHandle, AsRawSocket},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use windows_sys::Win32::{Foundation::HANDLE, Networking::WinSock::SOCKET};
+
+/// A place for a handle. Its lock guards the slots of all operations that were submitted for the handle.
+pub(super) struct Entry {
+    /// The program's key. Read at delivery without the lock: the gate keeps the entry from being used again.
+    key: AtomicU64,
+    state: Mutex<State>,
+}
+
+impl Entry {
+    pub(super) fn new(index: u32) -> Self {
+        Self { key: AtomicU64::new(0), state: Mutex::new(State::new(index)) }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn key(&self) -> u64 {
+        self.key.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_key(&self, key: u64) {
+        self.key.store(key, Ordering::Relaxed);
+    }
+}
+
+/// What the handle stands for.
+pub(super) enum Object {
+    None,
+    Socket(socket2::Socket),
+    Listener(socket2::Socket),
+    File(Arc<File>),
+}
+
+/// The operations of one direction, first in first out; only the first is under way.
+#[derive(Clone, Copy)]
+pub(super) struct Line {
+    pub(super) first: u32,
+    pub(super) last: u32,
+    /// The first was started.
+    pub(super) started: bool,
+}
+
+impl Line {
+    const EMPTY: Self = Self { first: NONE, last: NONE, started: false };
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Receive,
+    Send,
+}
+
+impl Direction {
+    pub(super) const BOTH: [Self; 2] = [Self::Receive, Self::Send];
+
+    /// The direction of operations that must not overtake each other.
+    pub(super) fn of(kind: OperationKind) -> Option<Self> {
+        use OperationKind as Kind;
+        match kind {
+            Kind::Accept | Kind::AcceptStream | Kind::Receive | Kind::ReceiveStream => Some(Self::Receive),
+            Kind::Connect | Kind::Disconnect | Kind::Send | Kind::TransmitFile => Some(Self::Send),
+            _ => None,
+        }
+    }
+}
+
+pub(super) struct State {
+    index: u32,
+    pub(super) generation: u32,
+    pub(super) object: Object,
+    /// A success at once queues no packet.
+    pub(super) skips: bool,
+    pub(super) gate: Gate<Completion>,
+    lines: [Line; 2],
+    /// The first in the list of all operations of the handle.
+    pub(super) operations: u32,
+    /// Operations that were submitted for the handle, or name it as their file, and have not come home. The seed's count of
+    /// pending I/O calls: what the handle stands for lives until it is zero.
+    pub(super) pending: u32,
+    /// Completions in a row that took no way through the kernel's queue.
+    pub(super) inline: u32,
+    /// Bytes that arrived with the connection.
+    pub(super) early: Option<Buffer>,
+    /// The last receive of a stream filled its buffer: likely there is more.
+    pub(super) more: bool,
+    pub(super) closing: bool,
+    /// The slot of the close that waits.
+    pub(super) close: u32,
+    pub(super) closed: bool,
+}
+
+impl State {
+    fn new(index: u32) -> Self {
+        Self {
+            index,
+            generation: 0,
+            object: Object::None,
+            skips: false,
+            gate: Gate::default(),
+            lines: [Line::EMPTY; 2],
+            operations: NONE,
+            pending: 0,
+            inline: 0,
+            early: None,
+            more: false,
+            closing: false,
+            close: NONE,
+            closed: true,
+        }
+    }
+
+    /// The entry gets something to stand for.
+    pub(super) fn open(&mut self, object: Object, skips: bool) {
+        *self = Self { generation: self.generation, object, skips, closed: false, ..Self::new(self.index) };
+    }
+
+    pub(super) const fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Whether the entry is `handle`'s, and open.
+    pub(super) fn is(&self, handle: Handle) -> bool {
+        self.generation == handle.generation() && !self.closed
+    }
+
+    pub(super) fn line(&mut self, direction: Direction) -> &mut Line {
+        &mut self.lines[direction as usize]
+    }
+
+    pub(super) fn empty_line(&mut self, direction: Direction) {
+        self.lines[direction as usize] = Line::EMPTY;
+    }
+
+    pub(super) fn socket(&self) -> Option<&socket2::Socket> {
+        match &self.object {
+            Object::Socket(socket) | Object::Listener(socket) => Some(socket),
+            Object::None | Object::File(_) => None,
+        }
+    }
+
+    pub(super) fn raw_socket(&self) -> SOCKET {
+        self.socket().map_or(windows_sys::Win32::Networking::WinSock::INVALID_SOCKET, |socket| {
+            socket.as_raw_socket() as SOCKET
+        })
+    }
+
+    /// The system's handle, of a socket or file.
+    pub(super) fn raw(&self) -> HANDLE {
+        match &self.object {
+            Object::None => std::ptr::null_mut(),
+            Object::Socket(socket) | Object::Listener(socket) => socket.as_raw_socket() as HANDLE,
+            Object::File(file) => file.as_raw_handle(),
+        }
+    }
+
+    /// Whether an operation of `kind` may be submitted for the handle.
+    pub(super) fn fits(&self, kind: OperationKind) -> Result<(), ErrorKind> {
+        use OperationKind as Kind;
+        let fits = match kind {
+            Kind::Accept | Kind::AcceptStream => matches!(self.object, Object::Listener(_)),
+            Kind::Connect
+            | Kind::Disconnect
+            | Kind::Receive
+            | Kind::ReceiveStream
+            | Kind::Send
+            | Kind::TransmitFile => {
+                matches!(self.object, Object::Socket(_))
+            }
+            _ => true,
+        };
+        if self.closing {
+            Err(ErrorKind::StaleHandle)
+        } else if fits {
+            Ok(())
+        } else {
+            Err(ErrorKind::InvalidArgument)
+        }
+    }
+}

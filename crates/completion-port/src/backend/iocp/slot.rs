@@ -1,0 +1,310 @@
+//! The slot of an operation in flight: it owns everything that the kernel may touch.
+
+use crate::{
+    buffer::Buffer,
+    chain::BufferChain,
+    completion::Payload,
+    error::{Error, ErrorKind},
+    file::{Directory, OpenOptions},
+    identity::{Handle, Token},
+    operation::{Operation, OperationKind, Work},
+};
+use std::{
+    cell::UnsafeCell,
+    collections::VecDeque,
+    fs::File,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
+use windows_sys::Win32::System::IO::OVERLAPPED;
+
+/// The index of no slot.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Room for what a call needs beside the OVERLAPPED, in bytes.
+pub(super) const AREA_BYTES: usize = 256;
+
+/// One operation. It never moves, and lives as long as the queue's core, so that the kernel may write to it at any time.
+///
+/// The OVERLAPPED comes first: its address is the slot's. Who holds the lock of the owner's [`State`](super::handle::State)
+/// may change everything but `overlapped` and `wire`; those belong to the kernel from the call on until its packet is taken (or the
+/// call succeeds or fails at once).
+#[repr(C)]
+pub(super) struct Slot {
+    overlapped: UnsafeCell<OVERLAPPED>,
+    wire: UnsafeCell<Wire>,
+    pub(super) index: u32,
+    /// The handle whose lock guards the slot. Changes only while the slot is free.
+    owner: AtomicU64,
+    pub(super) links: Links,
+    job: Mutex<Job>,
+}
+
+/// What the kernel reads and writes during a call.
+#[repr(C, align(8))]
+pub(super) struct Wire {
+    /// Vectors, addresses or buffers of a transmit-file: whatever the call wants.
+    pub(super) area: [u8; AREA_BYTES],
+    pub(super) bytes: u32,
+    pub(super) flags: u32,
+}
+
+/// Neighbours in the lists of the owner.
+pub(super) struct Links {
+    /// The next of the same direction.
+    pub(super) next: AtomicU32,
+    /// Neighbours in the list of all operations of the owner.
+    pub(super) before: AtomicU32,
+    pub(super) after: AtomicU32,
+}
+
+// SAFETY: the cells are used by one side at a time: the kernel between a call and its packet, the holder of the owner's lock
+// otherwise. Everything else is atomic or behind a mutex.
+unsafe impl Sync for Slot {}
+// SAFETY: the pointers within `overlapped` and `wire` are only meant for the kernel, from whatever thread.
+unsafe impl Send for Slot {}
+
+/// How far an operation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The slot is free.
+    Free,
+    /// Behind others of its direction.
+    Waiting,
+    /// The kernel has it.
+    Kernel,
+    /// The pool has it, or its answer is in the inbox.
+    Pool,
+    /// It waits for its time.
+    Timer,
+    /// A receive stream whose last item has not been dealt with.
+    Resting,
+    /// A receive stream that waits for a buffer.
+    Starving,
+    /// An accept with AcceptEx calls of its own.
+    Accepting,
+    /// A close that waits for the others.
+    Closing,
+}
+
+/// What an operation is about. The slot's own mutex makes access to it safe by itself; the order of events is kept by the owner's lock.
+pub(super) struct Job {
+    pub(super) generation: u32,
+    pub(super) stage: Stage,
+    pub(super) kind: OperationKind,
+    pub(super) file: Option<(Handle, Arc<File>)>,
+    pub(super) body: Body,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    pub(super) transferred: u64,
+    pub(super) data_only: bool,
+    /// Why it is to end, once somebody asked for that.
+    pub(super) ended: Option<ErrorKind>,
+    /// The worker whose timers have a deadline for it.
+    pub(super) deadline_at: Option<u32>,
+}
+
+/// What an operation owns.
+#[derive(Default)]
+pub(super) enum Body {
+    #[default]
+    None,
+    Buffer(Buffer),
+    Chain(BufferChain),
+    Address(SocketAddr),
+    Open {
+        directory: Option<Arc<Directory>>,
+        path: PathBuf,
+        options: OpenOptions,
+    },
+    Link {
+        directory: Arc<Directory>,
+        path: PathBuf,
+        replace: bool,
+    },
+    Work(Work),
+    Accept(Accepting),
+    /// One AcceptEx call, of the accept in slot `parent`.
+    Call {
+        parent: u32,
+        socket: socket2::Socket,
+        first_bytes: Option<Buffer>,
+    },
+}
+
+/// An accept, or a stream of them.
+#[derive(Default)]
+pub(super) struct Accepting {
+    /// The slots of the AcceptEx calls that are posted.
+    pub(super) calls: Vec<u32>,
+    /// Connections for which there was no handle.
+    pub(super) held: VecDeque<(socket2::Socket, Option<Buffer>)>,
+    /// The connection that ends a single accept.
+    pub(super) accepted: Option<Handle>,
+    /// Why the stream cannot go on.
+    pub(super) failed: Option<Error>,
+}
+
+impl Body {
+    pub(super) fn into_payload(self) -> Payload {
+        match self {
+            Self::Buffer(buffer) => Payload::Buffer(buffer),
+            Self::Chain(chain) => Payload::Chain(chain),
+            _ => Payload::None,
+        }
+    }
+}
+
+impl Slot {
+    pub(super) fn new(index: u32) -> Self {
+        Self {
+            overlapped: UnsafeCell::new(OVERLAPPED::default()),
+            wire: UnsafeCell::new(Wire { area: [0; AREA_BYTES], bytes: 0, flags: 0 }),
+            index,
+            owner: AtomicU64::new(Handle::NONE.to_bits()),
+            links: Links {
+                next: AtomicU32::new(NONE),
+                before: AtomicU32::new(NONE),
+                after: AtomicU32::new(NONE),
+            },
+            job: Mutex::new(Job {
+                generation: 0,
+                stage: Stage::Free,
+                kind: OperationKind::Close,
+                file: None,
+                body: Body::None,
+                offset: 0,
+                length: 0,
+                transferred: 0,
+                data_only: false,
+                ended: None,
+                deadline_at: None,
+            }),
+        }
+    }
+
+    pub(super) fn owner(&self) -> Handle {
+        Handle::from_bits(self.owner.load(Ordering::Acquire))
+    }
+
+    pub(super) fn job(&self) -> MutexGuard<'_, Job> {
+        self.job.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fills a slot that was just taken. Returns the generation.
+    pub(super) fn fill(
+        &self,
+        owner: Handle,
+        kind: OperationKind,
+        operation: Body,
+        file: Option<(Handle, Arc<File>)>,
+    ) -> u32 {
+        self.owner.store(owner.to_bits(), Ordering::Release);
+        for link in [&self.links.next, &self.links.before, &self.links.after] {
+            link.store(NONE, Ordering::Relaxed);
+        }
+        let mut job = self.job();
+        let generation = job.generation;
+        *job = Job {
+            generation,
+            stage: Stage::Waiting,
+            kind,
+            file,
+            body: operation,
+            offset: 0,
+            length: 0,
+            transferred: 0,
+            data_only: false,
+            ended: None,
+            deadline_at: None,
+        };
+        generation
+    }
+
+    /// The address that names the operation to the kernel: the slot's own.
+    pub(super) fn overlapped(&self) -> *mut OVERLAPPED {
+        std::ptr::from_ref(self).cast::<OVERLAPPED>().cast_mut()
+    }
+
+    pub(super) fn wire(&self) -> *mut Wire {
+        self.wire.get()
+    }
+
+    /// Clears the OVERLAPPED for a call at `offset`.
+    ///
+    /// # Safety
+    ///
+    /// The kernel does not have the slot, and the caller holds the owner's lock.
+    pub(super) unsafe fn prepare(&self, offset: u64) {
+        let mut overlapped = OVERLAPPED::default();
+        overlapped.Anonymous.Anonymous.Offset = offset as u32;
+        overlapped.Anonymous.Anonymous.OffsetHigh = (offset >> 32) as u32;
+        // SAFETY: as the caller promises, nobody else uses the cells.
+        unsafe {
+            *self.overlapped.get() = overlapped;
+            (*self.wire.get()).bytes = 0;
+            (*self.wire.get()).flags = 0;
+        }
+    }
+
+    /// The NTSTATUS and the bytes that the kernel left in the OVERLAPPED.
+    ///
+    /// # Safety
+    ///
+    /// The kernel is done with the slot, and the caller holds the owner's lock.
+    pub(super) unsafe fn outcome(&self) -> (i32, usize) {
+        // SAFETY: as the caller promises, nobody else uses the cell.
+        let overlapped = unsafe { &*self.overlapped.get() };
+        (overlapped.Internal as i32, overlapped.InternalHigh)
+    }
+
+    /// The slot of a packet.
+    ///
+    /// # Safety
+    ///
+    /// `overlapped` came out of the port, was put in by a call for one of the core's slots, and the core lives for `'a`.
+    pub(super) unsafe fn of<'a>(overlapped: *mut OVERLAPPED) -> &'a Self {
+        // SAFETY: OVERLAPPED is the first field of a slot, and slots never move.
+        unsafe { &*overlapped.cast::<Self>() }
+    }
+}
+
+impl Job {
+    pub(super) fn token(&self, queue: u8, index: u32) -> Token {
+        Token::new(queue, index, self.generation)
+    }
+
+    /// Takes an operation apart: its kind decides what the numbers mean.
+    pub(super) fn take_apart(operation: Operation) -> (Body, u64, u64, bool) {
+        match operation {
+            Operation::Accept | Operation::AcceptStream => (Body::Accept(Accepting::default()), 0, 0, false),
+            Operation::Disconnect
+            | Operation::ReceiveStream
+            | Operation::Metadata { .. }
+            | Operation::Timer { .. }
+            | Operation::Close => (Body::None, 0, 0, false),
+            Operation::Connect { address } => (Body::Address(address), 0, 0, false),
+            Operation::Receive { buffer } => (Body::Buffer(buffer), 0, 0, false),
+            Operation::Send { chain } | Operation::Append { chain, .. } => {
+                (Body::Chain(chain), u64::MAX, 0, false)
+            }
+            Operation::TransmitFile { head, offset, length, .. } => {
+                (Body::Chain(head), offset, length, false)
+            }
+            Operation::ReadAt { offset, buffer, .. } => (Body::Buffer(buffer), offset, 0, false),
+            Operation::WriteAt { offset, chain, .. } => (Body::Chain(chain), offset, 0, false),
+            Operation::Sync { data_only, .. } => (Body::None, 0, 0, data_only),
+            Operation::Open { directory, path, options } => {
+                (Body::Open { directory, path, options }, 0, 0, false)
+            }
+            Operation::Link { directory, path, replace, .. } => {
+                (Body::Link { directory, path, replace }, 0, 0, false)
+            }
+            Operation::Call { work } => (Body::Work(work), 0, 0, false),
+        }
+    }
+}

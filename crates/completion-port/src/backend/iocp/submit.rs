@@ -1,0 +1,230 @@
+//! Taking operations in, and sockets and files.
+
+use super::{
+    handle::{Direction, Entry, Object},
+    slot::{Job, Slot, Stage},
+    system,
+    turn::Turn,
+    winsock,
+};
+use crate::{
+    completion::Rejected,
+    error::{Error, ErrorKind},
+    identity::{Handle, Token},
+    operation::{Operation, OperationKind},
+    shutdown::Phase,
+    source::Source,
+};
+use std::{
+    fs::File,
+    os::windows::io::{AsRawHandle, AsRawSocket},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use windows_sys::Win32::{Foundation::HANDLE, Networking::WinSock::SOCKET};
+
+impl Turn<'_> {
+    pub(super) fn submit(
+        &mut self,
+        handle: Handle,
+        operation: Operation,
+        deadline: Option<Duration>,
+    ) -> Result<Token, Rejected> {
+        let token = match self.check(&operation) {
+            Ok(()) => self.accept_operation(handle, operation, deadline),
+            Err(kind) => {
+                let error = Error::new(kind, operation.kind());
+                Err(Rejected { error, operation })
+            }
+        };
+        self.settle();
+        let token = token?;
+        // The phase may have moved on after the look at it, and the sweep may have missed this operation.
+        self.follow_phase_for(token);
+        Ok(token)
+    }
+
+    fn check(&self, operation: &Operation) -> Result<(), ErrorKind> {
+        use Operation as O;
+        match (self.shared.phase.get(), operation) {
+            (Phase::Running, _) | (_, O::Close) => {}
+            (Phase::Cancelling, _) | (_, O::Accept | O::AcceptStream) => return Err(ErrorKind::ShuttingDown),
+            (Phase::Draining, _) => {}
+        }
+        match operation {
+            O::Open { .. } | O::Call { .. } if self.shared.pool.is_full() => Err(ErrorKind::QueueFull),
+            O::Receive { buffer } | O::ReadAt { buffer, .. } if buffer.spare_capacity() == 0 => {
+                Err(ErrorKind::InvalidArgument)
+            }
+            O::ReadAt { offset, buffer, .. } if offset.checked_add(buffer.capacity() as u64).is_none() => {
+                Err(ErrorKind::InvalidArgument)
+            }
+            O::WriteAt { offset, chain, .. } if offset.checked_add(chain.len()).is_none() => {
+                Err(ErrorKind::InvalidArgument)
+            }
+            O::TransmitFile { offset, length, .. } if offset.checked_add(*length).is_none() => {
+                Err(ErrorKind::InvalidArgument)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn accept_operation(
+        &mut self,
+        handle: Handle,
+        operation: Operation,
+        deadline: Option<Duration>,
+    ) -> Result<Token, Rejected> {
+        let kind = operation.kind();
+        let reject = |reason, operation| Err(Rejected { error: Error::new(reason, kind), operation });
+        let core = self.core;
+        if core.operations.fetch_add(1, Ordering::Relaxed) >= core.operation_limit {
+            core.operations.fetch_sub(1, Ordering::Relaxed);
+            return reject(ErrorKind::OperationsExhausted, operation);
+        }
+        let Some((index, slot)) = core.slots.take(Slot::new) else {
+            core.operations.fetch_sub(1, Ordering::Relaxed);
+            return reject(ErrorKind::OperationsExhausted, operation);
+        };
+        let give_back = || {
+            core.slots.give_back(index);
+            core.operations.fetch_sub(1, Ordering::Relaxed);
+        };
+        let file = match operation.file().map(|file| self.borrow_file(file).map(|shared| (file, shared))) {
+            None => None,
+            Some(Ok(borrowed)) => Some(borrowed),
+            Some(Err(reason)) => {
+                give_back();
+                return reject(reason, operation);
+            }
+        };
+        let entry = self.find(handle);
+        let state = entry.map(Entry::lock).filter(|state| handle == Handle::NONE || state.is(handle));
+        let fits = state.as_ref().map_or(Err(ErrorKind::StaleHandle), |state| {
+            if handle == Handle::NONE { Ok(()) } else { state.fits(kind) }
+        });
+        let (Ok(()), Some(entry), Some(mut state)) = (fits, core.entry(handle), state) else {
+            give_back();
+            if let Some((file, shared)) = file {
+                drop(shared);
+                self.desk.returned.push(file);
+            }
+            return reject(fits.err().unwrap_or(ErrorKind::StaleHandle), operation);
+        };
+
+        let after = match &operation {
+            Operation::Timer { after } => Some(self.shared.now().saturating_add(*after)),
+            _ => deadline,
+        };
+        let (body, offset, length, data_only) = Job::take_apart(operation);
+        let generation = slot.fill(handle, kind, body, file);
+        let token = Token::new(core.queue, index, generation);
+        {
+            let mut job = slot.job();
+            (job.offset, job.length, job.data_only) = (offset, length, data_only);
+            if let Some(deadline) = after {
+                job.deadline_at = Some(self.desk.seat);
+                core.timers(self.desk.seat).set(token.to_bits(), deadline);
+            }
+            match kind {
+                OperationKind::Timer => job.stage = Stage::Timer,
+                OperationKind::Close => job.stage = Stage::Closing,
+                _ => {}
+            }
+        }
+        core.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.link(&mut state, index);
+        match (kind, Direction::of(kind)) {
+            (OperationKind::Close, _) => self.begin_close(&mut state, index),
+            (OperationKind::Timer, _) => {}
+            (_, Some(direction)) => self.stand_in_line(&mut state, direction, index),
+            (_, None) => self.start(entry, &mut state, index),
+        }
+        self.advance(entry, &mut state);
+        Ok(token)
+    }
+
+    /// Counts an operation of another handle on a file, and shares it.
+    fn borrow_file(&self, file: Handle) -> Result<Arc<File>, ErrorKind> {
+        let entry = self.core.handles.get(file.index()).ok_or(ErrorKind::StaleHandle)?;
+        let mut state = entry.lock();
+        if !state.is(file) || state.closing {
+            return Err(ErrorKind::StaleHandle);
+        }
+        let Object::File(shared) = &state.object else { return Err(ErrorKind::InvalidArgument) };
+        let shared = Arc::clone(shared);
+        state.pending += 1;
+        Ok(shared)
+    }
+
+    pub(super) fn associate(&mut self, source: Source, key: u64) -> Result<Handle, (Error, Source)> {
+        let of = OperationKind::Associate;
+        let object = match source {
+            Source::File(file) => Object::File(Arc::new(file)),
+            Source::Socket(socket) => match winsock::listens(&socket) {
+                Ok(true) => Object::Listener(socket),
+                Ok(false) => Object::Socket(socket),
+                Err(code) => return Err((Error::from_code(code as i32, of), Source::Socket(socket))),
+            },
+        };
+        self.add(object, key).map_err(|(error, object)| {
+            let source = match object {
+                Object::Socket(socket) | Object::Listener(socket) => Source::Socket(socket),
+                Object::File(file) => {
+                    Source::File(Arc::into_inner(file).expect("nobody shares the file yet"))
+                }
+                Object::None => unreachable!("sources are sockets and files"),
+            };
+            (error, source)
+        })
+    }
+
+    /// Makes a handle for `object`: the only place where something is associated with the system's port.
+    pub(super) fn add(&mut self, object: Object, key: u64) -> Result<Handle, (Error, Object)> {
+        let of = OperationKind::Associate;
+        let Some((index, entry)) = self.core.handles.take(Entry::new) else {
+            return Err((Error::new(ErrorKind::HandlesExhausted, of), object));
+        };
+        let mut state = entry.lock();
+        let handle = Handle::new(self.core.queue, index, state.generation);
+        match self.prepare(&object, handle) {
+            Ok(skips) => {
+                state.open(object, skips);
+                entry.set_key(key);
+                Ok(handle)
+            }
+            Err(error) => {
+                drop(state);
+                self.core.handles.give_back(index);
+                Err((error, object))
+            }
+        }
+    }
+
+    fn prepare(&self, object: &Object, handle: Handle) -> Result<bool, Error> {
+        let (raw, skips): (HANDLE, bool) = match object {
+            Object::File(file) => (file.as_raw_handle(), true),
+            // AcceptEx always takes its way through the queue: nothing is gained by accepting in a row.
+            Object::Listener(socket) => (socket.as_raw_socket() as HANDLE, false),
+            Object::Socket(socket) => {
+                let error = |error| Error::from_io(&error, OperationKind::Associate);
+                // For the receives of a stream, which take what is there; overlapped calls do not care.
+                socket.set_nonblocking(true).map_err(error)?;
+                let raw = socket.as_raw_socket();
+                (raw as HANDLE, winsock::has_system_handles(raw as SOCKET))
+            }
+            Object::None => unreachable!("only what is open is associated"),
+        };
+        self.core.port.associate(raw, handle.to_bits() as usize)?;
+        Ok(skips && system::skip_packets_on_success(raw))
+    }
+
+    /// The operation of a token, if it has not come home.
+    pub(super) fn is_current(&self, token: Token) -> bool {
+        let slot = self.core.slots.get(token.index());
+        slot.is_some_and(|slot| {
+            let job = slot.job();
+            job.generation == token.generation() && job.stage != Stage::Free
+        })
+    }
+}

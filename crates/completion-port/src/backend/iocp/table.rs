@@ -1,0 +1,64 @@
+//! A table whose entries never move and are handed out without a lock.
+
+use crate::buffer::free_list::FreeList;
+use std::sync::OnceLock;
+
+/// Entries are allocated so many at a time: the table grows with use.
+const CHUNK: usize = 256;
+
+/// Up to `limit` entries, shared between threads. An entry lives as long as the table; taking it only says that it is in use.
+pub(super) struct Table<T> {
+    chunks: Box<[OnceLock<Box<[T]>>]>,
+    free: FreeList,
+}
+
+impl<T> Table<T> {
+    pub(super) fn new(limit: usize) -> Self {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX - 1).min(u32::MAX - 1);
+        let chunks = (0..(limit as usize).div_ceil(CHUNK)).map(|_| OnceLock::new()).collect();
+        Self { chunks, free: FreeList::new(limit) }
+    }
+
+    /// Takes a free entry, made by `make` from its index if it was never used before.
+    pub(super) fn take(&self, make: impl Fn(u32) -> T) -> Option<(u32, &T)> {
+        let index = self.free.pop()?;
+        let (chunk, place) = (index as usize / CHUNK, index as usize % CHUNK);
+        let first = (chunk * CHUNK) as u32;
+        let entries = self.chunks[chunk].get_or_init(|| (first..first + CHUNK as u32).map(make).collect());
+        Some((index, &entries[place]))
+    }
+
+    /// The entry, in use or not.
+    pub(super) fn get(&self, index: u32) -> Option<&T> {
+        self.chunks.get(index as usize / CHUNK)?.get()?.get(index as usize % CHUNK)
+    }
+
+    /// The entry is free again. Each taken entry is given back once.
+    pub(super) fn give_back(&self, index: u32) {
+        self.free.push(index);
+    }
+
+    /// Every entry that was ever used, and some that were not.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.chunks.iter().filter_map(OnceLock::get).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_keep_their_address_and_are_held_once() {
+        let table = Table::new(600);
+        let taken: Vec<_> = std::iter::from_fn(|| table.take(|index| index)).collect();
+        assert_eq!(taken.len(), 600);
+        for (index, entry) in &taken {
+            assert_eq!(**entry, *index);
+            assert!(std::ptr::eq(table.get(*index).unwrap(), *entry));
+        }
+        table.give_back(599);
+        assert_eq!(table.take(|_| unreachable!()).map(|(index, _)| index), Some(599));
+        assert!(table.get(5_000).is_none());
+    }
+}

@@ -1,0 +1,1 @@
+//! What only this backend does: several workers on one queue.

@@ -1,0 +1,11 @@
+//! What every backend has to do, in one suite: a behaviour is what these tests say, not what one kernel does.
+//!
+//! Each test runs on every backend that works here, one after the other. It gets a [`Rig`](harness::Rig): a port with one
+//! worker, made on the test's own thread. A case for one backend alone belongs into that backend's own file.
+
+#[path = "conformance/cancelling.rs"]
+mod cancelling;
+#[path = "conformance/connections.rs"]
+mod connections;
+#[path = "conformance/harness.rs"]
+mod harness;
