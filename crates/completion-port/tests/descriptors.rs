@@ -33,6 +33,8 @@ fn an_accept_stream_without_descriptors_waits_for_a_close() {
     while let Ok(file) = File::open("/dev/null") {
         fillers.push(file);
     }
+    let lines = Port::backends(Some(Backend::IoUring));
+    assert!(lines.iter().any(|line| line.contains("ulimit -n")), "{lines:?}");
     fillers.truncate(fillers.len() - 3);
     let mut connections = Vec::new();
     let mut completions = Vec::new();

@@ -695,3 +695,21 @@ fn a_queue_can_have_a_new_worker() {
     peer.write_all(b"x").unwrap();
     assert_eq!(bench.next(token).result.unwrap(), 1);
 }
+
+#[test]
+fn a_shutdown_that_cancels_one_operation_lets_the_next_in_line_end() {
+    let mut configuration = small();
+    configuration.buffers = vec![BufferClass { capacity: 4_096, count: 1 }];
+    let Some(mut bench) = bench(configuration) else { return };
+    let mut plain = tempfile::tempfile().unwrap();
+    plain.write_all(b"content").unwrap();
+    let file = bench.worker.associate(plain, 0).unwrap();
+    let (handle, _peer) = bench.connection();
+    let _held = bench.buffer(1);
+    let operation = Operation::TransmitFile { head: BufferChain::new(), file, offset: 0, length: 7 };
+    let transmit = bench.worker.submit(handle, operation).unwrap();
+    let disconnect = bench.worker.submit(handle, Operation::Disconnect).unwrap();
+    bench.worker.port().cancel_all();
+    assert_eq!(error(&bench.next(transmit)), ErrorKind::Cancelled);
+    assert_eq!(bench.next(disconnect).result.unwrap(), 0);
+}

@@ -239,8 +239,9 @@ impl<E: Engine> Local<E> {
             self.core.deliver(packet_of(OperationKind::Draining));
         }
         for token in self.core.tokens() {
-            let accepts =
-                matches!(self.core.slot(token).kind, OperationKind::Accept | OperationKind::AcceptStream);
+            // One that ends may let another begin, and end too.
+            let Some(slot) = self.core.find_mut(token) else { continue };
+            let accepts = matches!(slot.kind, OperationKind::Accept | OperationKind::AcceptStream);
             if phase == Phase::Cancelling || accepts {
                 self.cancel_as(token, false);
             }
