@@ -252,15 +252,16 @@ fn run(backend: Backend, seed: u64) {
     }
     assert!(run.completed > 500, "only {} operations completed on {}", run.completed, backend.name());
     // A third of the time everything is closed, a third of the time the port cancels it, else the worker leaves with what is in flight.
-    if seed % 3 == 0 {
-        run.worker.close(run.listener);
-    } else if seed % 3 == 1 {
-        port.cancel_all();
+    let ending = seed % 3;
+    match ending {
+        0 => run.worker.close(run.listener),
+        1 => port.cancel_all(),
+        _ => {}
     }
     let until = Instant::now() + Duration::from_secs(20);
-    while seed % 3 < 2 && !run.running.is_empty() {
+    while ending < 2 && !run.running.is_empty() {
         assert!(Instant::now() < until, "these did not end: {:?} (seed {seed})", run.running);
-        if seed % 3 == 0 {
+        if ending == 0 {
             let handles: Vec<Handle> = run.sockets.drain(..).chain(run.files.drain(..)).collect();
             handles.into_iter().for_each(|handle| run.worker.close(handle));
         }
