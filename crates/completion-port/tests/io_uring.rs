@@ -713,3 +713,16 @@ fn a_shutdown_that_cancels_one_operation_lets_the_next_in_line_end() {
     assert_eq!(error(&bench.next(transmit)), ErrorKind::Cancelled);
     assert_eq!(bench.next(disconnect).result.unwrap(), 0);
 }
+
+#[test]
+fn a_wait_may_be_as_long_as_a_duration_can_be() {
+    let Some(mut bench) = bench(small()) else { return };
+    let port = bench.worker.port();
+    let poster = std::thread::spawn(move || {
+        std::thread::yield_now();
+        port.post(0, Packet::default()).unwrap();
+    });
+    bench.step(Duration::MAX);
+    assert_eq!(bench.seen.len(), 1);
+    poster.join().unwrap();
+}

@@ -8,6 +8,8 @@ const SUBMISSIONS: u32 = 512;
 /// Room for completions. Multishot operations complete many times for one submission: a burst beyond this ends them early (they are
 /// started again), and what the kernel has no room for it keeps and hands over later.
 const COMPLETIONS: u32 = 8_192;
+/// The kernel counts in signed numbers. Whoever asks for more sleeps again.
+const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many completions one look takes.
 pub(super) const REAP: usize = 64;
 
@@ -127,7 +129,8 @@ impl System {
         if !sleeps && queued == 0 && !needed {
             return Ok(());
         }
-        let timeout = timeout.filter(|_| sleeps).map(types::Timespec::from);
+        let timeout =
+            timeout.filter(|_| sleeps).map(|timeout| types::Timespec::from(timeout.min(LONGEST_SLEEP)));
         let entered = self.enter_kernel(queued, sleeps, needed, timeout.as_ref());
         match entered.map_err(|error| (error.raw_os_error(), error)) {
             Ok(_) => Ok(()),
