@@ -726,3 +726,36 @@ fn a_wait_may_be_as_long_as_a_duration_can_be() {
     assert_eq!(bench.seen.len(), 1);
     poster.join().unwrap();
 }
+
+#[test]
+fn a_panic_of_the_program_s_own_frees_nothing_that_the_kernel_has() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                panic!("the program's own");
+            }
+        }
+    }
+    let Some(mut bench) = bench(small()) else { return };
+    let port = bench.worker.port();
+    let (handle, _peer) = bench.connection();
+    let buffer = bench.buffer(100);
+    bench.worker.submit(handle, Operation::Receive { buffer }).unwrap();
+    bench.step(Duration::ZERO);
+    port.post(0, Packet { key: 0, value: 0, object: Some(Box::new(Panics)) }).unwrap();
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(bench))).is_err());
+    assert_eq!(port.buffers().in_use(), 0, "the receive came home all the same");
+}
+
+#[test]
+fn lengths_that_no_number_holds_are_refused() {
+    let Some(mut bench) = bench(small()) else { return };
+    let (handle, _peer) = bench.connection();
+    let file = bench.worker.associate(tempfile::tempfile().unwrap(), 0).unwrap();
+    let head = BufferChain::from(bench.filled(b"head"));
+    let operation = Operation::TransmitFile { head, file, offset: 0, length: u64::MAX };
+    assert_eq!(bench.worker.submit(handle, operation).unwrap_err().error.kind(), ErrorKind::InvalidArgument);
+    let operation = Operation::TransmitFile { head: BufferChain::new(), file, offset: 0, length: u64::MAX };
+    assert!(bench.run(handle, operation).result.is_err(), "the file is shorter");
+}

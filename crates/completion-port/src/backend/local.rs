@@ -79,6 +79,7 @@ pub(crate) struct Local<E: Engine> {
     seen: Phase,
     draining_told: bool,
     shutdown_told: bool,
+    drained: bool,
 }
 
 impl<E: Engine> Local<E> {
@@ -93,6 +94,7 @@ impl<E: Engine> Local<E> {
             seen: Phase::Running,
             draining_told: false,
             shutdown_told: false,
+            drained: false,
         }
     }
 
@@ -399,11 +401,20 @@ impl<E: Engine> Driver for Local<E> {
         }
         self.core.discard_ready();
         self.queue.set_in_flight(0);
-        let leaked = self.core.in_flight();
-        if leaked > 0 {
+        self.drained = true;
+        self.core.in_flight()
+    }
+}
+
+impl<E: Engine> Drop for Local<E> {
+    fn drop(&mut self) {
+        // A drain ends early where something panics that the program gave away: a packet's object as it is dropped.
+        if !self.drained {
+            self.drain();
+        }
+        if self.core.in_flight() > 0 {
             self.core.leak();
             self.engine.leak();
         }
-        leaked
     }
 }

@@ -319,7 +319,9 @@ impl Core {
             Operation::WriteAt { offset, chain, .. } if offset.checked_add(chain.len()).is_none() => {
                 Err(ErrorKind::InvalidArgument)
             }
-            Operation::TransmitFile { offset, length, .. } if offset.checked_add(*length).is_none() => {
+            Operation::TransmitFile { head, offset, length, .. }
+                if offset.checked_add(*length).is_none() || head.len().checked_add(*length).is_none() =>
+            {
                 Err(ErrorKind::InvalidArgument)
             }
             _ => Ok(()),
