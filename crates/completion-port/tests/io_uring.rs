@@ -759,3 +759,32 @@ fn lengths_that_no_number_holds_are_refused() {
     let operation = Operation::TransmitFile { head: BufferChain::new(), file, offset: 0, length: u64::MAX };
     assert!(bench.run(handle, operation).result.is_err(), "the file is shorter");
 }
+
+#[test]
+fn a_burst_beyond_the_completion_queue_loses_nothing_and_keeps_the_order() {
+    let mut configuration = small();
+    configuration.buffers = vec![BufferClass { capacity: 16, count: 60_000 }];
+    configuration.receive_bytes = 16;
+    configuration.receive_buffers = 25_000;
+    configuration.batch = 1;
+    let Some(mut bench) = bench(configuration) else { return };
+    let content = pattern(16_000);
+    let mut streams = HashMap::new();
+    for _ in 0..24 {
+        let (handle, mut peer) = bench.connection();
+        streams.insert(bench.worker.submit(handle, Operation::ReceiveStream).unwrap(), Vec::new());
+        peer.write_all(&content).unwrap();
+    }
+    let mut ended = 0;
+    while ended < streams.len() {
+        bench.step(PATIENCE);
+        let completion = bench.seen.pop_front().expect("something is on its way");
+        let received = streams.get_mut(&completion.token).unwrap();
+        ended += usize::from(completion.last);
+        assert_eq!(completion.last, completion.result.unwrap() == 0);
+        received.extend_from_slice(
+            &completion.payload.into_buffer().map_or(Vec::new(), |buffer| buffer.to_vec()),
+        );
+    }
+    assert!(streams.values().all(|received| *received == content));
+}

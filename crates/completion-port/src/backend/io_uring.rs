@@ -32,7 +32,6 @@ use stage::Stage;
 use std::{
     collections::VecDeque,
     mem::{ManuallyDrop, MaybeUninit},
-    os::fd::RawFd,
     sync::Arc,
     time::Duration,
 };
@@ -315,7 +314,7 @@ impl Drop for Ring {
     }
 }
 
-/// The system's descriptor behind a handle that has an operation pending, and so is open.
-fn descriptor(core: &Core, handle: Handle) -> RawFd {
-    core.descriptor(handle).expect("a handle stays open while an operation is pending on it").raw()
+/// What the ring calls a handle that has an operation pending, and so is open.
+fn descriptor(core: &Core, handle: Handle) -> Fd {
+    Fd(core.descriptor(handle).expect("a handle stays open while an operation is pending on it").raw())
 }

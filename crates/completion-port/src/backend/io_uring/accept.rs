@@ -7,7 +7,7 @@ use crate::{
     identity::Token,
     operation::OperationKind,
 };
-use ::io_uring::{opcode, types::Fd};
+use ::io_uring::opcode;
 use socket2::Socket;
 use std::{
     collections::VecDeque,
@@ -52,7 +52,7 @@ impl Ring {
             return self.park(token);
         }
         let slot = core.slot(token);
-        let (listener, kind) = (Fd(descriptor(core, slot.handle)), slot.kind);
+        let (listener, kind) = (descriptor(core, slot.handle), slot.kind);
         let entry = if kind == OperationKind::AcceptStream && room >= AMPLE_ROOM {
             opcode::AcceptMulti::new(listener).flags(FLAGS).build()
         } else {

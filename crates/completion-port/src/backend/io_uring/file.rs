@@ -103,7 +103,7 @@ impl Ring {
         let (written, length, stage) = (slot.transferred, chain.len(), slot.stage);
         // The end of the file, wherever that is: the descriptor was opened for appending.
         let offset = if slot.kind == OperationKind::Append { u64::MAX } else { slot.range.offset + written };
-        let file = Fd(descriptor(core, slot.file));
+        let file = descriptor(core, slot.file);
         if written == length {
             return self.finish(core, token, Ok(written));
         }
@@ -128,7 +128,7 @@ impl Ring {
     pub(super) fn sync(&mut self, core: &mut Core, token: Token) {
         let slot = core.slot(token);
         let flags = if slot.range.data_only { FsyncFlags::DATASYNC } else { FsyncFlags::empty() };
-        let entry = opcode::Fsync::new(Fd(descriptor(core, slot.file))).flags(flags).build();
+        let entry = opcode::Fsync::new(descriptor(core, slot.file)).flags(flags).build();
         // SAFETY: it points to nothing.
         unsafe { self.push(core, token, entry) };
     }

@@ -93,7 +93,7 @@ impl Ring {
         let number = self.scratch(core, token);
         let slot = core.slot(token);
         let Body::Transmit { head, buffer } = &slot.body else { unreachable!("checked by the caller") };
-        let socket = Fd(descriptor(core, slot.handle));
+        let socket = descriptor(core, slot.handle);
         let at_hand = buffer.iter().map(|buffer| &buffer[..]).filter(|bytes| !bytes.is_empty());
         let entry = match (slot.transferred < head.len(), buffer) {
             (false, Some(buffer)) => send_entry(socket, buffer),
