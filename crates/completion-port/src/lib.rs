@@ -21,6 +21,7 @@ mod port;
 mod queue;
 mod sequencer;
 mod shutdown;
+#[cfg(any(unix, test))]
 mod slab;
 mod source;
 mod timers;
