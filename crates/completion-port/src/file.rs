@@ -13,7 +13,7 @@ use windows as system;
 
 #[cfg(target_os = "linux")]
 pub(crate) use system::open_cached;
-pub(crate) use system::{metadata, open};
+pub(crate) use system::{link, metadata, open};
 
 /// A folder that paths are opened beneath: whatever a path or a link in it says, what is opened lies inside.
 ///
@@ -50,6 +50,7 @@ pub struct OpenOptions {
     pub(crate) create_new: bool,
     pub(crate) truncate: bool,
     pub(crate) refuse_links: bool,
+    pub(crate) unnamed: bool,
 }
 
 macro_rules! option {
@@ -74,6 +75,7 @@ impl OpenOptions {
             create_new: false,
             truncate: false,
             refuse_links: false,
+            unnamed: false,
         }
     }
     option! {
@@ -104,6 +106,12 @@ impl OpenOptions {
         /// Follow no symbolic link (nor junction), at any place of the path. Otherwise links are followed as long as they stay inside the
         /// [`Directory`] that the path starts from.
         refuse_links
+    }
+    option! {
+        /// Create a file without a name in the folder that the path names. It is gone when it is closed, and after a crash, unless
+        /// [`Operation::Link`](crate::Operation::Link) gave it a name. Linux only (O_TMPFILE), and not on every file system: elsewhere the
+        /// open fails with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+        unnamed
     }
 }
 

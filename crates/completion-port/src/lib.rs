@@ -21,7 +21,7 @@ mod port;
 mod queue;
 mod sequencer;
 mod shutdown;
-#[cfg(any(unix, test))]
+#[cfg(unix)]
 mod slab;
 mod source;
 mod timers;

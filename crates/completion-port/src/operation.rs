@@ -98,6 +98,19 @@ pub enum Operation {
         /// How.
         options: OpenOptions,
     },
+    /// Give a file that was opened without a name ([`OpenOptions::unnamed`](crate::OpenOptions::unnamed)) one, durably: the folder is synced too.
+    /// (linkat(2), renameat(2).)
+    Link {
+        /// The file.
+        file: Handle,
+        /// The folder that `path` starts from.
+        directory: Arc<Directory>,
+        /// The name.
+        path: PathBuf,
+        /// Take the place of a file that has the name already; otherwise that is
+        /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists).
+        replace: bool,
+    },
     /// Length, kind and times of an open file. Payload: [`Payload::Metadata`](crate::Payload::Metadata).
     Metadata {
         /// The file.
@@ -116,7 +129,7 @@ pub enum Operation {
         work: Work,
     },
     /// Close the handle: cancels what is in flight on it, and completes after the last of that has come home. Nothing is
-    /// delivered for the handle after this completion.
+    /// delivered for the handle after this completion. Never refused for want of room.
     Close,
 }
 
@@ -150,6 +163,8 @@ pub enum OperationKind {
     Sync,
     /// [`Operation::Open`].
     Open,
+    /// [`Operation::Link`].
+    Link,
     /// [`Operation::Metadata`].
     Metadata,
     /// [`Operation::Timer`].
@@ -191,6 +206,7 @@ impl Operation {
             Self::Append { .. } => OperationKind::Append,
             Self::Sync { .. } => OperationKind::Sync,
             Self::Open { .. } => OperationKind::Open,
+            Self::Link { .. } => OperationKind::Link,
             Self::Metadata { .. } => OperationKind::Metadata,
             Self::Timer { .. } => OperationKind::Timer,
             Self::Call { .. } => OperationKind::Call,
@@ -206,6 +222,7 @@ impl Operation {
             | Self::WriteAt { file, .. }
             | Self::Append { file, .. }
             | Self::Sync { file, .. }
+            | Self::Link { file, .. }
             | Self::Metadata { file } => Some(*file),
             _ => None,
         }
@@ -235,6 +252,7 @@ impl OperationKind {
             Self::Append => "append",
             Self::Sync => "sync",
             Self::Open => "open",
+            Self::Link => "link",
             Self::Metadata => "metadata",
             Self::Timer => "timer",
             Self::Call => "call",

@@ -27,6 +27,7 @@ pub(crate) enum Task {
     WriteAt { file: Arc<File>, offset: u64, chain: BufferChain },
     Append { file: Arc<File>, chain: BufferChain },
     Sync { file: Arc<File>, data_only: bool },
+    Link { file: Arc<File>, directory: Arc<Directory>, path: PathBuf, replace: bool },
     Metadata { file: Arc<File> },
     Call { work: Work },
 }
@@ -186,6 +187,11 @@ impl Task {
             Self::Sync { file, data_only } => {
                 let result = if data_only { file.sync_data() } else { file.sync_all() };
                 let result = result.map(|()| 0).map_err(|error| Error::from_io(&error, OperationKind::Sync));
+                (result, Yielded::Payload(Payload::None))
+            }
+            Self::Link { file, directory, path, replace } => {
+                let result = file::link(&file, &directory, &path, replace);
+                let result = result.map(|()| 0).map_err(|error| Error::from_io(&error, OperationKind::Link));
                 (result, Yielded::Payload(Payload::None))
             }
             Self::Metadata { file } => match file::metadata(&file) {

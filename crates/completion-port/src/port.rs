@@ -31,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) configuration: Configuration,
     pub(crate) choice: backend::Choice,
     /// What the backend shares between workers.
+    #[cfg_attr(unix, expect(dead_code, reason = "only IOCP shares more than queues"))]
     pub(crate) common: backend::Common,
     pub(crate) queues: Box<[Arc<Queue>]>,
     pub(crate) buffers: Buffers,

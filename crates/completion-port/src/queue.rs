@@ -8,7 +8,7 @@ use crate::{
 };
 use crossbeam_queue::ArrayQueue;
 use std::sync::{
-    Arc, Mutex, OnceLock, PoisonError,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, AtomicUsize, Ordering, fence},
 };
 
@@ -21,7 +21,8 @@ pub(crate) struct Queue {
     mail: AtomicBool,
     /// Set while the worker sleeps, or is about to: only then does a wake cost a system call.
     sleeping: AtomicBool,
-    waker: OnceLock<Arc<dyn Wake>>,
+    /// Of the worker that serves the queue now, or did last.
+    waker: Mutex<Option<Arc<dyn Wake>>>,
     /// Operations in flight, as the driver reports them for shutdown.
     in_flight: AtomicUsize,
 }
@@ -34,14 +35,14 @@ impl Queue {
             closes: Mutex::new(Vec::new()),
             mail: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
-            waker: OnceLock::new(),
+            waker: Mutex::new(None),
             in_flight: AtomicUsize::new(0),
         }
     }
 
-    /// Sets how the queue's worker is woken; the first call decides.
+    /// Sets how the queue's worker is woken, in place of the one before: a queue can have a new worker after its last one left.
     pub(crate) fn set_waker(&self, waker: Arc<dyn Wake>) {
-        let _ = self.waker.set(waker);
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
     }
 
     pub(crate) fn post(&self, packet: Packet) -> Result<(), Packet> {
@@ -67,7 +68,8 @@ impl Queue {
 
     /// Wakes the worker by its waker, asleep or not. For backends whose kernel counts the wakes.
     pub(crate) fn wake_always(&self) {
-        if let Some(waker) = self.waker.get() {
+        // Contended at most by wakes of one sleeper; where the worker is awake, nobody comes here.
+        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
             waker.wake();
         }
     }

@@ -37,6 +37,12 @@ impl<T> Slab<T> {
         self.length == self.limit
     }
 
+    /// How many more entries fit.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only io_uring asks"))]
+    pub(crate) fn room(&self) -> usize {
+        self.limit - self.length
+    }
+
     /// Puts `value` in; gives it back at the limit. Returns index and generation.
     pub(crate) fn insert(&mut self, value: T) -> Result<(u32, u32), T> {
         if self.is_full() {

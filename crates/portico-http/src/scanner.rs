@@ -86,7 +86,7 @@ impl HeadScanner {
             self.reset();
         }
         let extent = self.scan_within(within, limits)?;
-        if extent.is_none() && input.len() > limits.head_bytes {
+        if extent.is_none() && input.len() >= limits.head_bytes {
             return Err(Rejection::closing(
                 Status::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "the request head is longer than the limit",

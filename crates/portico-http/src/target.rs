@@ -78,12 +78,17 @@ pub fn decode<'a>(target: &'a str, scratch: &'a mut [u8]) -> Result<Path<'a>, Re
         return Ok(Path { text: path, written, query });
     }
     let length = percent_decode(path.as_bytes(), scratch)?;
-    let length = remove_dot_segments(&mut scratch[..length])?;
-    let text = std::str::from_utf8(&scratch[..length]).map_err(|_| refuse("the path is not UTF-8"))?;
-    if text.chars().any(char::is_control) {
+    // Before any segment goes: what a dot segment removes must be valid too.
+    if utf8(&scratch[..length])?.chars().any(char::is_control) {
         return Err(refuse("the path has an encoded control character"));
     }
+    let length = remove_dot_segments(&mut scratch[..length])?;
+    let text = utf8(&scratch[..length])?;
     Ok(Path { text, written, query })
+}
+
+fn utf8(path: &[u8]) -> Result<&str, Rejection> {
+    std::str::from_utf8(path).map_err(|_| refuse("the path is not UTF-8"))
 }
 
 fn refuse(reason: &'static str) -> Rejection {

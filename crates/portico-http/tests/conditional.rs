@@ -48,6 +48,7 @@ fn conditions_on_a_representation() {
         ("GET", &["If-None-Match: \"2\""], Proceed),
         ("GET", &["If-None-Match: 1"], Proceed),
         ("GET", &["If-None-Match: \"1"], Proceed),
+        ("GET", &["If-None-Match: \"0\" \"1\""], Proceed),
         ("GET", &["If-None-Match: \"x,\\\"1\\\"\""], Proceed),
         ("PUT", &["If-None-Match: \"1\""], PreconditionFailed),
         ("PUT", &["If-None-Match: *"], PreconditionFailed),

@@ -29,7 +29,6 @@ pub(crate) fn print(text: &str) -> ExitCode {
 }
 
 /// Why listening at `address` failed, and what to do.
-#[cfg_attr(not(test), expect(dead_code, reason = "said by the server when it opens its listener"))]
 pub(crate) fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
     let port = address.port();
     match error.kind() {

@@ -5,6 +5,7 @@ mod command_line;
 mod explain;
 mod program_log;
 mod run;
+mod signals;
 
 use std::process::ExitCode;
 

@@ -255,6 +255,12 @@ fn an_unknown_variable_is_a_warning() {
 }
 
 #[test]
+fn a_variable_in_small_letters_counts_on_windows() {
+    let port = if cfg!(windows) { 81 } else { 8080 };
+    assert_eq!(good(&variables(&[("portico_Port", "81")])).settings.port, port);
+}
+
+#[test]
 fn a_contradiction_is_named_where_the_stronger_side_stands() {
     let mut sources = file("# small\nhead_bytes = 2048\n");
     let first = "the first buffer (4096 bytes) is larger than head_bytes (2048 bytes), to which it may grow";

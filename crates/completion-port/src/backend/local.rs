@@ -13,7 +13,7 @@ mod slot;
 
 pub(crate) use self::core::Core;
 pub(crate) use handle::Descriptor;
-pub(crate) use slot::{Body, Slot};
+pub(crate) use slot::Body;
 
 use super::Driver;
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     error::{Error, ErrorKind},
     identity::{Handle, Token},
     operation::{Operation, OperationKind},
-    pool::{Finished, Yielded},
+    pool::{Finished, Task, Yielded},
     port::Shared,
     queue::Queue,
     shutdown::Phase,
@@ -120,10 +120,19 @@ impl<E: Engine> Local<E> {
         {
             let reply: Arc<Queue> = Arc::clone(&self.queue);
             if let Err(task) = self.shared.pool.submit(token, task, reply) {
-                let kind = self.core.slot(token).kind;
-                let error = Error::new(ErrorKind::SystemResources, kind);
-                self.core.complete(token, Err(error), task.into_payload());
+                self.take_back(token, task, ErrorKind::SystemResources);
             }
+        }
+    }
+
+    /// Ends an operation whose task the pool did not run.
+    fn take_back(&mut self, token: Token, task: Task, why: ErrorKind) {
+        let kind = self.core.slot(token).kind;
+        let error = Error::new(why, kind);
+        match task.into_payload() {
+            // Its payload is the head, which is still in the slot.
+            _ if kind == OperationKind::TransmitFile => self.core.complete_with_body(token, Err(error)),
+            payload => self.core.complete(token, Err(error), payload),
         }
     }
 
@@ -140,8 +149,7 @@ impl<E: Engine> Local<E> {
             self.core.complete_unstarted(token);
         } else if on_pool {
             if let Some(task) = self.shared.pool.cancel(token) {
-                let error = Error::new(ErrorKind::Cancelled, kind);
-                self.core.complete(token, Err(error), task.into_payload());
+                self.take_back(token, task, ErrorKind::Cancelled);
             }
         } else {
             self.engine.cancel(&mut self.core, token);
@@ -184,10 +192,15 @@ impl<E: Engine> Local<E> {
 
     fn finish_task(&mut self, finished: Finished) {
         let Finished { token, result, yielded } = finished;
-        if self.core.find_mut(token).is_none() {
-            return;
-        }
+        let Some(slot) = self.core.find_mut(token) else { return };
+        let one_step = slot.kind == OperationKind::TransmitFile;
         let (result, payload) = match yielded {
+            Yielded::Payload(Payload::Buffer(buffer)) if one_step => {
+                if self.core.resume(token, result, buffer) {
+                    self.start(token);
+                }
+                return;
+            }
             Yielded::Payload(payload) => (result, payload),
             Yielded::Opened(file, metadata) => match self.core.add(Descriptor::File(Arc::new(file)), 0) {
                 Ok(file) => (result, Payload::Opened { file, metadata }),
@@ -220,6 +233,10 @@ impl<E: Engine> Local<E> {
         if self.seen == phase {
             return;
         }
+        if !self.draining_told {
+            self.draining_told = true;
+            self.core.deliver(packet_of(OperationKind::Draining));
+        }
         for token in self.core.tokens() {
             let accepts =
                 matches!(self.core.slot(token).kind, OperationKind::Accept | OperationKind::AcceptStream);
@@ -228,10 +245,6 @@ impl<E: Engine> Local<E> {
             }
         }
         self.seen = phase;
-        if !self.draining_told {
-            self.draining_told = true;
-            self.core.deliver(packet_of(OperationKind::Draining));
-        }
     }
 
     fn prepare(&mut self) {
@@ -280,7 +293,12 @@ impl<E: Engine> Driver for Local<E> {
         deadline: Option<Duration>,
     ) -> Result<Token, Rejected> {
         let kind = operation.kind();
-        if self.shared.phase.get() == Phase::Cancelling && kind != OperationKind::Close {
+        let refused = match self.shared.phase.get() {
+            Phase::Running => false,
+            Phase::Draining => matches!(kind, OperationKind::Accept | OperationKind::AcceptStream),
+            Phase::Cancelling => kind != OperationKind::Close,
+        };
+        if refused {
             return Err(Rejected { error: Error::new(ErrorKind::ShuttingDown, kind), operation });
         }
         if matches!(kind, OperationKind::Open | OperationKind::Call) && self.shared.pool.is_full() {

@@ -7,7 +7,7 @@ use std::{
     alloc::Layout,
     ptr::NonNull,
     sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 /// The class number of blocks that came from the heap.
@@ -93,7 +93,7 @@ pub(crate) struct Inner {
     heap_limit: usize,
     /// Some worker waits for a buffer.
     awaited: AtomicBool,
-    sleepers: Mutex<Vec<Arc<dyn Wake>>>,
+    sleepers: Mutex<Vec<Weak<dyn Wake>>>,
     /// Dropped last: every block's bytes lie in it.
     _mapping: Mapping,
 }
@@ -192,8 +192,10 @@ impl Inner {
         Ok(NonNull::from(Box::leak(block)))
     }
 
-    pub(crate) fn register(&self, waker: Arc<dyn Wake>) {
-        self.sleepers.lock().unwrap_or_else(PoisonError::into_inner).push(waker);
+    pub(crate) fn register(&self, waker: &Arc<dyn Wake>) {
+        let mut sleepers = self.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
+        sleepers.retain(|sleeper| sleeper.strong_count() > 0);
+        sleepers.push(Arc::downgrade(waker));
     }
 
     pub(crate) fn await_return(&self) {
@@ -207,7 +209,9 @@ impl Inner {
         fence(Ordering::SeqCst);
         if self.awaited.load(Ordering::Relaxed) && self.awaited.swap(false, Ordering::SeqCst) {
             for sleeper in self.sleepers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                sleeper.wake();
+                if let Some(sleeper) = sleeper.upgrade() {
+                    sleeper.wake();
+                }
             }
         }
     }

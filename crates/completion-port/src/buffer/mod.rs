@@ -11,7 +11,8 @@ mod mapping;
 
 use crate::error::{Error, ErrorKind};
 use crate::operation::OperationKind;
-use block::{Block, HEAP_CLASS, Inner};
+pub(crate) use block::Block;
+use block::{HEAP_CLASS, Inner};
 use std::{
     fmt,
     ops::{Bound, Deref, DerefMut, RangeBounds},
@@ -108,9 +109,10 @@ impl Buffers {
         self.inner.classes().iter().any(|class| class.capacity() >= capacity && class.available() > 0)
     }
 
-    /// Registers a worker to be woken by a returning buffer after [`Buffers::await_return`].
+    /// Registers a worker to be woken by a returning buffer after [`Buffers::await_return`], for as long as something else holds the
+    /// waker.
     pub(crate) fn register(&self, waker: Arc<dyn Wake>) {
-        self.inner.register(waker);
+        self.inner.register(&waker);
     }
 
     /// Asks for a wake when the next buffer returns. Look at [`Buffers::available`] once more afterwards, before sleeping.

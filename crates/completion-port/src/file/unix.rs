@@ -36,6 +36,35 @@ pub(crate) fn open(
     Ok((file, metadata))
 }
 
+/// Gives a file that was opened without a name one, and has the folder's change reach the storage. May block.
+#[cfg(target_os = "linux")]
+pub(crate) fn link(file: &File, directory: &super::Directory, path: &Path, replace: bool) -> io::Result<()> {
+    use rustix::fs::AtFlags;
+    use std::os::fd::AsRawFd;
+    let folder = &directory.system.descriptor;
+    let source = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let link = |name: &Path| rustix::fs::linkat(CWD, source.as_str(), folder, name, AtFlags::SYMLINK_FOLLOW);
+    match link(path) {
+        Err(rustix::io::Errno::EXIST) if replace => {
+            // A link cannot replace; a rename can. The inode is unique among files that exist, so the passing name is too.
+            let passing =
+                path.with_file_name(format!(".{}-{}.link", std::process::id(), metadata(file)?.identity.1));
+            link(&passing)?;
+            if let Err(error) = rustix::fs::renameat(folder, &passing, folder, path) {
+                let _ = rustix::fs::unlinkat(folder, &passing, AtFlags::empty());
+                return Err(error.into());
+            }
+        }
+        linked => linked?,
+    }
+    Ok(rustix::fs::fsync(folder)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn link(_: &File, _: &super::Directory, _: &Path, _: bool) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// As [`open`], but only from what the kernel has in memory (RESOLVE_CACHED); fails with EAGAIN where it would have to wait.
 #[cfg(target_os = "linux")]
 pub(crate) fn open_cached(
@@ -78,6 +107,10 @@ pub(crate) fn metadata(file: &File) -> io::Result<Metadata> {
 
 /// A pipe or device that somebody put into the folder must not block the opening, nor become a controlling terminal.
 fn flags(options: OpenOptions) -> OFlags {
+    #[cfg(target_os = "linux")]
+    if options.unnamed {
+        return OFlags::CLOEXEC | OFlags::TMPFILE | OFlags::RDWR;
+    }
     let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     flags |= match (options.read, options.write || options.append) {
         (true, true) => OFlags::RDWR,
@@ -105,7 +138,7 @@ fn mode() -> Mode {
 #[cfg(target_os = "linux")]
 fn mode_for(options: OpenOptions) -> Mode {
     // openat2 refuses a mode where nothing is created.
-    if options.create || options.create_new { mode() } else { Mode::empty() }
+    if options.create || options.create_new || options.unnamed { mode() } else { Mode::empty() }
 }
 
 #[cfg(target_os = "linux")]
@@ -164,6 +197,8 @@ fn walk_beneath(directory: BorrowedFd<'_>, path: &Path, options: OpenOptions) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_os = "linux")]
+    use std::io::Write;
 
     fn read() -> OpenOptions {
         OpenOptions::new().read(true)
@@ -191,6 +226,31 @@ mod tests {
         #[cfg(target_os = "linux")]
         assert!(open(Some(&directory), Path::new("within"), read()).is_ok());
         assert!(open(Some(&directory), Path::new("within"), read().refuse_links(true)).is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_unnamed_file_appears_only_when_it_is_linked() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = super::super::Directory::open(folder.path()).unwrap();
+        let names = || std::fs::read_dir(folder.path()).unwrap().count();
+        let unnamed = || {
+            open(Some(&directory), Path::new("."), OpenOptions::new().write(true).unnamed(true)).unwrap().0
+        };
+        let first = unnamed();
+        (&first).write_all(b"first").unwrap();
+        assert_eq!(names(), 0);
+        link(&first, &directory, Path::new("page"), false).unwrap();
+        let second = unnamed();
+        (&second).write_all(b"second").unwrap();
+        assert_eq!(
+            link(&second, &directory, Path::new("page"), false).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        assert_eq!(std::fs::read(folder.path().join("page")).unwrap(), b"first");
+        link(&second, &directory, Path::new("page"), true).unwrap();
+        assert_eq!(std::fs::read(folder.path().join("page")).unwrap(), b"second");
+        assert_eq!(names(), 1);
     }
 
     #[test]

@@ -47,12 +47,20 @@ impl Directory {
     }
 }
 
+/// Windows has no files without a name.
+pub(crate) fn link(_: &File, _: &super::Directory, _: &Path, _: bool) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Opens a file and reads its metadata. May block.
 pub(crate) fn open(
     directory: Option<&super::Directory>,
     path: &Path,
     options: OpenOptions,
 ) -> io::Result<(File, Metadata)> {
+    if options.unnamed {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
     let file = match directory {
         Some(directory) => open_beneath(&directory.system, path, options)?,
         None => {

@@ -64,10 +64,10 @@ impl Sources {
     /// The configuration file was named and cannot be read, or is there and cannot be read.
     pub fn of_process(config: Option<&OsStr>) -> Result<Sources, SettingsError> {
         let environment: Vec<_> = std::env::vars_os().collect();
-        let variable = environment.iter().find(|(name, value)| name == CONFIG_VARIABLE && !value.is_empty());
-        let (path, place) = match (config, variable) {
+        let variable = std::env::var_os(CONFIG_VARIABLE).filter(|path| !path.is_empty());
+        let (path, place) = match (config, &variable) {
             (Some(path), _) => (Path::new(path), Some(Place::Flag)),
-            (None, Some((_, path))) => (Path::new(path), Some(Place::Environment)),
+            (None, Some(path)) => (Path::new(path), Some(Place::Environment)),
             (None, None) => (Path::new(DEFAULT_FILE), None),
         };
         let file = match ConfigFile::read(path) {
@@ -104,23 +104,21 @@ impl Sources {
             }
         }
         for (name, value) in &self.environment {
-            let Some(name) =
-                name.to_str().filter(|name| name.starts_with("PORTICO_") && *name != CONFIG_VARIABLE)
-            else {
+            let Some(name) = name.to_str() else { continue };
+            // Windows does not tell capital letters apart in these names.
+            let name = if cfg!(windows) { name.to_ascii_uppercase() } else { name.to_owned() };
+            let Some(rest) = name.strip_prefix("PORTICO_").filter(|_| name != CONFIG_VARIABLE) else {
                 continue;
             };
             match table::TABLE.iter().find(|setting| setting.variable_name() == name) {
                 Some(setting) => {
-                    effective.set(setting.name, Value::Words(value.clone()), Origin::Environment)?
+                    effective.set(setting.name, Value::Words(value.clone()), Origin::Environment)?;
                 }
                 // Not an error: an orchestrator may set names such as PORTICO_SERVICE_HOST for a service of that name.
                 None => {
-                    effective.warnings.push(match nearest(&name["PORTICO_".len()..].to_ascii_lowercase()) {
-                        Some(near) => {
-                            format!("{name} is not a setting; did you mean {}?", table::variable_name(near))
-                        }
-                        None => format!("{name} is not a setting"),
-                    })
+                    let near =
+                        nearest(rest).map(|near| format!("; did you mean {}?", table::variable_name(near)));
+                    effective.warnings.push(format!("{name} is not a setting{}", near.unwrap_or_default()));
                 }
             }
         }

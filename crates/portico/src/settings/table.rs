@@ -198,7 +198,7 @@ pub static TABLE: &[Setting] = &[
 
     row!(Logs, access_log, "FILE", "Write a line for each request to this file, or to standard output (-)"),
     row!(Logs, access_log_format, "FORMAT", "The form of that line"),
-    row!(Logs, access_log_queue_bytes, "BYTES", 64 * KIB, MOST_MEMORY, "Lines that may wait for the disk; further ones are dropped and counted"),
+    row!(Logs, access_log_queue_bytes, "BYTES", 512 * KIB, MOST_MEMORY, "Lines that may wait for the disk; further ones are dropped and counted"),
     row!(Logs, access_log_rotate_bytes, "BYTES", 0, i64::MAX as u64, "Rotate the file before it grows beyond this; 0 never does"),
     row!(Logs, access_log_keep, "COUNT", 0, 1000, "Rotated files that are kept (FILE.1 is the newest)"),
     row!(Logs, log, "LEVEL", "The least important event that the program log on standard error shows"),

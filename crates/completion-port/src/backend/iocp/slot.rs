@@ -121,6 +121,11 @@ pub(super) enum Body {
         path: PathBuf,
         options: OpenOptions,
     },
+    Link {
+        directory: Arc<Directory>,
+        path: PathBuf,
+        replace: bool,
+    },
     Work(Work),
     Accept(Accepting),
     /// One AcceptEx call, of the accept in slot `parent`.
@@ -295,6 +300,9 @@ impl Job {
             Operation::Sync { data_only, .. } => (Body::None, 0, 0, data_only),
             Operation::Open { directory, path, options } => {
                 (Body::Open { directory, path, options }, 0, 0, false)
+            }
+            Operation::Link { directory, path, replace, .. } => {
+                (Body::Link { directory, path, replace }, 0, 0, false)
             }
             Operation::Call { work } => (Body::Work(work), 0, 0, false),
         }

@@ -141,6 +141,9 @@ impl Turn<'_> {
         let file = job.file.as_ref().map(|(_, file)| Arc::clone(file));
         let task = match (std::mem::take(&mut job.body), file) {
             (Body::Open { directory, path, options }, _) => Task::Open { directory, path, options },
+            (Body::Link { directory, path, replace }, Some(file)) => {
+                Task::Link { file, directory, path, replace }
+            }
             (Body::Work(work), _) => Task::Call { work },
             (_, Some(file)) if kind == OperationKind::Metadata => Task::Metadata { file },
             (_, Some(file)) => Task::Sync { file, data_only: job.data_only },

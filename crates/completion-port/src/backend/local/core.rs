@@ -5,7 +5,7 @@ use super::{
     slot::{Body, Slot},
 };
 use crate::{
-    buffer::Buffers,
+    buffer::{Buffer, Buffers},
     completion::{Completion, Payload, Rejected},
     configuration::Configuration,
     error::{Error, ErrorKind},
@@ -16,7 +16,7 @@ use crate::{
     slab::Slab,
     timers::Timers,
 };
-use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fs::File, io, net::SocketAddr, sync::Arc, time::Duration};
 
 /// What the books say is to be done next, outside of them.
 pub(super) enum Step {
@@ -47,7 +47,8 @@ impl Core {
         let configuration = shared.configuration.clone();
         Self {
             queue: queue as u8,
-            slots: Slab::new(configuration.operations),
+            // A close always fits: there is at most one for each handle.
+            slots: Slab::new(configuration.operations.saturating_add(configuration.handles)),
             handles: Slab::new(configuration.handles),
             timers: Timers::default(),
             ready: VecDeque::with_capacity(configuration.batch),
@@ -91,6 +92,26 @@ impl Core {
         self.state(handle).map(|state| &state.descriptor)
     }
 
+    /// The slot of an operation in flight and the descriptor of its handle, side by side.
+    ///
+    /// # Panics
+    ///
+    /// If it is not in flight, or was submitted for no handle.
+    pub(crate) fn slot_and_descriptor(&mut self, token: Token) -> (&mut Slot, &Descriptor) {
+        let slot = self.slots.get_mut(token.index(), token.generation()).expect(IN_THE_BOOKS);
+        let state = self.handles.get(slot.handle.index(), slot.handle.generation());
+        (slot, &state.expect("a handle stays until its last operation has come home").descriptor)
+    }
+
+    /// As [`Core::slot_and_descriptor`], with the file that the operation names. None if that is no open file.
+    pub(crate) fn slot_and_file(&mut self, token: Token) -> Option<(&mut Slot, &File)> {
+        let slot = self.slots.get_mut(token.index(), token.generation()).expect(IN_THE_BOOKS);
+        match self.handles.get(slot.file.index(), slot.file.generation()).map(|state| &state.descriptor) {
+            Some(Descriptor::File(file)) => Some((slot, file)),
+            _ => None,
+        }
+    }
+
     pub(crate) fn now(&self) -> Duration {
         self.now
     }
@@ -123,6 +144,12 @@ impl Core {
     /// Whether another handle would fit.
     pub(crate) fn has_room_for_handle(&self) -> bool {
         !self.handles.is_full()
+    }
+
+    /// How many more handles would fit.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only io_uring asks"))]
+    pub(crate) fn room_for_handles(&self) -> usize {
+        self.handles.room()
     }
 
     /// The caller tells the engine itself.
@@ -259,7 +286,7 @@ impl Core {
 
     fn check(&self, handle: Handle, operation: &Operation) -> Result<(), ErrorKind> {
         let kind = operation.kind();
-        if self.slots.is_full() {
+        if kind != OperationKind::Close && self.slots.len() >= self.configuration.operations {
             return Err(ErrorKind::OperationsExhausted);
         }
         if handle != Handle::NONE {
@@ -358,6 +385,16 @@ impl Core {
         self.steps.push_back(Step::Start(token));
     }
 
+    /// Has [`Engine::start`](super::Engine::start) called once more: for an engine that finds out between that it needs the pool.
+    pub(crate) fn start_again(&mut self, token: Token) {
+        self.steps.push_back(Step::Start(token));
+    }
+
+    /// Something is to be done outside of the books before the next sleep.
+    pub(crate) fn has_steps(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
     pub(super) fn next_step(&mut self) -> Option<Step> {
         loop {
             let step = self.steps.pop_front()?;
@@ -383,6 +420,9 @@ impl Core {
         match (std::mem::replace(&mut slot.body, Body::None), file) {
             (Body::Open { directory, path, options }, _) => Some(Task::Open { directory, path, options }),
             (Body::Work(work), _) => Some(Task::Call { work }),
+            (Body::Link { directory, path, replace }, Some(file)) => {
+                Some(Task::Link { file, directory, path, replace })
+            }
             (Body::Buffer(buffer), Some(file)) => Some(Task::ReadAt { file, offset: range.offset, buffer }),
             (Body::Chain(chain), Some(file)) if kind == OperationKind::Append => {
                 Some(Task::Append { file, chain })
@@ -390,12 +430,38 @@ impl Core {
             (Body::Chain(chain), Some(file)) => Some(Task::WriteAt { file, offset: range.offset, chain }),
             (Body::None, Some(file)) if kind == OperationKind::Metadata => Some(Task::Metadata { file }),
             (Body::None, Some(file)) => Some(Task::Sync { file, data_only: range.data_only }),
+            (Body::Transmit { head, buffer }, Some(file)) => {
+                // The next piece of the file; the head stays. See `Core::resume`.
+                let offset = range.offset + slot.transferred.saturating_sub(head.len());
+                slot.body = Body::Transmit { head, buffer: None };
+                let buffer = buffer.expect("an engine that sends the pool to read has taken a buffer for it");
+                Some(Task::ReadAt { file, offset, buffer })
+            }
             (body, None) => {
                 self.complete(token, Err(Error::new(ErrorKind::StaleHandle, kind)), body.into_payload());
                 None
             }
             (_, Some(_)) => unreachable!("sockets have no business on the pool"),
         }
+    }
+
+    /// The pool is done with one step of an operation. True if the operation goes on: the engine has to start it again.
+    pub(super) fn resume(&mut self, token: Token, result: Result<u64, Error>, buffer: Buffer) -> bool {
+        let slot = self.slot_mut(token);
+        slot.on_pool = false;
+        let (kind, ended) = (slot.kind, slot.cancelled || slot.timed_out);
+        if let Body::Transmit { buffer: place, .. } = &mut slot.body {
+            *place = Some(buffer);
+        }
+        let error = match result {
+            // The file is shorter than was promised.
+            Ok(0) => Error::new(ErrorKind::Other, kind),
+            Ok(_) if ended => Error::new(ErrorKind::Cancelled, kind),
+            Ok(_) => return true,
+            Err(error) => Error::with_code(error.kind(), error.code().unwrap_or(0), kind),
+        };
+        self.complete_with_body(token, Err(error));
+        false
     }
 
     /// Ends an operation: the one terminal completion. What is not in the books any more is ignored.

@@ -8,7 +8,7 @@ use crate::{
 };
 use std::{
     fs::File,
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     sync::Arc,
 };
 
@@ -42,6 +42,15 @@ impl Descriptor {
             Self::File(file) => {
                 Source::File(Arc::into_inner(file).expect("only the pool shares files, and it has none yet"))
             }
+        }
+    }
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Socket(socket) | Self::Listener(socket) => socket.as_fd(),
+            Self::File(file) => file.as_fd(),
         }
     }
 }

@@ -54,6 +54,11 @@ pub(crate) enum Body {
         path: PathBuf,
         options: OpenOptions,
     },
+    Link {
+        directory: Arc<Directory>,
+        path: PathBuf,
+        replace: bool,
+    },
     Work(Work),
 }
 
@@ -63,7 +68,9 @@ impl Body {
         match self {
             Self::Buffer(buffer) => Payload::Buffer(buffer),
             Self::Chain(chain) | Self::Transmit { head: chain, .. } => Payload::Chain(chain),
-            Self::None | Self::Address(_) | Self::Open { .. } | Self::Work(_) => Payload::None,
+            Self::None | Self::Address(_) | Self::Open { .. } | Self::Link { .. } | Self::Work(_) => {
+                Payload::None
+            }
         }
     }
 }
@@ -110,6 +117,7 @@ impl Slot {
                 Body::None
             }
             Operation::Open { directory, path, options } => Body::Open { directory, path, options },
+            Operation::Link { directory, path, replace, .. } => Body::Link { directory, path, replace },
             Operation::Call { work } => Body::Work(work),
         };
         Self {

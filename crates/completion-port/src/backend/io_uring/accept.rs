@@ -1,0 +1,166 @@
+//! Accepting: multishot while there is plenty of room for handles, one by one where there is little.
+
+use super::{Event, Ring, descriptor};
+use crate::{
+    backend::local::{Core, Descriptor},
+    completion::Payload,
+    identity::Token,
+    operation::OperationKind,
+};
+use ::io_uring::{opcode, types::Fd};
+use socket2::Socket;
+use std::{
+    collections::VecDeque,
+    os::fd::{FromRawFd, OwnedFd},
+    time::Duration,
+};
+
+/// Below this room for handles, connections are taken one by one, so that few are taken that have no handle.
+const AMPLE_ROOM: usize = 64;
+/// Descriptors can become free elsewhere in the process, which nobody tells.
+const RETRY: Duration = Duration::from_millis(100);
+/// Not blocking, as all sockets here; and no program that this one starts inherits it. The listener gives TCP_NODELAY on.
+const FLAGS: i32 = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+
+/// What waits for handles or descriptors.
+#[derive(Default)]
+pub(super) struct Accepting {
+    /// Operations that ran out of one or the other.
+    parked: Vec<Token>,
+    /// Connections that came for an operation before it stopped, and have no handle yet.
+    unplaced: VecDeque<(Token, Socket)>,
+    closed: u64,
+    retry_at: Duration,
+}
+
+impl Accepting {
+    /// The operation ends: connections that could not be placed are closed with it.
+    pub(super) fn forget(&mut self, token: Token) {
+        self.parked.retain(|parked| *parked != token);
+        self.unplaced.retain(|(owner, _)| *owner != token);
+    }
+
+    pub(super) fn retry_after(&self, now: Duration) -> Option<Duration> {
+        (!self.parked.is_empty()).then(|| self.retry_at.saturating_sub(now))
+    }
+}
+
+impl Ring {
+    pub(super) fn accept(&mut self, core: &mut Core, token: Token) {
+        let room = core.room_for_handles();
+        if room == 0 {
+            return self.park(token);
+        }
+        let slot = core.slot(token);
+        let (listener, kind) = (Fd(descriptor(core, slot.handle)), slot.kind);
+        let entry = if kind == OperationKind::AcceptStream && room >= AMPLE_ROOM {
+            opcode::AcceptMulti::new(listener).flags(FLAGS).build()
+        } else {
+            opcode::Accept::new(listener, std::ptr::null_mut(), std::ptr::null_mut()).flags(FLAGS).build()
+        };
+        // SAFETY: no memory of ours is named; the listener's descriptor is open while the operation is pending.
+        unsafe { self.push(core, token, entry) };
+    }
+
+    pub(super) fn accepted(&mut self, core: &mut Core, token: Token, event: &Event) {
+        if event.result >= 0 {
+            // SAFETY: the kernel made this descriptor for us just now, and nobody else has it.
+            let socket = Socket::from(unsafe { OwnedFd::from_raw_fd(event.result) });
+            if core.room_for_handles() == 0 || !self.accepting.unplaced.is_empty() {
+                self.accepting.unplaced.push_back((token, socket));
+                if event.more {
+                    // Enough: no more before there is room.
+                    self.push_cancel(token);
+                }
+            } else if self.place(core, token, socket) {
+                return;
+            }
+        }
+        if event.more {
+            return;
+        }
+        let slot = core.slot(token);
+        let code = -event.result;
+        if slot.cancelled || slot.timed_out {
+            self.accepting.forget(token);
+            return self.fail(core, token, libc::ECANCELED);
+        }
+        match code {
+            _ if self.accepting.unplaced.iter().any(|(owner, _)| *owner == token) => self.park(token),
+            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM
+                if slot.kind == OperationKind::AcceptStream =>
+            {
+                self.park(token);
+            }
+            // The connection is gone that would have been accepted, or the stream was stopped because there was no room.
+            _ if code <= 0 || is_of_the_connection(code) => self.accept(core, token),
+            _ => self.fail(core, token, code),
+        }
+    }
+
+    /// Gives the connection its handle and reports it; whether that ended the operation.
+    fn place(&mut self, core: &mut Core, token: Token, socket: Socket) -> bool {
+        let kind = core.slot(token).kind;
+        match core.add(Descriptor::Socket(socket), 0) {
+            Ok(handle) if kind == OperationKind::AcceptStream => {
+                core.item(token, 0, Payload::Accepted(handle));
+                false
+            }
+            Ok(handle) => {
+                core.complete(token, Ok(0), Payload::Accepted(handle));
+                true
+            }
+            Err((error, _)) => unreachable!("there was room: {error}"),
+        }
+    }
+
+    fn park(&mut self, token: Token) {
+        self.accepting.parked.push(token);
+    }
+
+    /// Places and accepts again once a handle was closed, or after a time.
+    pub(super) fn resume_accepts(&mut self, core: &mut Core) {
+        let accepting = &mut self.accepting;
+        if accepting.parked.is_empty() && accepting.unplaced.is_empty() {
+            return;
+        }
+        if accepting.closed == core.closed() && core.now() < accepting.retry_at {
+            return;
+        }
+        accepting.closed = core.closed();
+        accepting.retry_at = core.now() + RETRY;
+        while core.room_for_handles() > 0
+            && let Some((token, socket)) = self.accepting.unplaced.pop_front()
+        {
+            if self.place(core, token, socket) {
+                self.accepting.parked.retain(|parked| *parked != token);
+            }
+        }
+        for token in std::mem::take(&mut self.accepting.parked) {
+            if self.accepting.unplaced.iter().any(|(owner, _)| *owner == token) {
+                self.accepting.parked.push(token);
+            } else {
+                self.accept(core, token);
+            }
+        }
+    }
+}
+
+/// Errors of accept(2) that concern the connection, not the listener: the next one may be taken.
+fn is_of_the_connection(code: i32) -> bool {
+    matches!(
+        code,
+        libc::ECANCELED
+            | libc::ECONNABORTED
+            | libc::EPROTO
+            | libc::EPERM
+            | libc::EINTR
+            | libc::EAGAIN
+            | libc::ENETDOWN
+            | libc::ENETUNREACH
+            | libc::EHOSTDOWN
+            | libc::EHOSTUNREACH
+            | libc::ENONET
+            | libc::ENOPROTOOPT
+    )
+}

@@ -1,0 +1,120 @@
+//! Buffers that the kernel picks from: taken from the port's pool, and replaced as they are handed out.
+
+use super::system::System;
+use crate::buffer::{Block, Buffer, Buffers};
+use ::io_uring::types::BufRingEntry;
+use std::{
+    alloc::Layout,
+    io,
+    ptr::NonNull,
+    sync::atomic::{AtomicU16, Ordering},
+};
+
+/// The one group of provided buffers that a ring has.
+pub(super) const GROUP: u16 = 0;
+/// The most entries that the kernel takes.
+const MAXIMUM_ENTRIES: usize = 32_768;
+const PAGE_BYTES: usize = 4096;
+
+/// A ring of provided buffers. Which buffer the kernel filled it says by number.
+pub(super) struct Provided {
+    entries: NonNull<BufRingEntry>,
+    mask: u16,
+    tail: u16,
+    /// Buffers that the kernel has, by number.
+    held: Box<[Option<(NonNull<Block>, u32)>]>,
+    /// Numbers that are not in use.
+    free: Vec<u16>,
+    registered: bool,
+}
+
+impl Provided {
+    /// Registers room for `count` buffers.
+    pub(super) fn new(system: &System, count: usize) -> io::Result<Self> {
+        let count = count.clamp(1, MAXIMUM_ENTRIES);
+        let size = count.next_power_of_two();
+        // SAFETY: the layout has at least one entry.
+        let memory = unsafe { std::alloc::alloc_zeroed(layout(size)) };
+        let entries = NonNull::new(memory.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let mut this = Self {
+            entries,
+            mask: (size - 1) as u16,
+            tail: 0,
+            held: vec![None; count].into_boxed_slice(),
+            free: (0..count as u16).rev().collect(),
+            registered: false,
+        };
+        // SAFETY: page-aligned memory of `size` entries, freed only after it was unregistered or its ring closed at rest.
+        unsafe {
+            system.submitter().register_buf_ring_with_flags(
+                entries.as_ptr() as u64,
+                size as u16,
+                GROUP,
+                0,
+            )?;
+        }
+        this.registered = true;
+        Ok(this)
+    }
+
+    /// How many buffers the kernel can pick from.
+    pub(super) fn count(&self) -> usize {
+        self.held.len() - self.free.len()
+    }
+
+    /// Fills up from the pool, as far as it has buffers of `capacity`.
+    pub(super) fn refill(&mut self, buffers: &Buffers, capacity: usize) {
+        if self.free.is_empty() {
+            return;
+        }
+        while let Some(&number) = self.free.last() {
+            let Ok(mut buffer) = buffers.acquire(capacity) else { break };
+            self.free.pop();
+            let (pointer, length) = buffer.spare_pointer();
+            // SAFETY: the masked index is within the ring; of this entry the kernel reads nothing before the tail passes it. Its
+            // last two bytes are left alone: in the first entry they are the tail.
+            let entry = unsafe { &mut *self.entries.as_ptr().add((self.tail & self.mask) as usize) };
+            entry.set_addr(pointer as u64);
+            entry.set_len(length as u32);
+            entry.set_bid(number);
+            self.held[number as usize] = Some(buffer.into_raw());
+            self.tail = self.tail.wrapping_add(1);
+        }
+        // SAFETY: the tail lies in the first entry, two-byte aligned; the kernel only reads it, and this side writes it only here.
+        let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(self.entries.as_ptr()).cast_mut()) };
+        // Release: the entries come before the tail that covers them.
+        tail.store(self.tail, Ordering::Release);
+    }
+
+    /// Takes back the buffer that the kernel says it has used.
+    pub(super) fn take(&mut self, number: u16) -> Option<Buffer> {
+        let raw = self.held.get_mut(number as usize)?.take()?;
+        self.free.push(number);
+        // SAFETY: put there by `refill`, taken out once; a buffer that a completion names is the kernel's no more.
+        Some(unsafe { Buffer::from_raw(raw) })
+    }
+
+    /// Takes the ring from the kernel. Only when no receive is in flight.
+    pub(super) fn unregister(&mut self, system: &System) {
+        if self.registered {
+            let _ = system.submitter().unregister_buf_ring(GROUP);
+            self.registered = false;
+        }
+    }
+}
+
+impl Drop for Provided {
+    fn drop(&mut self) {
+        for number in 0..self.held.len() {
+            drop(self.take(number as u16));
+        }
+        let size = usize::from(self.mask) + 1;
+        // SAFETY: allocated in `new` with this layout; the ring was unregistered, or closed with nothing in flight.
+        unsafe { std::alloc::dealloc(self.entries.as_ptr().cast(), layout(size)) };
+    }
+}
+
+fn layout(size: usize) -> Layout {
+    Layout::from_size_align(size * size_of::<BufRingEntry>(), PAGE_BYTES)
+        .expect("at most 32,768 entries of 16 bytes")
+}

@@ -1,0 +1,28 @@
+//! What the engine notes in a slot's `stage`.
+
+/// Flags in the low byte, the number of the scratch memory and one above them.
+pub(super) struct Stage;
+
+impl Stage {
+    /// The kernel has an entry of the operation whose last completion has not been reaped.
+    pub(super) const IN_KERNEL: u32 = 1;
+    /// Was refused without waiting, and is to run where it may wait: on a thread of the kernel.
+    pub(super) const MAY_BLOCK: u32 = 2;
+    /// What is in the kernel is the read of a transmit-file, not its send.
+    pub(super) const READS: u32 = 4;
+    const SCRATCH_SHIFT: u32 = 8;
+    const FLAGS: u32 = (1 << Self::SCRATCH_SHIFT) - 1;
+
+    pub(super) fn scratch(stage: u32) -> Option<u32> {
+        (stage >> Self::SCRATCH_SHIFT).checked_sub(1)
+    }
+
+    pub(super) fn with_scratch(stage: u32, number: u32) -> u32 {
+        assert!(number < u32::MAX >> Self::SCRATCH_SHIFT, "fewer scratches than operations");
+        (stage & Self::FLAGS) | ((number + 1) << Self::SCRATCH_SHIFT)
+    }
+
+    pub(super) fn without_scratch(stage: u32) -> u32 {
+        stage & Self::FLAGS
+    }
+}

@@ -1,0 +1,155 @@
+//! A file to a socket: read into a buffer of the pool, sent behind the head, again until all is sent.
+//!
+//! The buffer holds exactly what was read and not yet sent, so that `transferred` says where the next read begins.
+
+use super::{
+    MAXIMUM_TRANSFER, Ring, Stage, descriptor,
+    file::{Cached, read_cached},
+    stream::{send_entry, send_message_entry},
+};
+use crate::{
+    backend::local::{Body, Core},
+    error::ErrorKind,
+    identity::Token,
+};
+use ::io_uring::{opcode, squeue, types::Fd};
+
+/// The least that is worth a read of its own, where large buffers are gone.
+const SMALLEST_SLICE: usize = 4_096;
+
+impl Ring {
+    /// The next step: read if nothing of the file is at hand, then send.
+    pub(super) fn transmit(&mut self, core: &mut Core, token: Token) {
+        let slot = core.slot(token);
+        let (handle, file) = (slot.handle, slot.file);
+        let (transferred, range) = (slot.transferred, slot.range);
+        let Body::Transmit { head, buffer } = &slot.body else { unreachable!("a transmit-file has a head") };
+        let file_sent = transferred.saturating_sub(head.len());
+        let at_hand = buffer.as_ref().map_or(0, |buffer| buffer.len());
+        if transferred == head.len() + range.length {
+            return self.finish(core, token, Ok(transferred));
+        }
+        if at_hand == 0 && file_sent < range.length {
+            let file = descriptor(core, file);
+            let (offset, left) = (range.offset + file_sent, range.length - file_sent);
+            if !self.ensure_buffer(core, token, left) {
+                return self.starve(token);
+            }
+            let at_once = core.slot(token).stage & Stage::MAY_BLOCK == 0 && self.budget.take(handle);
+            let slot = core.slot_mut(token);
+            let Body::Transmit { buffer: Some(buffer), .. } = &mut slot.body else {
+                unreachable!("it was ensured")
+            };
+            let room = buffer
+                .spare_capacity()
+                .min(MAXIMUM_TRANSFER)
+                .min(usize::try_from(left).unwrap_or(usize::MAX));
+            let cached = if at_once {
+                read_cached(file, offset, &mut buffer.spare_mut()[..room])
+            } else {
+                Cached::Absent
+            };
+            match cached {
+                Cached::Read(0) => return self.fail_as(core, token, ErrorKind::Other),
+                Cached::Read(bytes) => buffer.advance(bytes),
+                Cached::Failed(code) => return self.fail(core, token, code),
+                Cached::Absent => {
+                    let (pointer, _) = buffer.spare_pointer();
+                    let mut entry = opcode::Read::new(Fd(file), pointer, room as u32).offset(offset).build();
+                    if slot.stage & Stage::MAY_BLOCK != 0 {
+                        entry = entry.flags(squeue::Flags::ASYNC);
+                    }
+                    slot.stage |= Stage::READS;
+                    // SAFETY: the spare room of the buffer in the slot, which nobody looks at before the completion.
+                    return unsafe { self.push(core, token, entry) };
+                }
+            }
+        }
+        self.transmit_send(core, token);
+    }
+
+    /// Sees that there is an empty buffer; false if the pool has none.
+    fn ensure_buffer(&mut self, core: &mut Core, token: Token, left: u64) -> bool {
+        let mut capacity = core.configuration.transmit_bytes.min(core.buffers.largest()).max(1);
+        capacity = capacity.min(usize::try_from(left).unwrap_or(usize::MAX));
+        let buffers = core.buffers.clone();
+        let Body::Transmit { buffer, .. } = &mut core.slot_mut(token).body else {
+            unreachable!("checked by the caller")
+        };
+        while buffer.is_none() {
+            *buffer = buffers.acquire(capacity).ok();
+            if capacity <= SMALLEST_SLICE {
+                break;
+            }
+            capacity = (capacity / 4).max(SMALLEST_SLICE);
+        }
+        buffer.is_some()
+    }
+
+    /// Sends what is left of the head, and what is at hand of the file, as one.
+    fn transmit_send(&mut self, core: &mut Core, token: Token) {
+        let number = self.scratch(core, token);
+        let slot = core.slot(token);
+        let Body::Transmit { head, buffer } = &slot.body else { unreachable!("checked by the caller") };
+        let socket = Fd(descriptor(core, slot.handle));
+        let at_hand = buffer.iter().map(|buffer| &buffer[..]).filter(|bytes| !bytes.is_empty());
+        let entry = match (slot.transferred < head.len(), buffer) {
+            (false, Some(buffer)) => send_entry(socket, buffer),
+            _ => {
+                let pieces = head.pieces_from(slot.transferred).chain(at_hand);
+                send_message_entry(socket, self.scratches.get(number).message(pieces))
+            }
+        };
+        // SAFETY: the bytes belong to head and buffer in the slot, header and vectors to the operation's scratch; all are left
+        // alone until the completion.
+        unsafe { self.push(core, token, entry) };
+    }
+
+    pub(super) fn transmitted(&mut self, core: &mut Core, token: Token, result: i32) {
+        let slot = core.slot_mut(token);
+        let reads = slot.stage & Stage::READS != 0;
+        slot.stage &= !Stage::READS;
+        let Body::Transmit { head, buffer } = &mut slot.body else {
+            unreachable!("a transmit-file has a head")
+        };
+        match result {
+            // The file is shorter than promised, or the socket takes nothing.
+            0 => self.fail_as(core, token, ErrorKind::Other),
+            1.. => {
+                let bytes = result as u64;
+                if let Some(buffer) = buffer {
+                    if reads {
+                        buffer.advance(result as usize);
+                    } else {
+                        let of_head = bytes.min(head.len().saturating_sub(slot.transferred));
+                        buffer.consume((bytes - of_head) as usize);
+                    }
+                }
+                if !reads {
+                    slot.transferred += bytes;
+                }
+                self.after_transmit_step(core, token, reads);
+            }
+            code if code == -libc::EINTR => self.again(core, token, Self::transmit),
+            code if code == -libc::EAGAIN && reads && slot.stage & Stage::MAY_BLOCK == 0 => {
+                slot.stage |= Stage::MAY_BLOCK;
+                self.again(core, token, Self::transmit);
+            }
+            code => self.fail(core, token, -code),
+        }
+    }
+
+    fn after_transmit_step(&mut self, core: &mut Core, token: Token, reads: bool) {
+        let slot = core.slot(token);
+        let Body::Transmit { head, .. } = &slot.body else { unreachable!("a transmit-file has a head") };
+        let done = slot.transferred == head.len() + slot.range.length;
+        if done {
+            let transferred = slot.transferred;
+            self.finish(core, token, Ok(transferred));
+        } else if reads {
+            self.again(core, token, Self::transmit_send);
+        } else {
+            self.again(core, token, Self::transmit);
+        }
+    }
+}

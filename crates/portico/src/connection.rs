@@ -1,0 +1,310 @@
+//! The procedure of a connection, as a state machine: read, decide, send in slices while the next slice is being read.
+//!
+//! Every completion of the connection's handle comes here, one at a time (the port's gate sees to that), changes the state, and
+//! ends in [`Connection::advance`], which does whatever can be done now: answer requests that are there, send, receive,
+//! close. The connection lives until its close has completed, and with it everything that was pending.
+
+mod answer;
+mod body;
+mod deadline;
+mod lookup;
+mod receive;
+mod stream;
+mod upload;
+
+use crate::{
+    context::Context,
+    decide::{Decision, Lookup, decide},
+    entry::Entry,
+    input::Input,
+    output::Output,
+    upload::Upload,
+};
+pub(crate) use answer::LateRecord;
+use completion_port::{BufferChain, Completion, Handle, Operation, OperationKind, Payload, Slice, Token};
+use deadline::Waiting;
+use lookup::Loading;
+use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner};
+use receive::Receiving;
+use std::{net::IpAddr, sync::Arc, time::Duration};
+use stream::FileBody;
+
+/// What a connection is doing beside sending.
+enum Activity {
+    /// Reading requests and answering them.
+    Reading,
+    /// A request's path is being looked up.
+    LookingUp(Box<Lookup>),
+    /// A small file is being read into the cache.
+    Loading(Box<Loading>),
+    /// A file is being sent in slices.
+    Streaming(Box<FileBody>),
+    /// A request body is being written to a file.
+    Uploading(Box<Upload>),
+    /// Everything is said; what still comes is read and dropped until the client ends too.
+    Lingering,
+}
+
+/// Whether a connection goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Open,
+    /// Its handle is closed and nothing of it is pending: it can be forgotten.
+    Gone,
+}
+
+/// Whether reading requests goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Again,
+    /// Bytes, a completion or a send have to come first.
+    Wait,
+}
+
+/// One client.
+pub(crate) struct Connection {
+    handle: Handle,
+    /// Known where the access log wants it.
+    remote: Option<IpAddr>,
+    input: Input,
+    scanner: HeadScanner,
+    receiving: Receiving,
+    /// The client's orderly end came.
+    ended: bool,
+    activity: Activity,
+    /// The entry that was looked up for the request in front.
+    known: Option<Arc<Entry>>,
+    /// A body nobody wants, in front of the next request.
+    discarding: Option<BodyDecoder>,
+    output: Output,
+    sending: bool,
+    /// Nothing more is read as a request: the connection ends after what is being answered.
+    last_answer: bool,
+    /// The client may be sending what will not be read as a request any more.
+    still_sends: bool,
+    closing: bool,
+    timer: Token,
+    timer_due: Duration,
+    waiting: Waiting,
+    deadline: Duration,
+    progressed: bool,
+    /// When the request in front began to arrive.
+    arrived: Duration,
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub(crate) fn new(handle: Handle, context: &Context) -> Self {
+        let remote = context.site.log.is_on().then(|| context.port.peer_address(handle).ok()).flatten();
+        Self {
+            handle,
+            remote: remote.map(|address| address.ip()),
+            input: Input::default(),
+            scanner: HeadScanner::new(),
+            receiving: Receiving::Nothing,
+            ended: false,
+            activity: Activity::Reading,
+            known: None,
+            discarding: None,
+            output: Output::default(),
+            sending: false,
+            last_answer: false,
+            still_sends: false,
+            closing: false,
+            timer: Token::NONE,
+            timer_due: Duration::ZERO,
+            waiting: Waiting::Request,
+            deadline: Duration::ZERO,
+            progressed: true,
+            arrived: Duration::ZERO,
+        }
+    }
+
+    /// Takes in a completion for the connection's handle.
+    pub(crate) fn complete(&mut self, completion: Completion, context: &mut Context) -> Fate {
+        match completion.kind {
+            OperationKind::Close => return Fate::Gone,
+            OperationKind::Timer => self.on_timer(&completion, context),
+            OperationKind::Receive | OperationKind::ReceiveStream => self.on_received(completion, context),
+            OperationKind::Send => self.on_sent(&completion, context),
+            OperationKind::Open => self.on_opened(completion, context),
+            OperationKind::ReadAt => self.on_read(completion, context),
+            OperationKind::WriteAt | OperationKind::Sync | OperationKind::Link | OperationKind::Call => {
+                self.on_upload_step(completion, context);
+            }
+            _ => {}
+        }
+        self.advance(context);
+        Fate::Open
+    }
+
+    /// The server shuts down: an idle connection ends now, a busy one after its present answer.
+    pub(crate) fn drain(&mut self, context: &mut Context) {
+        if matches!(self.activity, Activity::Reading) && !self.sending && self.input.is_empty() {
+            self.close(context);
+        }
+    }
+
+    /// Does what can be done now.
+    pub(crate) fn advance(&mut self, context: &mut Context) {
+        if self.closing {
+            return;
+        }
+        while !self.sending && !self.last_answer && matches!(self.activity, Activity::Reading) {
+            if self.read_request(context) == Progress::Wait {
+                break;
+            }
+        }
+        if matches!(self.activity, Activity::Uploading(_)) {
+            self.pump_upload(context);
+        }
+        if matches!(self.activity, Activity::Lingering) {
+            self.input.clear();
+        }
+        self.flush(context);
+        self.end_if_done(context);
+        if !self.closing {
+            self.receive(context);
+            self.set_deadline(context);
+        }
+    }
+
+    /// Reads and answers the request in front of the input, if it is there.
+    fn read_request(&mut self, context: &mut Context) -> Progress {
+        if let Some(progress) = self.discard(context) {
+            return progress;
+        }
+        if self.input.is_empty() {
+            return Progress::Wait;
+        }
+        if self.scanner.examined() == 0 && self.known.is_none() {
+            self.arrived = context.port.now();
+        }
+        // Out of `self` while the request borrows from it.
+        let mut input = std::mem::take(&mut self.input);
+        let parsed = self.scanner.parse(input.bytes(), &context.site.limits);
+        let progress = match parsed {
+            Ok(Parsed::Incomplete) => {
+                let joined = input.join(context.port.buffers());
+                if joined { Progress::Again } else { Progress::Wait }
+            }
+            Ok(Parsed::Complete(request)) => {
+                let known = self.known.take();
+                let decision = decide(&request, known, context);
+                let behind = input.len() > request.head_length;
+                match self.answer(&request, decision, behind, context) {
+                    Some(progress) => {
+                        let length = request.head_length;
+                        input.consume(length);
+                        progress
+                    }
+                    None => Progress::Wait,
+                }
+            }
+            Err(rejection) => {
+                tracing::debug!(%rejection, "refused a request");
+                self.refuse(rejection.status, context);
+                Progress::Wait
+            }
+        };
+        self.input = input;
+        progress
+    }
+
+    /// Sends what is gathered, unless a send is under way.
+    fn flush(&mut self, context: &mut Context) {
+        if !self.sending && !self.closing && !self.output.is_empty() {
+            let chain = self.output.take();
+            self.send(chain, context);
+        }
+    }
+
+    fn send(&mut self, chain: BufferChain, context: &mut Context) {
+        self.sending = true;
+        self.submit(Operation::Send { chain }, context);
+    }
+
+    fn on_sent(&mut self, completion: &Completion, context: &mut Context) {
+        self.sending = false;
+        match completion.result {
+            Ok(bytes) => {
+                self.progressed = true;
+                if !matches!(self.activity, Activity::Streaming(_))
+                    && let Some(trace) = &context.site.trace
+                {
+                    trace.sent(context.port.number(), bytes, "The answer has been sent");
+                }
+                self.on_slice_sent(bytes, context);
+            }
+            Err(_) => self.close(context),
+        }
+    }
+
+    /// Closes once everything is said.
+    fn end_if_done(&mut self, context: &mut Context) {
+        let idle = matches!(self.activity, Activity::Reading) && !self.sending && self.output.is_empty();
+        if self.closing || !idle {
+            return;
+        }
+        if self.last_answer {
+            // Closing while the client is still sending would reset the connection, and the answer with it.
+            if self.ended || (self.input.is_empty() && self.discarding.is_none() && !self.still_sends) {
+                self.close(context);
+            } else {
+                self.activity = Activity::Lingering;
+                self.discarding = None;
+                self.input.clear();
+                self.submit(Operation::Disconnect, context);
+            }
+        } else if self.ended {
+            // No byte will come any more, so a request that is not whole never will be.
+            self.close(context);
+        }
+    }
+
+    /// Submits an operation for this connection. One that is not accepted ends the connection: nothing else can be promised.
+    fn submit(&mut self, operation: Operation, context: &mut Context) -> Option<Token> {
+        match context.port.submit(self.handle, operation) {
+            Ok(token) => Some(token),
+            Err(rejected) => {
+                tracing::warn!(error = %rejected.error, "a connection ends because the port refused an operation");
+                self.close(context);
+                None
+            }
+        }
+    }
+
+    /// Closes the handle; what is pending on it comes home first.
+    fn close(&mut self, context: &mut Context) {
+        if self.closing {
+            return;
+        }
+        self.closing = true;
+        self.input.clear();
+        self.abandon_upload(context);
+        self.log_interrupted(context);
+        if let Err(rejected) = context.port.submit(self.handle, Operation::Close) {
+            // The port refuses a close only of a handle that is closed already.
+            tracing::error!(error = %rejected.error, "a connection could not be closed");
+        }
+    }
+}
+
+/// What is sent where there is not even a buffer for an answer.
+pub(crate) const OVERLOADED: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n";
+
+/// A body of this length or less is copied behind its head: cheaper than a second piece of a gathered send.
+const COPY_BYTES: usize = 4_096;
+
+impl Connection {
+    fn send_overloaded(&mut self, context: &mut Context) {
+        self.last_answer = true;
+        self.send(BufferChain::from(Slice::from_static(OVERLOADED)), context);
+    }
+}
+
+/// The buffer of a completion that must bring one home.
+fn buffer_of(payload: Payload) -> completion_port::Buffer {
+    payload.into_buffer().expect("receives and reads bring their buffer home")
+}

@@ -1,0 +1,310 @@
+//! Writing answers into the output.
+
+use super::{Activity, COPY_BYTES, Connection, Decision, Progress, body::needs_body};
+use crate::{
+    context::Context,
+    decide::{FileAnswer, Simple},
+    entry::HEAD_ROOM,
+    log::AccessRecord,
+};
+use portico_http::{
+    body::{BodyFraming, BodyLength},
+    request::{Request, Version},
+    response::{self, Connection as ConnectionField, ContentRange, MAX_END_BYTES, ResponseHead},
+    status::Status,
+};
+use std::{net::IpAddr, time::Duration};
+
+/// Room for the head and the text of an answer without a file, beside its variable fields.
+const SIMPLE_ROOM: usize = 768;
+/// Capacity for several pipelined answers in one send.
+const BATCH_BYTES: usize = 65_536;
+const PAGE: [&str; 5] =
+    ["<!doctype html>\n<meta charset=\"utf-8\">\n<title>", " ", "</title>\n<h1>", " ", "</h1>\n"];
+
+impl Connection {
+    /// Answers `request` as decided; `behind` says that more input follows it. None if it must be read once more, later:
+    /// after a look-up, or when this batch is sent.
+    pub(super) fn answer(
+        &mut self,
+        request: &Request<'_>,
+        decision: Decision,
+        behind: bool,
+        context: &mut Context,
+    ) -> Option<Progress> {
+        let batch = if behind { BATCH_BYTES } else { 0 };
+        match decision {
+            Decision::LookUp(lookup) => {
+                self.look_up(lookup, context);
+                None
+            }
+            Decision::Upload { name, replace } => {
+                self.begin_upload(request, &name, replace, context);
+                Some(Progress::Wait)
+            }
+            Decision::Simple(simple) => {
+                let close = self.decide_end(request, simple.close, context);
+                let status = simple.status;
+                let sent = self.write_simple(request.version, &Simple { close, ..simple }, batch, context)?;
+                self.log(Some(request), status, sent, context);
+                self.expect_unwanted_body(request, context);
+                Some(Progress::Again)
+            }
+            Decision::File(answer) => {
+                let close = self.decide_end(request, false, context);
+                let written = self.write_file(request, &answer, close, batch, context)?;
+                self.expect_unwanted_body(request, context);
+                Some(written)
+            }
+        }
+    }
+
+    /// Whether the connection ends after this answer.
+    fn decide_end(&mut self, request: &Request<'_>, close: bool, context: &Context) -> bool {
+        let keep = request.keep_alive && context.site.settings.keep_alive && !context.draining;
+        // A client that waits for 100 (Continue) may send its body or not after another answer: the framing is lost.
+        close || !keep || (request.expect_continue && needs_body(request))
+    }
+
+    /// Answers what could not be read as a request, or cannot go on; the connection ends.
+    pub(super) fn refuse(&mut self, status: Status, context: &mut Context) {
+        // What such a client sends further is not looked at, but it has to be read for it to see the answer.
+        self.last_answer = true;
+        self.still_sends = true;
+        let sent = self.write_simple(Version::Http11, &Simple::closing(status), 0, context);
+        match sent {
+            Some(sent) => self.log(None, status, sent, context),
+            None if !self.sending => self.send_overloaded(context),
+            None => {}
+        }
+    }
+
+    /// Writes an answer without a file, and gives the length of its body. None if there is no room in this batch.
+    pub(super) fn write_simple(
+        &mut self,
+        version: Version,
+        simple: &Simple,
+        batch: usize,
+        context: &mut Context,
+    ) -> Option<u64> {
+        let site = &context.site;
+        let location = simple.location.as_deref();
+        let needed = SIMPLE_ROOM + location.map_or(0, str::len);
+        let room = self.output.room(context.port.buffers(), needed, batch);
+        let Some(buffer) = room else { return self.wait_for_room(context) };
+        let code = simple.status.code();
+        let (mut digits, reason) = ([0; 3], simple.status.reason());
+        for (place, digit) in digits.iter_mut().enumerate() {
+            *digit = b'0' + (code / [100, 10, 1][place] % 10) as u8;
+        }
+        let texts = [
+            PAGE[0].as_bytes(),
+            &digits,
+            PAGE[1].as_bytes(),
+            reason.as_bytes(),
+            PAGE[2].as_bytes(),
+            &digits,
+            PAGE[3].as_bytes(),
+            reason.as_bytes(),
+            PAGE[4].as_bytes(),
+        ];
+        let without = simple.status.is_without_content();
+        let length = if without { 0 } else { texts.iter().map(|text| text.len()).sum::<usize>() };
+        let connection = ConnectionField::for_version(version, !simple.close);
+        let head = ResponseHead {
+            body: if without { BodyLength::Unsaid } else { BodyLength::Length(length as u64) },
+            content_type: (!without).then_some("text/html; charset=utf-8"),
+            content_range: simple.unsatisfied.map(|length| ContentRange::Unsatisfied { length }),
+            location,
+            allow: simple.allow,
+            retry_after_s: (simple.status == Status::SERVICE_UNAVAILABLE).then_some(1),
+            server: site.server(),
+            date: Some(context.dates.at(context.wall)),
+            connection,
+            ..ResponseHead::new(simple.status)
+        };
+        let Ok(written) = head.write(buffer.spare_mut()) else {
+            // Only a target that cannot stand in a field gets here, and no client can send one.
+            self.last_answer = true;
+            return Some(0);
+        };
+        buffer.advance(written);
+        let mut body = 0;
+        if simple.with_body && !without {
+            texts.iter().for_each(|text| buffer.extend_from_slice(text));
+            body = length as u64;
+        }
+        self.last_answer |= simple.close;
+        Some(body)
+    }
+
+    /// Writes the head of a file, and its bytes or what is needed to stream them.
+    fn write_file(
+        &mut self,
+        request: &Request<'_>,
+        answer: &FileAnswer,
+        close: bool,
+        batch: usize,
+        context: &mut Context,
+    ) -> Option<Progress> {
+        let file = answer.entry.file().expect("the decision was made for a file");
+        let mut room = [0; HEAD_ROOM];
+        let head: &[u8] = if answer.status == Status::OK {
+            &file.head
+        } else {
+            let fields = context.site.head_fields();
+            let length = file.head_for(answer.status, answer.range, &fields, &mut room);
+            &room[..length]
+        };
+        let (first, end) = answer.range.map_or((0, file.length()), |(first, last)| (first, last + 1));
+        let end = if answer.with_body { end } else { first };
+        let field = ConnectionField::for_version(request.version, !close);
+        let buffers = context.port.buffers();
+        let date = context.dates.at(context.wall);
+        let streamed = file.bytes.is_none() && end > first;
+        if streamed {
+            let mut end_of_head = [0; MAX_END_BYTES];
+            let length =
+                response::write_end(&mut end_of_head, Some(date), field).expect("it never needs more");
+            if !self.begin_stream(request, answer, first..end, [head, &end_of_head[..length]], context) {
+                return None;
+            }
+            self.last_answer |= close;
+            return Some(Progress::Wait);
+        }
+        let body = file.bytes.as_ref().map_or(&[][..], |bytes| &bytes[first as usize..end as usize]);
+        let copied = body.len() <= COPY_BYTES;
+        if !copied && !self.output.has_room_for_slice() {
+            return None;
+        }
+        let needed = head.len() + MAX_END_BYTES + if copied { body.len() } else { 0 };
+        let Some(buffer) = self.output.room(buffers, needed, batch) else {
+            return self.wait_for_room(context);
+        };
+        buffer.extend_from_slice(head);
+        let length =
+            response::write_end(buffer.spare_mut(), Some(date), field).expect("there is room for it");
+        buffer.advance(length);
+        if copied {
+            buffer.extend_from_slice(body);
+        } else if let Some(bytes) = &file.bytes {
+            self.output.join(bytes.slice(first as usize..end as usize));
+        }
+        self.last_answer |= close;
+        self.log(Some(request), answer.status, end - first, context);
+        Some(Progress::Again)
+    }
+
+    /// There is no room in the output: it has to be sent first, or, if it is empty, no buffer is free and the client is told.
+    pub(super) fn wait_for_room<T>(&mut self, context: &mut Context) -> Option<T> {
+        if self.output.is_empty() {
+            self.send_overloaded(context);
+        }
+        None
+    }
+
+    /// Says what was answered to the access log.
+    pub(super) fn log(&self, request: Option<&Request<'_>>, status: Status, bytes: u64, context: &Context) {
+        let Some(remote) = self.remote else { return };
+        let now = context.port.now();
+        let record = AccessRecord {
+            time: context.wall,
+            remote,
+            method: request.map_or(b"", |request| request.method_text.as_bytes()),
+            target: request.map_or(b"", |request| request.target.as_bytes()),
+            version: request.map_or(b"", |request| version(request.version)),
+            status: status.code(),
+            bytes,
+            referer: request.and_then(|request| request.referer).unwrap_or(b""),
+            user_agent: request.and_then(|request| request.user_agent).unwrap_or(b""),
+            duration: now.saturating_sub(self.arrived),
+        };
+        context.site.log.record(&record);
+    }
+
+    /// Says an interrupted answer to the access log, if one is under way.
+    pub(super) fn log_interrupted(&mut self, context: &Context) {
+        if let Activity::Streaming(body) = &mut self.activity
+            && let Some(late) = body.log.take()
+        {
+            late.record(self.remote, body.sent(), context);
+        }
+    }
+}
+
+pub(super) fn version(version: Version) -> &'static [u8] {
+    match version {
+        Version::Http10 => b"HTTP/1.0",
+        Version::Http11 => b"HTTP/1.1",
+    }
+}
+
+/// What the access log needs of a request that is answered long after its head is gone.
+pub(crate) struct LateRecord {
+    text: Box<[u8]>,
+    /// Where method, target, referer and user agent end in `text`.
+    ends: [usize; 4],
+    version: Version,
+    status: Status,
+    arrived: Duration,
+}
+
+impl LateRecord {
+    pub(super) fn new(request: &Request<'_>, status: Status, arrived: Duration) -> Box<Self> {
+        let parts = [
+            request.method_text.as_bytes(),
+            request.target.as_bytes(),
+            request.referer.unwrap_or(b""),
+            request.user_agent.unwrap_or(b""),
+        ];
+        let mut ends = [0; 4];
+        let mut end = 0;
+        for (place, part) in parts.iter().enumerate() {
+            end += part.len();
+            ends[place] = end;
+        }
+        Box::new(Self { text: parts.concat().into(), ends, version: request.version, status, arrived })
+    }
+
+    pub(super) fn record(&self, remote: Option<IpAddr>, bytes: u64, context: &Context) {
+        self.record_as(self.status, remote, bytes, context);
+    }
+
+    /// Records with another status than was expected at first.
+    pub(super) fn record_as(&self, status: Status, remote: Option<IpAddr>, bytes: u64, context: &Context) {
+        let Some(remote) = remote else { return };
+        let part = |place: usize| {
+            let begin = if place == 0 { 0 } else { self.ends[place - 1] };
+            &self.text[begin..self.ends[place]]
+        };
+        let record = AccessRecord {
+            time: context.wall,
+            remote,
+            method: part(0),
+            target: part(1),
+            version: version(self.version),
+            status: status.code(),
+            bytes,
+            referer: part(2),
+            user_agent: part(3),
+            duration: context.port.now().saturating_sub(self.arrived),
+        };
+        context.site.log.record(&record);
+    }
+}
+
+impl Connection {
+    /// A body came with a request that wants none: it is read and dropped, or the connection ends if it is long.
+    fn expect_unwanted_body(&mut self, request: &Request<'_>, context: &Context) {
+        if request.body == BodyFraming::None || !needs_body(request) {
+            return;
+        }
+        match portico_http::body::BodyDecoder::new(request.body, &context.site.discard_limits) {
+            Ok(decoder) => self.discarding = Some(decoder),
+            Err(_) => {
+                self.last_answer = true;
+                self.still_sends = true;
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Looking a path up: open it, read it if it is small, and remember what was found.
+
+use super::{Activity, Connection, buffer_of};
+use crate::{
+    context::Context,
+    decide::Lookup,
+    entry::{Entry, File, Kind, OpenFile},
+    mime,
+};
+use completion_port::{Buffer, Completion, Error, ErrorKind, FileKind, Metadata, Operation, Payload, Slice};
+use portico_http::status::Status;
+use std::sync::Arc;
+
+/// A small file on its way into the cache.
+pub(super) struct Loading {
+    lookup: Box<Lookup>,
+    file: OpenFile,
+    metadata: Metadata,
+}
+
+impl Connection {
+    /// Asks the disk about a path. The request in front is read once more when the answer is there.
+    pub(super) fn look_up(&mut self, lookup: Lookup, context: &mut Context) {
+        let site = &context.site;
+        let Some(path) = lookup.candidate(&site.settings.index) else {
+            return self.found(&lookup, Kind::Nothing(Status::NOT_FOUND), context);
+        };
+        let (directory, options) = (Some(Arc::clone(&site.root)), site.open_options());
+        match context.port.submit(self.handle, Operation::Open { directory, path, options }) {
+            Ok(_) => self.activity = Activity::LookingUp(Box::new(lookup)),
+            // The pool is full: what is waited for would come too late for many.
+            Err(_) => self.refuse(Status::SERVICE_UNAVAILABLE, context),
+        }
+    }
+
+    pub(super) fn on_opened(&mut self, completion: Completion, context: &mut Context) {
+        if let Activity::Uploading(_) = self.activity {
+            return self.on_upload_opened(completion, context);
+        }
+        let opened = match completion.payload {
+            Payload::Opened { file, metadata } => Some((OpenFile::new(context.port.port(), file), metadata)),
+            _ => None,
+        };
+        let Activity::LookingUp(mut lookup) = std::mem::replace(&mut self.activity, Activity::Reading) else {
+            return;
+        };
+        if self.closing {
+            return;
+        }
+        match (completion.result, opened) {
+            (Ok(_), Some((file, metadata))) => self.found_something(lookup, file, metadata, context),
+            (Err(error), _) if is_missing(&error) => {
+                if lookup.next(&context.site.settings.index) {
+                    self.look_up(*lookup, context);
+                } else {
+                    self.found(&lookup, Kind::Nothing(Status::NOT_FOUND), context);
+                }
+            }
+            (result, _) => {
+                if let Err(error) = result {
+                    tracing::warn!(path = &*lookup.key, %error, "a file could not be opened");
+                }
+                // Not remembered: it may be over in a moment.
+                self.known =
+                    Some(Arc::new(Entry::new(Kind::Nothing(status_of(result.err())), context.port.now())));
+            }
+        }
+    }
+
+    fn found_something(
+        &mut self,
+        mut lookup: Box<Lookup>,
+        file: OpenFile,
+        metadata: Metadata,
+        context: &mut Context,
+    ) {
+        match metadata.kind {
+            FileKind::File => {}
+            FileKind::Directory if !lookup.key.ends_with('/') => {
+                return self.found(&lookup, Kind::Folder, context);
+            }
+            FileKind::Directory if lookup.next(&context.site.settings.index) => {
+                return self.look_up(*lookup, context);
+            }
+            FileKind::Directory => return self.found(&lookup, Kind::Nothing(Status::NOT_FOUND), context),
+            FileKind::Other => return self.found(&lookup, Kind::Nothing(Status::FORBIDDEN), context),
+        }
+        // The same as before: what is in the cache goes on being good.
+        if let Some(entry) = context.cache.get(&lookup.key)
+            && entry.file().is_some_and(|known| known.metadata == metadata)
+        {
+            self.known = Some(Arc::clone(entry));
+            return;
+        }
+        let small = metadata.length <= context.site.settings.file_cache_file_bytes as u64
+            && context.cache.would_keep(metadata.length);
+        if !small {
+            return self.found_file(&lookup, metadata, None, file, context);
+        }
+        if metadata.length == 0 {
+            return self.found_file(
+                &lookup,
+                metadata,
+                Some(Slice::from_static(b"")),
+                OpenFile::none(),
+                context,
+            );
+        }
+        match context.port.buffers().allocate(metadata.length as usize) {
+            Ok(buffer) => {
+                let operation = Operation::ReadAt { file: file.handle(), offset: 0, buffer };
+                self.activity = Activity::Loading(Box::new(Loading { lookup, file, metadata }));
+                self.submit(operation, context);
+            }
+            Err(_) => self.found_file(&lookup, metadata, None, file, context),
+        }
+    }
+
+    pub(super) fn on_read(&mut self, completion: Completion, context: &mut Context) {
+        if let Activity::Streaming(_) = self.activity {
+            return self.on_slice_read(completion, context);
+        }
+        let Activity::Loading(loading) = std::mem::replace(&mut self.activity, Activity::Reading) else {
+            return;
+        };
+        if self.closing {
+            return;
+        }
+        let Loading { lookup, file, mut metadata } = *loading;
+        match completion.result {
+            Ok(bytes) => {
+                let buffer: Buffer = buffer_of(completion.payload);
+                // A file that shrank since it was opened is sent as it was read: head and body agree in any case.
+                metadata.length = bytes;
+                drop(file);
+                self.found_file(&lookup, metadata, Some(buffer.freeze()), OpenFile::none(), context);
+            }
+            Err(error) => {
+                tracing::warn!(path = &*lookup.key, %error, "a file could not be read");
+                let nothing = Kind::Nothing(Status::INTERNAL_SERVER_ERROR);
+                self.known = Some(Arc::new(Entry::new(nothing, context.port.now())));
+            }
+        }
+    }
+
+    fn found_file(
+        &mut self,
+        lookup: &Lookup,
+        metadata: Metadata,
+        bytes: Option<Slice>,
+        file: OpenFile,
+        context: &mut Context,
+    ) {
+        let path = lookup.candidate(&context.site.settings.index).unwrap_or_default();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+        let file = File::new(metadata, mime::content_type(name), bytes, file, &context.site.head_fields());
+        self.found(lookup, Kind::File(Box::new(file)), context);
+    }
+
+    fn found(&mut self, lookup: &Lookup, kind: Kind, context: &mut Context) {
+        let entry = Arc::new(Entry::new(kind, context.port.now()));
+        context.cache.insert(&lookup.key, Arc::clone(&entry));
+        self.known = Some(entry);
+    }
+}
+
+/// Whether the name leads nowhere, for whatever reason that does not pass.
+fn is_missing(error: &Error) -> bool {
+    use ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::NotFound | Kind::WrongFileKind | Kind::OutsideDirectory | Kind::InvalidArgument
+    )
+}
+
+fn status_of(error: Option<Error>) -> Status {
+    match error.map(|error| error.kind()) {
+        Some(ErrorKind::PermissionDenied) => Status::FORBIDDEN,
+        Some(
+            ErrorKind::DescriptorsExhausted
+            | ErrorKind::HandlesExhausted
+            | ErrorKind::SystemResources
+            | ErrorKind::BuffersExhausted,
+        ) => Status::SERVICE_UNAVAILABLE,
+        _ => Status::INTERNAL_SERVER_ERROR,
+    }
+}

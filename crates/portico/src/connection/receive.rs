@@ -1,0 +1,104 @@
+//! Receiving: a stream that holds no buffer while nothing comes, or posted receives into a buffer that doubles.
+
+use super::{Activity, Connection, buffer_of};
+use crate::context::Context;
+use completion_port::{Completion, ErrorKind, Operation, OperationKind, Payload, Token};
+
+/// Below this length of the first buffer receives are posted with a buffer of the connection's own, which doubles while a head
+/// is incomplete, as the seed does it. From it on a receive stream brings buffers of the pool.
+pub(crate) const LEAST_STREAM_BYTES: usize = 512;
+/// Capacity of a posted receive for a body.
+const BODY_BYTES: usize = 65_536;
+/// Buffers that may wait to be read, per connection, whatever their length.
+const MOST_WAITING_BUFFERS: usize = 64;
+
+/// What is under way to receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receiving {
+    Nothing,
+    Stream(Token),
+    /// A stream that was asked to end, because enough waits to be read.
+    Ending,
+    Posted,
+}
+
+impl Connection {
+    /// Keeps receiving what can be used.
+    pub(super) fn receive(&mut self, context: &mut Context) {
+        if self.ended {
+            return;
+        }
+        let settings = &context.site.settings;
+        if settings.receive_buffer_bytes < LEAST_STREAM_BYTES {
+            return self.post_receive(context);
+        }
+        let waiting = self.input.len();
+        let most = settings.queued_bytes / 4;
+        match self.receiving {
+            Receiving::Nothing if waiting <= most / 2 && self.input.buffers() <= MOST_WAITING_BUFFERS / 2 => {
+                if let Some(token) = self.submit(Operation::ReceiveStream, context) {
+                    self.receiving = Receiving::Stream(token);
+                }
+            }
+            Receiving::Stream(token) if waiting > most || self.input.buffers() > MOST_WAITING_BUFFERS => {
+                context.port.cancel(token);
+                self.receiving = Receiving::Ending;
+            }
+            _ => {}
+        }
+    }
+
+    fn post_receive(&mut self, context: &mut Context) {
+        let wanted = match &self.activity {
+            Activity::Reading => !self.sending,
+            Activity::Uploading(upload) => upload.wants_input(),
+            Activity::Lingering => true,
+            Activity::LookingUp(_) | Activity::Loading(_) | Activity::Streaming(_) => false,
+        };
+        if !wanted || self.receiving != Receiving::Nothing {
+            return;
+        }
+        let least = match &self.activity {
+            Activity::Reading if self.discarding.is_none() => context.site.settings.receive_buffer_bytes,
+            _ => BODY_BYTES,
+        };
+        match self.input.take_for_receive(context.port.buffers(), least) {
+            Some(buffer) => {
+                self.receiving = Receiving::Posted;
+                self.submit(Operation::Receive { buffer }, context);
+            }
+            None => self.send_overloaded(context),
+        }
+    }
+
+    pub(super) fn on_received(&mut self, completion: Completion, context: &mut Context) {
+        if completion.last {
+            self.receiving = Receiving::Nothing;
+        }
+        if let (Ok(bytes @ 1..), Some(trace), Payload::Buffer(buffer)) =
+            (completion.result, &context.site.trace, &completion.payload)
+        {
+            trace.received(context.port.number(), bytes, buffer.capacity(), buffer);
+        }
+        match completion.result {
+            Ok(0) => self.ended = true,
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Cancelled => {}
+            Err(_) => self.close(context),
+        }
+        if self.closing {
+            return;
+        }
+        match completion.kind {
+            OperationKind::Receive => self.input.put_back(buffer_of(completion.payload)),
+            _ => {
+                if let Some(buffer) = completion.payload.into_buffer() {
+                    self.input.push(buffer);
+                }
+            }
+        }
+        if let Activity::Uploading(_) = self.activity {
+            self.progressed = true;
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The connections of a queue, shared by the workers that serve it.
+
+use crate::connection::{Connection, Fate};
+use completion_port::{Handle, Token};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+/// Connections by key. Each stands behind a lock of its own that is never waited for in the course of things: the port's gate
+/// hands the completions of one connection to one worker at a time.
+pub(crate) struct Connections {
+    places: Box<[Mutex<Option<Box<Connection>>>]>,
+    free: Mutex<Vec<u32>>,
+    count: AtomicUsize,
+    listening: Mutex<Listening>,
+    /// No accept stream is under way.
+    paused: AtomicBool,
+}
+
+/// The listening socket, and the accept stream on it.
+#[derive(Clone, Copy)]
+pub(crate) struct Listening {
+    pub(crate) listener: Handle,
+    pub(crate) accepting: Token,
+}
+
+impl Connections {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            places: (0..limit).map(|_| Mutex::new(None)).collect(),
+            free: Mutex::new((0..limit as u32).rev().collect()),
+            count: AtomicUsize::new(0),
+            listening: Mutex::new(Listening { listener: Handle::NONE, accepting: Token::NONE }),
+            paused: AtomicBool::new(true),
+        }
+    }
+
+    /// A key for a new connection; none at the limit.
+    pub(crate) fn reserve(&self) -> Option<u64> {
+        let place = lock(&self.free).pop()?;
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Some(u64::from(place) + 1)
+    }
+
+    /// Whether the limit is reached.
+    pub(crate) fn is_full(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == self.places.len()
+    }
+
+    /// Enters a connection under its key and lets it act.
+    pub(crate) fn enter(&self, key: u64, connection: Connection, act: impl FnOnce(&mut Connection)) {
+        let mut place = self.lock_place(key);
+        act(place.insert(Box::new(connection)));
+    }
+
+    /// Lets the connection of `key` act; forgets it when it is gone.
+    pub(crate) fn with(&self, key: u64, act: impl FnOnce(&mut Connection) -> Fate) {
+        let mut place = self.lock_place(key);
+        let Some(connection) = place.as_deref_mut() else { return };
+        if act(connection) == Fate::Gone {
+            *place = None;
+            drop(place);
+            lock(&self.free).push((key - 1) as u32);
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets every connection act.
+    pub(crate) fn for_each(&self, mut act: impl FnMut(&mut Connection)) {
+        for place in &self.places {
+            if let Some(connection) = lock(place).as_deref_mut() {
+                act(connection);
+            }
+        }
+    }
+
+    fn lock_place(&self, key: u64) -> MutexGuard<'_, Option<Box<Connection>>> {
+        lock(&self.places[(key - 1) as usize])
+    }
+
+    pub(crate) fn lock_listening(&self) -> MutexGuard<'_, Listening> {
+        lock(&self.listening)
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+}
+
+/// A panic in one connection must not end the others.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

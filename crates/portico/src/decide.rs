@@ -1,0 +1,202 @@
+//! From a request to what is to be done: pure decisions, with the file cache as memory.
+
+use crate::{
+    context::Context,
+    entry::{Entry, Kind},
+};
+use portico_http::{
+    conditional::{self, Outcome},
+    method::Method,
+    range::{self, RangeOutcome},
+    request::{Request, TargetForm},
+    status::Status,
+    target,
+};
+use std::{path::PathBuf, sync::Arc};
+
+/// The methods that files answer to, and those of the upload folder.
+const ALLOW: &str = "GET, HEAD, OPTIONS";
+const ALLOW_UPLOAD: &str = "GET, HEAD, OPTIONS, POST, PUT";
+
+/// What is to be done about a request.
+pub(crate) enum Decision {
+    /// The cache does not know the path: ask the disk, and decide again.
+    LookUp(Lookup),
+    /// Send a file or a part of it.
+    File(FileAnswer),
+    /// An answer without a file.
+    Simple(Simple),
+    /// Take the body and make it a file with this name in the upload folder.
+    Upload { name: String, replace: bool },
+}
+
+/// A path on its way into the cache.
+pub(crate) struct Lookup {
+    /// The cache's name for it: the relative path, with a slash at the end for a folder.
+    pub(crate) key: Box<str>,
+    /// Which index name is tried, of a folder.
+    pub(crate) index: usize,
+}
+
+impl Lookup {
+    fn is_folder(&self) -> bool {
+        self.key.ends_with('/')
+    }
+
+    /// What to open next; none when a folder has no further index name.
+    pub(crate) fn candidate(&self, index: &[String]) -> Option<PathBuf> {
+        if !self.is_folder() {
+            return Some(PathBuf::from(&*self.key));
+        }
+        let mut path = PathBuf::from(self.key.trim_end_matches('/'));
+        path.push(index.get(self.index)?);
+        Some(path)
+    }
+
+    /// Goes on to the next name; false if there is none.
+    pub(crate) fn next(&mut self, index: &[String]) -> bool {
+        self.index += 1;
+        self.is_folder() && self.index < index.len()
+    }
+}
+
+/// A file to be sent.
+pub(crate) struct FileAnswer {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) status: Status,
+    /// First and last byte, with 206.
+    pub(crate) range: Option<(u64, u64)>,
+    pub(crate) with_body: bool,
+}
+
+/// An answer that says all in its head and a line of text.
+pub(crate) struct Simple {
+    pub(crate) status: Status,
+    pub(crate) location: Option<String>,
+    pub(crate) allow: Option<&'static str>,
+    /// The length of the representation, with 416.
+    pub(crate) unsatisfied: Option<u64>,
+    pub(crate) close: bool,
+    pub(crate) with_body: bool,
+}
+
+impl Simple {
+    pub(crate) fn new(status: Status) -> Self {
+        let with_body = !status.is_without_content();
+        Self { status, location: None, allow: None, unsatisfied: None, close: false, with_body }
+    }
+
+    pub(crate) fn closing(status: Status) -> Self {
+        Self { close: true, ..Self::new(status) }
+    }
+}
+
+/// Decides about `request`. `known` is the entry of its path where it has just been looked up.
+pub(crate) fn decide(request: &Request<'_>, known: Option<Arc<Entry>>, context: &mut Context) -> Decision {
+    let mut decision = decide_for_any(request, known, context);
+    if let Decision::Simple(simple) = &mut decision {
+        simple.with_body &= request.method != Method::Head;
+    }
+    decision
+}
+
+fn decide_for_any(request: &Request<'_>, known: Option<Arc<Entry>>, context: &mut Context) -> Decision {
+    let site = Arc::clone(&context.site);
+    if request.target_form == TargetForm::Asterisk {
+        let allow = if site.upload.is_some() { ALLOW_UPLOAD } else { ALLOW };
+        return Decision::Simple(Simple { allow: Some(allow), ..Simple::new(Status::NO_CONTENT) });
+    }
+    if request.target_form == TargetForm::Authority {
+        return Decision::Simple(Simple {
+            allow: Some(ALLOW),
+            ..Simple::closing(Status::METHOD_NOT_ALLOWED)
+        });
+    }
+    let path = match target::decode(request.target, &mut context.scratch) {
+        Ok(path) => path,
+        Err(rejection) => {
+            return Decision::Simple(Simple { close: rejection.close, ..Simple::new(rejection.status) });
+        }
+    };
+    let key = &mut context.key;
+    let resolved = if path.has_empty_segment() {
+        Err(Status::NOT_FOUND)
+    } else {
+        site.rules
+            .resolve(path.segments(), key)
+            .map_err(|refusal| Status::from_code(refusal.status()).unwrap_or(Status::NOT_FOUND))
+    };
+    if let Err(status) = resolved {
+        return Decision::Simple(Simple::new(status));
+    }
+    let upload = site.upload.as_ref().and_then(|folder| folder.name_in(key));
+    match request.method {
+        Method::Get | Method::Head => {}
+        Method::Options => {
+            let allow = if upload.is_some() { ALLOW_UPLOAD } else { ALLOW };
+            return Decision::Simple(Simple { allow: Some(allow), ..Simple::new(Status::NO_CONTENT) });
+        }
+        Method::Put | Method::Post => {
+            return match upload.filter(|_| !path.ends_with_slash()) {
+                Some(name) => {
+                    Decision::Upload { name: name.to_owned(), replace: request.method == Method::Put }
+                }
+                None => {
+                    Decision::Simple(Simple { allow: Some(ALLOW), ..Simple::new(Status::METHOD_NOT_ALLOWED) })
+                }
+            };
+        }
+        Method::Other => {
+            let known = ["DELETE", "PATCH", "TRACE", "CONNECT"].contains(&request.method_text);
+            let status = if known { Status::METHOD_NOT_ALLOWED } else { Status::NOT_IMPLEMENTED };
+            let allow = if upload.is_some() { ALLOW_UPLOAD } else { ALLOW };
+            return Decision::Simple(Simple { allow: known.then_some(allow), ..Simple::new(status) });
+        }
+    }
+    if path.ends_with_slash() {
+        key.push('/');
+    }
+    let now = context.port.now();
+    let entry = match known {
+        Some(entry) => entry,
+        None => match context.cache.get(key) {
+            Some(entry) if !entry.is_due(now, site.settings.file_revalidate) => Arc::clone(entry),
+            _ => return Decision::LookUp(Lookup { key: key.as_str().into(), index: 0 }),
+        },
+    };
+    match &entry.kind {
+        Kind::Nothing(status) => Decision::Simple(Simple::new(*status)),
+        Kind::Folder => {
+            let query = path.query().map_or(String::new(), |query| format!("?{query}"));
+            let location = Some(format!("{}/{query}", path.written()));
+            Decision::Simple(Simple { location, ..Simple::new(Status::MOVED_PERMANENTLY) })
+        }
+        Kind::File(file) => {
+            let representation = file.representation();
+            let with_body = request.method == Method::Get;
+            match conditional::evaluate(request, Some(&representation)) {
+                Outcome::NotModified => {
+                    let status = Status::NOT_MODIFIED;
+                    return Decision::File(FileAnswer { entry, status, range: None, with_body: false });
+                }
+                Outcome::PreconditionFailed => {
+                    return Decision::Simple(Simple::new(Status::PRECONDITION_FAILED));
+                }
+                Outcome::Proceed => {}
+            }
+            match range::for_request(request, &representation, file.length()) {
+                RangeOutcome::Whole => {
+                    Decision::File(FileAnswer { entry, status: Status::OK, range: None, with_body })
+                }
+                RangeOutcome::Partial { first, last } => {
+                    let (status, range) = (Status::PARTIAL_CONTENT, Some((first, last)));
+                    Decision::File(FileAnswer { entry, status, range, with_body })
+                }
+                RangeOutcome::Unsatisfiable => {
+                    let unsatisfied = Some(file.length());
+                    Decision::Simple(Simple { unsatisfied, ..Simple::new(Status::RANGE_NOT_SATISFIABLE) })
+                }
+            }
+        }
+    }
+}

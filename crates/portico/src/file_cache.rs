@@ -1,0 +1,155 @@
+//! The open-file cache of one worker: entries by path, bounded in number and in bytes, the long unused ones leaving first.
+
+use crate::entry::Entry;
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// Entries by decoded path. Unlocked: each worker has its own.
+pub(crate) struct FileCache {
+    places: FxHashMap<Box<str>, u32>,
+    entries: Vec<Cached>,
+    /// Where the search for the next to leave goes on: CLOCK, which costs a hit no more than setting a mark.
+    hand: usize,
+    most_entries: usize,
+    most_bytes: usize,
+    bytes: usize,
+}
+
+struct Cached {
+    path: Box<str>,
+    entry: Arc<Entry>,
+    used: bool,
+}
+
+impl FileCache {
+    pub(crate) fn new(most_entries: usize, most_bytes: usize) -> Self {
+        Self {
+            places: FxHashMap::default(),
+            entries: Vec::new(),
+            hand: 0,
+            most_entries,
+            most_bytes,
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn get(&mut self, path: &str) -> Option<&Arc<Entry>> {
+        let cached = &mut self.entries[*self.places.get(path)? as usize];
+        cached.used = true;
+        Some(&cached.entry)
+    }
+
+    /// Whether `bytes` of a file would be kept.
+    pub(crate) fn would_keep(&self, bytes: u64) -> bool {
+        bytes <= self.most_bytes as u64
+    }
+
+    /// Puts an entry in, in place of an earlier one for the path.
+    pub(crate) fn insert(&mut self, path: &str, entry: Arc<Entry>) {
+        let bytes = bytes_of(&entry);
+        if let Some(&place) = self.places.get(path) {
+            let cached = &mut self.entries[place as usize];
+            self.bytes -= bytes_of(&cached.entry);
+            cached.entry = entry;
+        } else {
+            if self.entries.len() >= self.most_entries {
+                self.evict();
+            }
+            let path: Box<str> = path.into();
+            self.places.insert(path.clone(), self.entries.len() as u32);
+            // What was never asked for again is the first to leave.
+            self.entries.push(Cached { path, entry, used: false });
+        }
+        self.bytes += bytes;
+        while self.bytes > self.most_bytes && self.entries.len() > 1 {
+            self.evict();
+        }
+    }
+
+    /// Forgets a path.
+    pub(crate) fn remove(&mut self, path: &str) {
+        if let Some(&place) = self.places.get(path) {
+            self.take(place as usize);
+        }
+    }
+
+    fn evict(&mut self) {
+        loop {
+            if self.hand >= self.entries.len() {
+                self.hand = 0;
+            }
+            if std::mem::take(&mut self.entries[self.hand].used) {
+                self.hand += 1;
+            } else {
+                return self.take(self.hand);
+            }
+        }
+    }
+
+    fn take(&mut self, place: usize) {
+        let gone = self.entries.swap_remove(place);
+        self.places.remove(&gone.path);
+        self.bytes -= bytes_of(&gone.entry);
+        if let Some(moved) = self.entries.get(place) {
+            *self.places.get_mut(&moved.path).expect("every entry has its place") = place as u32;
+        }
+    }
+}
+
+fn bytes_of(entry: &Entry) -> usize {
+    entry.file().and_then(|file| file.bytes.as_ref()).map_or(0, |bytes| bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{File, HeadFields, Kind, OpenFile};
+    use completion_port::{FileKind, Metadata, Slice};
+    use portico_http::status::Status;
+    use std::time::{Duration, SystemTime};
+
+    fn nothing() -> Arc<Entry> {
+        Arc::new(Entry::new(Kind::Nothing(Status::NOT_FOUND), Duration::ZERO))
+    }
+
+    fn file(bytes: &'static [u8]) -> Arc<Entry> {
+        let length = bytes.len() as u64;
+        let metadata =
+            Metadata { length, kind: FileKind::File, modified: SystemTime::UNIX_EPOCH, identity: (0, 0) };
+        let fields = HeadFields { server: None, cache_control: None };
+        let bytes = Some(Slice::from_static(bytes));
+        let file = File::new(metadata, "text/plain", bytes, OpenFile::none(), &fields);
+        Arc::new(Entry::new(Kind::File(Box::new(file)), Duration::ZERO))
+    }
+
+    #[test]
+    fn what_is_used_stays_and_the_number_is_bounded() {
+        let mut cache = FileCache::new(3, 100);
+        for path in ["a", "b", "c"] {
+            cache.insert(path, nothing());
+        }
+        assert!(cache.get("a").is_some());
+        cache.insert("d", nothing());
+        cache.insert("e", nothing());
+        assert!(cache.get("a").is_some(), "the used one left");
+        assert_eq!(cache.entries.len(), 3);
+        assert!(cache.get("e").is_some() && cache.get("b").is_none());
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_counted_exactly() {
+        let mut cache = FileCache::new(100, 10);
+        cache.insert("a", file(b"123456"));
+        cache.insert("b", file(b"1234"));
+        assert_eq!(cache.bytes, 10);
+        cache.insert("b", file(b"123"));
+        assert_eq!(cache.bytes, 9);
+        cache.insert("c", file(b"12345"));
+        assert!(cache.bytes <= 10, "{} bytes", cache.bytes);
+        cache.remove("c");
+        cache.remove("b");
+        cache.remove("a");
+        assert_eq!((cache.bytes, cache.places.len()), (0, 0));
+        assert!(cache.would_keep(10) && !cache.would_keep(11));
+    }
+}

@@ -1,0 +1,300 @@
+//! Starting and stopping the server.
+
+use crate::{
+    connections::Connections,
+    context::Context,
+    log::{AccessLog, LogError, Stopped},
+    settings::{BackendChoice, FolderError, Folders, Settings},
+    site::Site,
+    worker,
+};
+use completion_port::{Backend, BufferClass, Configuration, Port, ShutdownReport};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+/// A server that runs. Stop it with [`Server::stop`]; a dropped one goes on until the process ends.
+///
+/// ```no_run
+/// use portico::{Server, settings::Settings};
+/// use std::time::Duration;
+///
+/// let server = Server::start(Settings::new("./site"))?;
+/// println!("http://{}/", server.address());
+/// let end = server.stop(Duration::from_secs(10));
+/// assert!(end.is_clean());
+/// # Ok::<(), portico::StartError>(())
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    port: Port,
+    address: SocketAddr,
+    log: AccessLog,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Why the server could not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The root or the upload folder cannot be used.
+    Folder(FolderError),
+    /// The access log cannot be written.
+    Log(LogError),
+    /// The address cannot be listened on.
+    Listen(SocketAddr, io::Error),
+    /// The completion port cannot be made.
+    Port(completion_port::Error),
+    /// No thread could be started.
+    Thread(io::Error),
+}
+
+/// How the server ended.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "says whether anything was cut short or lost"]
+pub struct End {
+    /// Of the completion port and everything in flight on it.
+    pub port: ShutdownReport,
+    /// Of the access log.
+    pub log: Stopped,
+}
+
+impl End {
+    /// Every answer was finished, and every line logged.
+    pub fn is_clean(&self) -> bool {
+        self.port.is_clean() && self.log.finished
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.port.fmt(formatter)?;
+        if !self.log.finished {
+            formatter.write_str(", the access log is not complete")?;
+        }
+        Ok(())
+    }
+}
+
+impl Server {
+    /// Opens the folders and the log, listens, and starts the workers.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] says what is in the way.
+    pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let folders = Folders::find(&settings).map_err(StartError::Folder)?;
+        let port = Port::new(configuration(&settings)).map_err(StartError::Port)?;
+        let workers = port.queues() * port.configuration().workers_per_queue;
+        let listeners = listen(&settings, port.queues())?;
+        let address = local_address(&listeners[0], &settings)?;
+        let log = AccessLog::start(&settings).map_err(StartError::Log)?;
+        let limit = settings.connections.div_ceil(port.queues());
+        let site = Site::open(settings, &folders, log.clone());
+        let site = Arc::new(
+            site.map_err(|error| StartError::Folder(FolderError::Other(folders.root.clone(), error)))?,
+        );
+        let connections: Vec<_> = (0..port.queues()).map(|_| Arc::new(Connections::new(limit))).collect();
+        let mut server = Self { port, address, log, threads: Vec::new() };
+        let mut listeners = listeners.into_iter();
+        for _ in 0..workers {
+            let started = server.start_worker(&site, &connections, listeners.next(), workers);
+            if let Err(error) = started {
+                server.port.cancel_all();
+                let _ = server.stop(Duration::ZERO);
+                return Err(error);
+            }
+        }
+        Ok(server)
+    }
+
+    fn start_worker(
+        &mut self,
+        site: &Arc<Site>,
+        connections: &[Arc<Connections>],
+        listener: Option<TcpListener>,
+        workers: usize,
+    ) -> Result<(), StartError> {
+        let (port, site, connections) = (self.port.clone(), Arc::clone(site), connections.to_vec());
+        let (say, said) = mpsc::channel();
+        let number = self.threads.len();
+        let thread = std::thread::Builder::new().name(format!("portico-{number}")).spawn(move || {
+            let server = port.worker().and_then(|worker| {
+                let connections = Arc::clone(&connections[worker.queue()]);
+                worker::Server::new(Context::new(worker, site, workers), connections, listener)
+            });
+            match server {
+                Ok(server) => {
+                    let _ = say.send(Ok(()));
+                    if let Err(error) = server.run() {
+                        tracing::error!(%error, "a worker ends");
+                    }
+                }
+                Err(error) => {
+                    let _ = say.send(Err(error));
+                }
+            }
+        });
+        self.threads.push(thread.map_err(StartError::Thread)?);
+        match said.recv() {
+            Ok(result) => result.map_err(StartError::Port),
+            Err(_) => Err(StartError::Thread(io::Error::other("a worker panicked while it started"))),
+        }
+    }
+
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The backend in use.
+    pub fn backend(&self) -> Backend {
+        self.port.backend()
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Has the access log opened anew, after it was renamed.
+    pub fn reopen_log(&self) {
+        self.log.reopen();
+    }
+
+    /// Shuts down as the seed's "Shutdown" says: refuses new connections, lets running answers finish until the deadline, sends
+    /// every worker its shutdown packet, and waits for them. Then the log is completed.
+    pub fn stop(self, deadline: Duration) -> End {
+        let port = self.port.shutdown(deadline);
+        if port.workers_left == 0 {
+            for thread in self.threads {
+                // A panic was reported when it happened, and shows as operations that were left.
+                let _ = thread.join();
+            }
+        }
+        // What the workers held is dropped with their threads.
+        let port = ShutdownReport { buffers_left: self.port.buffers().in_use(), ..port };
+        End { port, log: self.log.stop(Duration::from_secs(5)) }
+    }
+}
+
+/// The port for these settings.
+fn configuration(settings: &Settings) -> Configuration {
+    let workers = settings.worker_count();
+    let mut configuration = Configuration::default();
+    configuration.backend = match settings.backend {
+        BackendChoice::Auto => None,
+        BackendChoice::Iocp => Some(Backend::Iocp),
+        BackendChoice::IoUring => Some(Backend::IoUring),
+        BackendChoice::Readiness => Some(Backend::Readiness),
+    };
+    if cfg!(windows) {
+        configuration.queues = settings.ports.min(workers);
+        configuration.workers_per_queue = workers.div_ceil(configuration.queues);
+    } else {
+        configuration.queues = workers;
+        configuration.workers_per_queue = 1;
+    }
+    let queues = configuration.queues;
+    configuration.operations = settings.operations;
+    configuration.handles = settings.connections.div_ceil(queues) + settings.file_cache_entries + 1_024;
+    configuration.buffers = buffer_classes(settings);
+    // Twice, because what left the cache may still be on its way to clients.
+    configuration.heap_bytes = 2 * settings.file_cache_bytes + settings.file_cache_file_bytes;
+    configuration.receive_bytes = settings.receive_buffer_bytes;
+    configuration.accepts_posted = settings.accepts_posted;
+    configuration.transmit_bytes = settings.send_slice_bytes;
+    configuration.pool_threads = settings.pool_threads;
+    configuration.pool_queue = settings.pool_queue;
+    configuration
+}
+
+/// Half of the memory for slices of files, the rest for heads, bodies and batches of answers.
+fn buffer_classes(settings: &Settings) -> Vec<BufferClass> {
+    let memory = settings.buffer_memory_bytes;
+    let class = |capacity: usize, share: usize| BufferClass { capacity, count: (share / capacity).max(4) };
+    let mut classes = vec![
+        class(1_024, memory / 32),
+        class(settings.receive_buffer_bytes.max(4_096), memory * 5 / 32),
+        class(16_384, memory / 16),
+        class(65_536, memory / 4),
+    ];
+    let slice = settings.send_slice_bytes.max(settings.head_bytes * 2);
+    match classes.iter_mut().find(|class| class.capacity == slice) {
+        Some(same) => same.count += memory / 2 / slice,
+        None => classes.push(class(slice, memory / 2)),
+    }
+    classes
+}
+
+/// One listening socket for each queue that accepts: the system spreads connections over them. On Windows one for all.
+fn listen(settings: &Settings, queues: usize) -> Result<Vec<TcpListener>, StartError> {
+    let wanted = settings.socket_address();
+    let failed = |error| StartError::Listen(wanted, error);
+    let shared = cfg!(target_os = "linux") && queues > 1;
+    if shared && wanted.port() != 0 {
+        // Sockets that share a port would join another server's without a word: see first that it is free.
+        bind(wanted, settings, false).map_err(failed)?;
+    }
+    let first = bind(wanted, settings, shared).map_err(failed)?;
+    let address = first.local_addr().map_err(failed)?;
+    let mut listeners = vec![first];
+    if shared {
+        for _ in 1..queues {
+            listeners.push(bind(address, settings, true).map_err(failed)?);
+        }
+    } else if cfg!(unix) {
+        for _ in 1..queues {
+            listeners.push(listeners[0].try_clone().map_err(failed)?);
+        }
+    }
+    for listener in &listeners {
+        Socket::from(listener.try_clone().map_err(failed)?)
+            .listen(settings.backlog as i32)
+            .map_err(failed)?;
+    }
+    Ok(listeners)
+}
+
+fn bind(address: SocketAddr, settings: &Settings, shared: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // On Windows this option means something else: that others may take the port over.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    #[cfg(target_os = "linux")]
+    socket.set_reuse_port(shared)?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = shared;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    // Inherited by what is accepted. Answers are gathered, so there is nothing for Nagle's algorithm to wait for.
+    socket.set_tcp_nodelay(true)?;
+    // Bound only: a socket that listens takes connections, and the probe must not.
+    let _ = settings;
+    Ok(socket.into())
+}
+
+fn local_address(listener: &TcpListener, settings: &Settings) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|error| StartError::Listen(settings.socket_address(), error))
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(error) => error.fmt(formatter),
+            Self::Log(error) => error.fmt(formatter),
+            Self::Listen(address, error) => write!(formatter, "cannot listen on {address}: {error}"),
+            Self::Port(error) => write!(formatter, "the completion port cannot be made: {error}"),
+            Self::Thread(error) => write!(formatter, "cannot start a thread: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

@@ -1,0 +1,145 @@
+//! The worker loop: wait for completions, hand each to its connection, wait again.
+
+use crate::{
+    connection::Connection,
+    connections::{Connections, Listening},
+    context::Context,
+};
+use completion_port::{
+    Completion, Error, ErrorKind, Handle, Operation, OperationKind, Payload, Source, Token,
+};
+use std::{
+    net::TcpListener,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// The key of what belongs to no connection.
+const NO_CONNECTION: u64 = 0;
+/// How long accepting rests after the system refused it.
+const REST: Duration = Duration::from_millis(100);
+
+pub(crate) struct Server {
+    context: Context,
+    connections: Arc<Connections>,
+}
+
+impl Server {
+    /// `listener` comes with the first worker of a queue.
+    pub(crate) fn new(
+        mut context: Context,
+        connections: Arc<Connections>,
+        listener: Option<TcpListener>,
+    ) -> Result<Self, Error> {
+        if let Some(listener) = listener {
+            let associated = context.port.associate(Source::from(listener), NO_CONNECTION);
+            let listener = associated.map_err(|(error, _)| error)?;
+            *connections.lock_listening() = Listening { listener, accepting: Token::NONE };
+            connections.set_paused(true);
+        }
+        let mut server = Self { context, connections };
+        server.accept_again();
+        Ok(server)
+    }
+
+    /// Runs until the shutdown packet comes, which is the last completion of all.
+    ///
+    /// # Errors
+    ///
+    /// What makes the queue unusable.
+    pub(crate) fn run(mut self) -> Result<(), Error> {
+        let mut completions = Vec::new();
+        loop {
+            self.context.port.wait(&mut completions, None)?;
+            self.context.wall = SystemTime::now();
+            for completion in completions.drain(..) {
+                match completion.kind {
+                    OperationKind::Shutdown => {
+                        if let Some(trace) = &self.context.site.trace {
+                            trace.shutdown(self.context.port.number());
+                        }
+                        return Ok(());
+                    }
+                    OperationKind::Draining => self.drain(),
+                    OperationKind::AcceptStream => self.on_accepted(completion),
+                    _ if completion.key == NO_CONNECTION => self.accept_again(),
+                    _ => self.hand_over(completion),
+                }
+            }
+        }
+    }
+
+    fn hand_over(&mut self, completion: Completion) {
+        let gone = completion.kind == OperationKind::Close;
+        self.connections
+            .with(completion.key, |connection| connection.complete(completion, &mut self.context));
+        if gone && self.connections.is_paused() {
+            self.accept_again();
+        }
+    }
+
+    fn on_accepted(&mut self, completion: Completion) {
+        if completion.last {
+            self.connections.lock_listening().accepting = Token::NONE;
+            self.connections.set_paused(true);
+            match completion.result {
+                Ok(_) => self.accept_again(),
+                Err(error) if error.kind() == ErrorKind::Cancelled || self.context.draining => {}
+                Err(error) => {
+                    tracing::warn!(%error, "accepting rests for a moment");
+                    // The timer's completion accepts again.
+                    let timer = Operation::Timer { after: REST };
+                    if self.context.port.submit(Handle::NONE, timer).is_err() {
+                        self.accept_again();
+                    }
+                }
+            }
+        }
+        let Payload::Accepted(handle) = completion.payload else { return };
+        let Some(key) = self.connections.reserve() else {
+            // More came at once than the limit leaves room for.
+            return self.context.port.close(handle);
+        };
+        if let Err(error) = self.context.port.set_key(handle, key) {
+            unreachable!("a handle that was accepted just now is open: {error}")
+        }
+        let connection = Connection::new(handle, &self.context);
+        self.connections.enter(key, connection, |connection| connection.advance(&mut self.context));
+        if self.connections.is_full() {
+            // Further clients wait in the system's backlog until a connection ends.
+            let accepting = self.connections.lock_listening().accepting;
+            self.context.port.cancel(accepting);
+        }
+    }
+
+    /// Accepts (again), unless that is under way, or not wanted now.
+    fn accept_again(&mut self) {
+        if self.context.draining || !self.connections.is_paused() || self.connections.is_full() {
+            return;
+        }
+        let mut listening = self.connections.lock_listening();
+        if listening.listener == Handle::NONE || listening.accepting != Token::NONE {
+            return;
+        }
+        match self.context.port.submit(listening.listener, Operation::AcceptStream) {
+            Ok(token) => {
+                listening.accepting = token;
+                self.connections.set_paused(false);
+            }
+            Err(rejected) => {
+                tracing::error!(error = %rejected.error, "no further connections can be accepted")
+            }
+        }
+    }
+
+    /// The server shuts down: refuse new connections, end the idle ones, let the others finish their answer.
+    fn drain(&mut self) {
+        self.context.draining = true;
+        let listener = std::mem::replace(&mut self.connections.lock_listening().listener, Handle::NONE);
+        if listener != Handle::NONE {
+            self.context.port.close(listener);
+        }
+        let connections = Arc::clone(&self.connections);
+        connections.for_each(|connection| connection.drain(&mut self.context));
+    }
+}
