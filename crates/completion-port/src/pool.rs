@@ -95,6 +95,7 @@ impl Pool {
     }
 
     /// Queues `task`; gives it back when no thread can be had.
+    #[allow(clippy::result_large_err, reason = "the task comes back with its buffers, without an allocation")]
     pub(crate) fn submit(&self, token: Token, task: Task, reply: Arc<dyn Reply>) -> Result<(), Task> {
         let mut inner = self.state.lock();
         if inner.idle <= inner.jobs.len() && inner.threads < self.state.threads {

@@ -70,6 +70,7 @@ use windows_sys::Win32::{
 use winsock::Functions;
 
 /// Slots for AcceptEx calls, beyond the limit of operations: what the port posts for itself is not the program's business.
+/// Another slot for each handle is for closing it.
 const ACCEPT_SLOTS: usize = 4_096;
 
 /// What the ports of all queues are made of.
@@ -235,7 +236,12 @@ impl Common {
                 queue: number as u8,
                 port,
                 functions,
-                slots: Table::new(configuration.operations.saturating_add(ACCEPT_SLOTS)),
+                slots: Table::new(
+                    configuration
+                        .operations
+                        .saturating_add(configuration.handles)
+                        .saturating_add(ACCEPT_SLOTS),
+                ),
                 handles: Table::new(configuration.handles),
                 nobody: Entry::new(0),
                 seats: (0..configuration.workers_per_queue).map(|_| Seat::default()).collect(),

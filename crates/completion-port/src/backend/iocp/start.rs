@@ -39,7 +39,11 @@ impl Turn<'_> {
                     Default::default(),
                 );
             }
-            OperationKind::Open | OperationKind::Sync | OperationKind::Metadata | OperationKind::Call => {
+            OperationKind::Open
+            | OperationKind::Link
+            | OperationKind::Sync
+            | OperationKind::Metadata
+            | OperationKind::Call => {
                 self.start_on_pool(state, index);
             }
             OperationKind::Receive if state.early.is_some() => self.receive_early(state, index),

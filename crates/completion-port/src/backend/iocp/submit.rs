@@ -23,7 +23,16 @@ use std::{
 };
 use windows_sys::Win32::{Foundation::HANDLE, Networking::WinSock::SOCKET};
 
+/// Gives the operation back whole.
+fn reject(reason: ErrorKind, operation: Operation) -> Rejected {
+    Rejected { error: Error::new(reason, operation.kind()), operation }
+}
+
 impl Turn<'_> {
+    #[allow(
+        clippy::result_large_err,
+        reason = "the operation comes back with its buffers, without an allocation"
+    )]
     pub(super) fn submit(
         &mut self,
         handle: Handle,
@@ -32,10 +41,7 @@ impl Turn<'_> {
     ) -> Result<Token, Rejected> {
         let token = match self.check(&operation) {
             Ok(()) => self.accept_operation(handle, operation, deadline),
-            Err(kind) => {
-                let error = Error::new(kind, operation.kind());
-                Err(Rejected { error, operation })
-            }
+            Err(reason) => Err(reject(reason, operation)),
         };
         self.settle();
         let token = token?;
@@ -69,6 +75,10 @@ impl Turn<'_> {
         }
     }
 
+    #[allow(
+        clippy::result_large_err,
+        reason = "the operation comes back with its buffers, without an allocation"
+    )]
     fn accept_operation(
         &mut self,
         handle: Handle,
@@ -76,15 +86,17 @@ impl Turn<'_> {
         deadline: Option<Duration>,
     ) -> Result<Token, Rejected> {
         let kind = operation.kind();
-        let reject = |reason, operation| Err(Rejected { error: Error::new(reason, kind), operation });
         let core = self.core;
-        if core.operations.fetch_add(1, Ordering::Relaxed) >= core.operation_limit {
+        // A handle can always be closed: there are slots for that beyond the limit.
+        if core.operations.fetch_add(1, Ordering::Relaxed) >= core.operation_limit
+            && kind != OperationKind::Close
+        {
             core.operations.fetch_sub(1, Ordering::Relaxed);
-            return reject(ErrorKind::OperationsExhausted, operation);
+            return Err(reject(ErrorKind::OperationsExhausted, operation));
         }
         let Some((index, slot)) = core.slots.take(Slot::new) else {
             core.operations.fetch_sub(1, Ordering::Relaxed);
-            return reject(ErrorKind::OperationsExhausted, operation);
+            return Err(reject(ErrorKind::OperationsExhausted, operation));
         };
         let give_back = || {
             core.slots.give_back(index);
@@ -95,7 +107,7 @@ impl Turn<'_> {
             Some(Ok(borrowed)) => Some(borrowed),
             Some(Err(reason)) => {
                 give_back();
-                return reject(reason, operation);
+                return Err(reject(reason, operation));
             }
         };
         let entry = self.find(handle);
@@ -109,7 +121,7 @@ impl Turn<'_> {
                 drop(shared);
                 self.desk.returned.push(file);
             }
-            return reject(fits.err().unwrap_or(ErrorKind::StaleHandle), operation);
+            return Err(reject(fits.err().unwrap_or(ErrorKind::StaleHandle), operation));
         };
 
         let after = match &operation {
