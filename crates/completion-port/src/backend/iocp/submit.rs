@@ -102,10 +102,18 @@ impl Turn<'_> {
             core.slots.give_back(index);
             core.operations.fetch_sub(1, Ordering::Relaxed);
         };
-        let file = match operation.file().map(|file| self.borrow_file(file).map(|shared| (file, shared))) {
+        let mut extends = false;
+        let end = match &operation {
+            Operation::WriteAt { offset, chain, .. } => offset + chain.len(),
+            _ => 0,
+        };
+        let file = match operation.file().map(|file| (file, self.borrow_file(file, end))) {
             None => None,
-            Some(Ok(borrowed)) => Some(borrowed),
-            Some(Err(reason)) => {
+            Some((file, Ok((shared, past_the_end)))) => {
+                extends = past_the_end;
+                Some((file, shared))
+            }
+            Some((_, Err(reason))) => {
                 give_back();
                 return Err(reject(reason, operation));
             }
@@ -133,7 +141,7 @@ impl Turn<'_> {
         let token = Token::new(core.queue, index, generation);
         {
             let mut job = slot.job();
-            (job.offset, job.length, job.data_only) = (offset, length, data_only);
+            (job.offset, job.length, job.data_only, job.extends) = (offset, length, data_only, extends);
             if let Some(deadline) = after {
                 job.deadline_at = Some(self.desk.seat);
                 core.timers(self.desk.seat).set(token.to_bits(), deadline);
@@ -156,8 +164,8 @@ impl Turn<'_> {
         Ok(token)
     }
 
-    /// Counts an operation of another handle on a file, and shares it.
-    fn borrow_file(&self, file: Handle) -> Result<Arc<File>, ErrorKind> {
+    /// Counts an operation of another handle on a file, and shares it. Says whether writing up to `end` makes it longer.
+    fn borrow_file(&self, file: Handle, end: u64) -> Result<(Arc<File>, bool), ErrorKind> {
         let entry = self.core.handles.get(file.index()).ok_or(ErrorKind::StaleHandle)?;
         let mut state = entry.lock();
         if !state.is(file) || state.closing {
@@ -166,7 +174,9 @@ impl Turn<'_> {
         let Object::File(shared) = &state.object else { return Err(ErrorKind::InvalidArgument) };
         let shared = Arc::clone(shared);
         state.pending += 1;
-        Ok(shared)
+        let extends = end > state.length;
+        state.length = state.length.max(end);
+        Ok((shared, extends))
     }
 
     pub(super) fn associate(&mut self, source: Source, key: u64) -> Result<Handle, (Error, Source)> {
