@@ -53,7 +53,7 @@ use std::{
     os::windows::io::AsRawSocket,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -106,6 +106,8 @@ struct Core {
     cancelling_begun: AtomicBool,
     /// Bytes that an AcceptEx waits for before it completes; 0 completes it when the connection is there.
     first_bytes: AtomicUsize,
+    /// A connection that such an AcceptEx waits on for so long is given up, in seconds.
+    silence_s: AtomicU32,
 }
 
 /// What a worker shows the others.
@@ -256,6 +258,7 @@ impl Common {
                 draining_begun: AtomicBool::new(false),
                 cancelling_begun: AtomicBool::new(false),
                 first_bytes: AtomicUsize::new(0),
+                silence_s: AtomicU32::new(10),
             };
             Ok(Arc::new(core))
         });

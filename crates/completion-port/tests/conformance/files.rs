@@ -2,7 +2,8 @@
 
 use crate::harness::{Rig, failure, on_each_backend, pattern};
 use completion_port::{
-    Completion, Directory, ErrorKind, FileKind, Handle, Metadata, OpenOptions, Operation, Payload,
+    BufferChain, Completion, Directory, ErrorKind, FileKind, Handle, Metadata, OpenOptions, Operation,
+    Payload,
 };
 use std::{path::Path, sync::Arc};
 
@@ -44,6 +45,17 @@ fn what_is_written_can_be_read() {
         let asked = rig.run(file, Operation::Metadata { file });
         let Payload::Metadata(now) = asked.payload else { panic!("no metadata came") };
         assert_eq!((now.length, now.identity), (100_005, metadata.identity));
+        // Within the file, in several pieces, some of them not at their buffer's beginning.
+        let whole = rig.chain(b"..patched..").slices()[0].clone();
+        let chain: BufferChain = {
+            let mut chain = BufferChain::new();
+            for range in [2..3, 3..7, 7..9] {
+                chain.push(whole.slice(range)).unwrap();
+            }
+            chain
+        };
+        assert_eq!(rig.run(file, Operation::WriteAt { file, offset: 5, chain }).result, Ok(7));
+        let all = [b"patched", &all[7..]].concat();
         // Appends to what is in the buffer, and fills it.
         let mut buffer = rig.port.buffers().acquire(1_000).unwrap();
         buffer.extend_from_slice(b"head");
