@@ -21,7 +21,7 @@ use crate::{
     upload::Upload,
 };
 pub(crate) use answer::LateRecord;
-use completion_port::{BufferChain, Completion, Handle, Operation, OperationKind, Payload, Slice, Token};
+use completion_port::{BufferChain, Completion, ErrorKind, Handle, Operation, OperationKind, Payload, Slice, Token};
 use deadline::Waiting;
 use lookup::Loading;
 use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner};
@@ -292,7 +292,11 @@ impl Connection {
         match context.port.submit(self.handle, operation) {
             Ok(token) => Some(token),
             Err(rejected) => {
-                tracing::warn!(error = %rejected.error, "a connection ends because the port refused an operation");
+                let error = rejected.error;
+                // At the deadline of a shutdown this is what ends the connections; the report counts them.
+                if error.kind() != ErrorKind::ShuttingDown {
+                    tracing::warn!(%error, "a connection ends because the port refused an operation");
+                }
                 self.close(context);
                 None
             }
