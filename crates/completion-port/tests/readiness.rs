@@ -8,7 +8,6 @@ use completion_port::{
     Operation, OperationKind, Packet, Payload, Port, Slice, Token, Worker,
 };
 use std::{
-    collections::HashMap,
     fs::File,
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -648,6 +647,26 @@ fn a_queues_second_worker_is_woken_too() {
     }
     assert_eq!(arrived.len(), 200);
     thread.join().unwrap();
+}
+
+#[test]
+fn names_of_a_worker_that_left_name_nothing_of_the_next_one() {
+    let mut rig = Rig::new(small());
+    let (old_handle, _peer) = rig.pair();
+    let old_token = rig.submit(old_handle, Operation::ReceiveStream);
+    let Rig { port, worker, .. } = rig;
+    drop(worker);
+    let worker = port.worker().unwrap();
+    let mut rig = Rig { port, worker, arrived: Vec::new(), waits: 0 };
+    let (handle, mut peer) = rig.pair();
+    let stream = rig.submit(handle, Operation::ReceiveStream);
+    rig.worker.cancel(old_token);
+    rig.port.close(old_handle);
+    let rejected = rig.worker.submit(old_handle, Operation::Disconnect).unwrap_err();
+    assert_eq!(rejected.error.kind(), ErrorKind::StaleHandle);
+    peer.write_all(b"alive").unwrap();
+    assert_eq!(rig.next_of(stream).result, Ok(5));
+    rig.end();
 }
 
 #[test]
