@@ -90,6 +90,10 @@ impl Queue {
         self.is_idle()
     }
 
+    #[cfg_attr(
+        windows,
+        expect(dead_code, reason = "with several workers, the flag means that no wake is queued")
+    )]
     pub(crate) fn awake(&self) {
         self.sleeping.store(false, Ordering::Relaxed);
     }

@@ -10,6 +10,7 @@ use completion_port::{
 };
 use std::{
     net::TcpListener,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -71,8 +72,12 @@ impl Server {
 
     fn hand_over(&mut self, completion: Completion) {
         let gone = completion.kind == OperationKind::Close;
-        self.connections
-            .with(completion.key, |connection| connection.complete(completion, &mut self.context));
+        self.connections.with(completion.key, |connection| {
+            // A mistake that one request finds must not end the connections of others.
+            let context = &mut self.context;
+            let completed = catch_unwind(AssertUnwindSafe(|| connection.complete(completion, context)));
+            completed.unwrap_or_else(|_| connection.abort(&mut self.context))
+        });
         if gone && self.connections.is_paused() {
             self.accept_again();
         }

@@ -38,8 +38,10 @@ impl Connection {
                 return Taken::Kept(if self.known.is_some() { Progress::Again } else { Progress::Wait });
             }
             Decision::Upload { name, replace } => {
-                self.begin_upload(request, &name, replace, context);
-                return Taken::Answered(Progress::Again);
+                return match self.begin_upload(request, &name, replace, context) {
+                    Some(()) => Taken::Answered(Progress::Again),
+                    None => Taken::Kept(Progress::Wait),
+                };
             }
             Decision::Simple(simple) => {
                 let close = self.decide_end(request, simple.close, context);
@@ -71,15 +73,13 @@ impl Connection {
 
     /// Answers what could not be read as a request, or cannot go on; the connection ends.
     pub(super) fn refuse(&mut self, status: Status, context: &mut Context) {
-        // What such a client sends further is not looked at, but it has to be read for it to see the answer.
-        self.last_answer = true;
-        self.still_sends = true;
         let sent = self.write_simple(Version::Http11, &Simple::closing(status), 0, context);
-        match sent {
-            Some(sent) => self.log(None, status, sent, context),
-            None if !self.sending => self.send_overloaded(context),
-            None => {}
+        if let Some(sent) = sent {
+            // What such a client sends further is not looked at, but it has to be read for it to see the answer.
+            self.still_sends = true;
+            self.log(None, status, sent, context);
         }
+        // Otherwise the answers before this one go first. Then the request is read again, and refused again.
     }
 
     /// Writes an answer without a file, and gives the length of its body. None if there is no room in this batch.

@@ -19,14 +19,15 @@ use portico_http::{
 use std::{io, path::PathBuf, sync::Arc};
 
 impl Connection {
-    /// Begins to take the body of `request` into a file. What is wrong with it is said before the body is read.
+    /// Begins to take the body of `request` into a file. What is wrong with it is said before the body is read. None if there is
+    /// no room to say it.
     pub(super) fn begin_upload(
         &mut self,
         request: &Request<'_>,
         name: &str,
         replace: bool,
         context: &mut Context,
-    ) {
+    ) -> Option<()> {
         if request.body == BodyFraming::None {
             return self.refuse_upload(request, Status::LENGTH_REQUIRED, context);
         }
@@ -62,14 +63,14 @@ impl Connection {
             OpenOptions::new().read(true).write(true).unnamed(true),
             context,
         );
+        Some(())
     }
 
-    fn refuse_upload(&mut self, request: &Request<'_>, status: Status, context: &mut Context) {
+    fn refuse_upload(&mut self, request: &Request<'_>, status: Status, context: &mut Context) -> Option<()> {
+        let sent = self.write_simple(request.version, &Simple::closing(status), 0, context)?;
         self.still_sends = true;
-        match self.write_simple(request.version, &Simple::closing(status), 0, context) {
-            Some(sent) => self.log(Some(request), status, sent, context),
-            None => self.last_answer = true,
-        }
+        self.log(Some(request), status, sent, context);
+        Some(())
     }
 
     fn open_upload(&mut self, path: PathBuf, options: OpenOptions, context: &mut Context) {

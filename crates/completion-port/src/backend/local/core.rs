@@ -16,6 +16,7 @@ use crate::{
     slab::Slab,
     timers::Timers,
 };
+use smallvec::SmallVec;
 use std::{collections::VecDeque, fs::File, io, net::SocketAddr, sync::Arc, time::Duration};
 
 /// What the books say is to be done next, outside of them.
@@ -172,6 +173,9 @@ impl Core {
         self.closed += 1;
         if state.close != Token::NONE {
             let slot = self.slots.remove(state.close.index(), state.close.generation()).expect(IN_THE_BOOKS);
+            if slot.has_deadline {
+                self.timers.remove(state.close.to_bits());
+            }
             self.deliver(Completion {
                 handle,
                 key: state.key,
@@ -213,12 +217,12 @@ impl Core {
     }
 
     /// Marks the handle as closing. Returns what has to be cancelled.
-    pub(super) fn begin_close(&mut self, handle: Handle, token: Token) -> Vec<Token> {
+    pub(super) fn begin_close(&mut self, handle: Handle, token: Token) -> SmallVec<[Token; 8]> {
         let state = self.state_mut(handle).expect("only open handles are closed");
         state.closing = true;
         state.close = token;
         let mut next = state.operations;
-        let mut tokens = Vec::new();
+        let mut tokens = SmallVec::new();
         while next != Token::NONE {
             if next != token {
                 tokens.push(next);
@@ -317,7 +321,9 @@ impl Core {
             Operation::WriteAt { offset, chain, .. } if offset.checked_add(chain.len()).is_none() => {
                 Err(ErrorKind::InvalidArgument)
             }
-            Operation::TransmitFile { offset, length, .. } if offset.checked_add(*length).is_none() => {
+            Operation::TransmitFile { head, offset, length, .. }
+                if offset.checked_add(*length).is_none() || head.len().checked_add(*length).is_none() =>
+            {
                 Err(ErrorKind::InvalidArgument)
             }
             _ => Ok(()),
