@@ -8,7 +8,7 @@ use crate::{
     log::AccessRecord,
 };
 use portico_http::{
-    body::{BodyFraming, BodyLength},
+    body::{BodyDecoder, BodyFraming, BodyLength},
     request::{Request, Version},
     response::{self, Connection as ConnectionField, ContentRange, MAX_END_BYTES, ResponseHead},
     status::Status,
@@ -67,8 +67,11 @@ impl Connection {
     /// Whether the connection ends after this answer.
     fn decide_end(&mut self, request: &Request<'_>, close: bool, context: &Context) -> bool {
         let keep = request.keep_alive && context.site.settings.keep_alive && !context.draining;
+        let with_body = needs_body(request);
         // A client that waits for 100 (Continue) may send its body or not after another answer: the framing is lost.
-        close || !keep || (request.expect_continue && needs_body(request))
+        close
+            || !keep
+            || (with_body && (request.expect_continue || BodyDecoder::new(request.body, &context.site.discard_limits).is_err()))
     }
 
     /// Answers what could not be read as a request, or cannot go on; the connection ends.
@@ -302,12 +305,10 @@ impl Connection {
         if request.body == BodyFraming::None || !needs_body(request) {
             return;
         }
-        match portico_http::body::BodyDecoder::new(request.body, &context.site.discard_limits) {
+        match BodyDecoder::new(request.body, &context.site.discard_limits) {
             Ok(decoder) => self.discarding = Some(decoder),
-            Err(_) => {
-                self.last_answer = true;
-                self.still_sends = true;
-            }
+            // Too long: `decide_end` has said that this answer is the last.
+            Err(_) => self.still_sends = true,
         }
     }
 }

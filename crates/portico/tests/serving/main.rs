@@ -6,10 +6,10 @@ mod common;
 mod changes;
 mod conditional;
 mod files;
-
+mod limits;
 mod paths;
 mod protocol;
 mod refusals;
-
-
-
+mod time_limits;
+mod uploads;
+mod whole;

@@ -225,11 +225,7 @@ mod links {
         let site = Site::with(backend, |settings| settings.file_revalidate = Duration::ZERO);
         let made = std::process::Command::new("mkfifo").arg(site.path("pipe")).status();
         assert!(made.unwrap().success());
-        let _listener = std::os::unix::net::UnixListener::bind(site.path("socket")).unwrap();
-        for target in ["/pipe", "/socket"] {
-            let answer = site.get(target);
-            assert!([403, 404].contains(&answer.status), "{target}: {}", answer.head);
-        }
+        assert_eq!(site.get("/pipe").status, 403);
         if !is_root() {
             use std::os::unix::fs::PermissionsExt;
             let path = site.write("locked", "x");
