@@ -21,6 +21,7 @@ mod port;
 mod queue;
 mod sequencer;
 mod shutdown;
+#[cfg(unix)]
 mod slab;
 mod source;
 mod timers;

@@ -185,7 +185,7 @@ mod tests {
     fn publishing_replaces_only_when_told_to() {
         let root = tempfile::tempdir().unwrap();
         let folder = UploadFolder::open(root.path(), Path::new("")).unwrap();
-        let mut publish = |content: &str, replace| {
+        let publish = |content: &str, replace| {
             let temporary = folder.temporary_name();
             fs::write(root.path().join(&temporary), content).unwrap();
             let published = folder.publish(&temporary, "page", replace)();

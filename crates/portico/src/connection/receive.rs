@@ -67,7 +67,8 @@ impl Connection {
                 self.receiving = Receiving::Posted;
                 self.submit(Operation::Receive { buffer }, context);
             }
-            None => self.send_overloaded(context),
+            None if matches!(self.activity, Activity::Reading) => self.send_overloaded(context),
+            None => self.close(context),
         }
     }
 

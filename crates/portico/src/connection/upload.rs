@@ -131,6 +131,10 @@ impl Connection {
                 break;
             }
         }
+        if self.ended && upload.wants_input() {
+            // The client is gone before its body was whole.
+            return self.close(context);
+        }
         if upload.writing {
             return;
         }
