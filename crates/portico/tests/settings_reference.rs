@@ -13,7 +13,9 @@ fn the_reference_shows_what_holds() {
         if heading != Some(setting.heading) {
             heading = Some(setting.heading);
             let title = setting.heading.title();
-            reference.push_str(&format!("\n## {title}\n\n| key | default | values | what it does |\n|---|---|---|---|\n"));
+            reference.push_str(&format!(
+                "\n## {title}\n\n| key | default | values | what it does |\n|---|---|---|---|\n"
+            ));
         }
         reference.push_str(&row(setting));
     }
