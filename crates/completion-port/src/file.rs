@@ -13,6 +13,8 @@ use windows as system;
 
 #[cfg(target_os = "linux")]
 pub(crate) use system::open_cached;
+#[cfg(windows)]
+pub(crate) use system::{END_OF_FILE, write_and_wait};
 pub(crate) use system::{link, metadata, open};
 
 /// A folder that paths are opened beneath: whatever a path or a link in it says, what is opened lies inside.

@@ -71,7 +71,8 @@ impl<T> Gate<T> {
     }
 
     /// Something is parked that nobody will come back for by himself.
-    pub(crate) fn is_abandoned(&self) -> bool {
+    #[cfg(test)]
+    fn is_abandoned(&self) -> bool {
         self.holder.is_none() && !self.parked.is_empty()
     }
 }

@@ -1,7 +1,8 @@
 //! The bounded pool for what blocks. Threads start when work waits and leave when they were idle for a while.
 
+#[cfg(unix)]
+use crate::buffer::Buffer;
 use crate::{
-    buffer::Buffer,
     chain::BufferChain,
     completion::Payload,
     error::{Error, ErrorKind},
@@ -22,14 +23,42 @@ const IDLE_TIME: Duration = Duration::from_secs(10);
 
 /// What the pool can do. It owns everything it needs, the open file included.
 pub(crate) enum Task {
-    Open { directory: Option<Arc<Directory>>, path: PathBuf, options: OpenOptions },
-    ReadAt { file: Arc<File>, offset: u64, buffer: Buffer },
-    WriteAt { file: Arc<File>, offset: u64, chain: BufferChain },
-    Append { file: Arc<File>, chain: BufferChain },
-    Sync { file: Arc<File>, data_only: bool },
-    Link { file: Arc<File>, directory: Arc<Directory>, path: PathBuf, replace: bool },
-    Metadata { file: Arc<File> },
-    Call { work: Work },
+    Open {
+        directory: Option<Arc<Directory>>,
+        path: PathBuf,
+        options: OpenOptions,
+    },
+    #[cfg(unix)]
+    ReadAt {
+        file: Arc<File>,
+        offset: u64,
+        buffer: Buffer,
+    },
+    WriteAt {
+        file: Arc<File>,
+        offset: u64,
+        chain: BufferChain,
+    },
+    Append {
+        file: Arc<File>,
+        chain: BufferChain,
+    },
+    Sync {
+        file: Arc<File>,
+        data_only: bool,
+    },
+    Link {
+        file: Arc<File>,
+        directory: Arc<Directory>,
+        path: PathBuf,
+        replace: bool,
+    },
+    Metadata {
+        file: Arc<File>,
+    },
+    Call {
+        work: Work,
+    },
 }
 
 /// How a task ended.
@@ -95,6 +124,7 @@ impl Pool {
     }
 
     /// Queues `task`; gives it back when no thread can be had.
+    #[allow(clippy::result_large_err, reason = "the task comes back with its buffers, without an allocation")]
     pub(crate) fn submit(&self, token: Token, task: Task, reply: Arc<dyn Reply>) -> Result<(), Task> {
         let mut inner = self.state.lock();
         if inner.idle <= inner.jobs.len() && inner.threads < self.state.threads {
@@ -169,6 +199,7 @@ impl Task {
                     (Err(Error::from_io(&error, OperationKind::Open)), Yielded::Payload(Payload::None))
                 }
             },
+            #[cfg(unix)]
             Self::ReadAt { file, offset, mut buffer } => {
                 let result = read_at(&file, offset, &mut buffer);
                 let result = result.map_err(|error| Error::from_io(&error, OperationKind::ReadAt));
@@ -212,6 +243,7 @@ impl Task {
     /// The buffers of a task that will not run.
     pub(crate) fn into_payload(self) -> Payload {
         match self {
+            #[cfg(unix)]
             Self::ReadAt { buffer, .. } => Payload::Buffer(buffer),
             Self::WriteAt { chain, .. } | Self::Append { chain, .. } => Payload::Chain(chain),
             _ => Payload::None,
@@ -237,11 +269,6 @@ fn read_at(file: &File, offset: u64, buffer: &mut Buffer) -> std::io::Result<u64
     Ok(done)
 }
 
-#[cfg(windows)]
-fn read_at(_: &File, _: u64, _: &mut Buffer) -> std::io::Result<u64> {
-    unreachable!("on Windows the port reads by overlapped calls, not on the pool")
-}
-
 #[cfg(unix)]
 fn write_at(file: &File, mut offset: u64, chain: &BufferChain) -> std::io::Result<u64> {
     use std::os::unix::fs::FileExt;
@@ -253,10 +280,30 @@ fn write_at(file: &File, mut offset: u64, chain: &BufferChain) -> std::io::Resul
 }
 
 #[cfg(windows)]
-fn write_at(_: &File, _: u64, _: &BufferChain) -> std::io::Result<u64> {
-    unreachable!("on Windows the port writes by overlapped calls, not on the pool")
+fn write_at(file: &File, offset: u64, chain: &BufferChain) -> std::io::Result<u64> {
+    let mut done = 0;
+    while let Some(piece) = chain.pieces_from(done).next() {
+        match file::write_and_wait(file, offset + done, piece)? {
+            0 => return Err(std::io::ErrorKind::WriteZero.into()),
+            bytes => done += bytes as u64,
+        }
+    }
+    Ok(done)
 }
 
+#[cfg(windows)]
+fn append(file: &File, chain: &BufferChain) -> std::io::Result<u64> {
+    let mut done = 0;
+    while let Some(piece) = chain.pieces_from(done).next() {
+        match file::write_and_wait(file, file::END_OF_FILE, piece)? {
+            0 => return Err(std::io::ErrorKind::WriteZero.into()),
+            bytes => done += bytes as u64,
+        }
+    }
+    Ok(done)
+}
+
+#[cfg(unix)]
 fn append(mut file: &File, chain: &BufferChain) -> std::io::Result<u64> {
     use std::io::Write;
     for slice in chain.slices() {

@@ -7,5 +7,15 @@
 mod cancelling;
 #[path = "conformance/connections.rs"]
 mod connections;
+#[path = "conformance/files.rs"]
+mod files;
 #[path = "conformance/harness.rs"]
 mod harness;
+#[path = "conformance/limits.rs"]
+mod limits;
+#[path = "conformance/posting.rs"]
+mod posting;
+#[path = "conformance/shutting_down.rs"]
+mod shutting_down;
+#[path = "conformance/transmitting.rs"]
+mod transmitting;

@@ -150,6 +150,13 @@ impl Connection {
         Fate::Open
     }
 
+    /// Ends a connection whose state cannot be trusted any more, without a look at it.
+    pub(crate) fn abort(&mut self, context: &mut Context) -> Fate {
+        self.activity = Activity::Reading;
+        self.close(context);
+        Fate::Open
+    }
+
     /// The server shuts down: an idle connection ends now, a busy one after its present answer.
     pub(crate) fn drain(&mut self, context: &mut Context) {
         if matches!(self.activity, Activity::Reading) && !self.sending && self.input.is_empty() {

@@ -1,7 +1,7 @@
 //! Starting and stopping the server.
 
 use crate::{
-    connections::Connections,
+    connections::{Connections, SPARE_HANDLES},
     context::Context,
     log::{AccessLog, LogError, Stopped},
     settings::{BackendChoice, FolderError, Folders, Settings},
@@ -202,7 +202,7 @@ fn configuration(settings: &Settings) -> Configuration {
     }
     let queues = configuration.queues;
     configuration.operations = settings.operations;
-    configuration.handles = settings.connections.div_ceil(queues) + settings.file_cache_entries + 1_024;
+    configuration.handles = settings.connections.div_ceil(queues) + settings.file_cache_entries + SPARE_HANDLES;
     configuration.buffers = buffer_classes(settings);
     // Twice, because what left the cache may still be on its way to clients.
     configuration.heap_bytes = 2 * settings.file_cache_bytes + settings.file_cache_file_bytes;

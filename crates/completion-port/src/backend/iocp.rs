@@ -53,7 +53,7 @@ use std::{
     os::windows::io::AsRawSocket,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -70,6 +70,7 @@ use windows_sys::Win32::{
 use winsock::Functions;
 
 /// Slots for AcceptEx calls, beyond the limit of operations: what the port posts for itself is not the program's business.
+/// Another slot for each handle is for closing it.
 const ACCEPT_SLOTS: usize = 4_096;
 
 /// What the ports of all queues are made of.
@@ -105,6 +106,8 @@ struct Core {
     cancelling_begun: AtomicBool,
     /// Bytes that an AcceptEx waits for before it completes; 0 completes it when the connection is there.
     first_bytes: AtomicUsize,
+    /// A connection that such an AcceptEx waits on for so long is given up, in seconds.
+    silence_s: AtomicU32,
 }
 
 /// What a worker shows the others.
@@ -235,7 +238,12 @@ impl Common {
                 queue: number as u8,
                 port,
                 functions,
-                slots: Table::new(configuration.operations.saturating_add(ACCEPT_SLOTS)),
+                slots: Table::new(
+                    configuration
+                        .operations
+                        .saturating_add(configuration.handles)
+                        .saturating_add(ACCEPT_SLOTS),
+                ),
                 handles: Table::new(configuration.handles),
                 nobody: Entry::new(0),
                 seats: (0..configuration.workers_per_queue).map(|_| Seat::default()).collect(),
@@ -250,6 +258,7 @@ impl Common {
                 draining_begun: AtomicBool::new(false),
                 cancelling_begun: AtomicBool::new(false),
                 first_bytes: AtomicUsize::new(0),
+                silence_s: AtomicU32::new(10),
             };
             Ok(Arc::new(core))
         });

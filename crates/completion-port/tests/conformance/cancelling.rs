@@ -1,6 +1,6 @@
 //! Ends before the end: cancel, close, deadlines, timers.
 
-use crate::harness::{failure, on_each_backend};
+use crate::harness::{Rig, failure, on_each_backend};
 use completion_port::{ErrorKind, Handle, Operation, OperationKind};
 use std::{
     io::Write,
@@ -64,7 +64,7 @@ fn closed_comes_last_and_nothing_after() {
         let (handle, _peer) = rig.pair();
         let receive = rig.receive(handle, 10);
         let queued = rig.receive(handle, 10);
-        let send = rig.send(handle, &vec![0; 2 << 20]);
+        let send = rig.submit(handle, Operation::Send { chain: Rig::huge_chain() });
         let timer = rig.submit(handle, Operation::Timer { after: Duration::from_secs(3600) });
         let close = rig.submit(handle, Operation::Close);
         let mut waiting = vec![receive, queued, send, timer];
@@ -136,4 +136,77 @@ fn a_limit_ends_an_operation_as_timed_out() {
         assert_eq!(rig.next_of(token).result, Ok(1));
         rig.close(handle);
     });
+}
+
+#[test]
+fn a_send_that_the_peer_does_not_read_can_be_cancelled() {
+    on_each_backend(|rig| {
+        let (handle, _peer) = rig.pair();
+        let first = rig.submit(handle, Operation::Send { chain: Rig::huge_chain() });
+        let second = rig.send(handle, b"behind");
+        rig.expect_silence();
+        rig.worker.cancel(second);
+        let end = rig.next();
+        assert_eq!((end.token, failure(&end)), (second, ErrorKind::Cancelled));
+        rig.worker.cancel(first);
+        let end = rig.next();
+        assert_eq!((end.token, failure(&end)), (first, ErrorKind::Cancelled));
+        assert_eq!(end.payload.into_chain().unwrap().len(), 64 << 20);
+        rig.close(handle);
+    });
+}
+
+#[test]
+fn an_accept_can_be_cancelled() {
+    on_each_backend(|rig| {
+        let (listener, _) = rig.listener();
+        let (first, second) =
+            (rig.submit(listener, Operation::Accept), rig.submit(listener, Operation::AcceptStream));
+        for token in [first, second] {
+            rig.worker.cancel(token);
+            let end = rig.next();
+            assert_eq!((end.token, failure(&end), end.last), (token, ErrorKind::Cancelled, true));
+        }
+        rig.submit(listener, Operation::AcceptStream);
+        rig.worker.close(listener);
+        assert_eq!(failure(&rig.next()), ErrorKind::Cancelled);
+        rig.expect_silence();
+    });
+}
+
+#[test]
+fn a_stale_token_cancels_nothing() {
+    on_each_backend(|rig| {
+        let (handle, mut peer) = rig.pair();
+        peer.write_all(b"a").unwrap();
+        let old = rig.receive(handle, 8);
+        assert_eq!(rig.next_of(old).result, Ok(1));
+        let new = rig.receive(handle, 8);
+        rig.worker.cancel(old);
+        rig.expect_silence();
+        peer.write_all(b"b").unwrap();
+        assert_eq!(rig.next_of(new).result, Ok(1));
+        rig.close(handle);
+    });
+}
+
+#[test]
+fn dropping_the_worker_brings_everything_home() {
+    for backend in crate::harness::available() {
+        let mut rig = Rig::new(crate::harness::configuration(backend));
+        let (handle, mut peer) = rig.pair();
+        rig.receive(handle, 100);
+        rig.submit(handle, Operation::Send { chain: Rig::huge_chain() });
+        let (other, mut writer) = rig.pair();
+        rig.submit(other, Operation::ReceiveStream);
+        writer.write_all(b"unread").unwrap();
+        let (listener, _) = rig.listener();
+        rig.submit(listener, Operation::AcceptStream);
+        rig.submit(Handle::NONE, Operation::Timer { after: Duration::from_secs(3600) });
+        rig.submit(Handle::NONE, Operation::Call { work: Box::new(|| Box::new(0)) });
+        rig.finish();
+        // The connections are closed too.
+        let mut rest = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut peer, &mut rest);
+    }
 }

@@ -2,7 +2,7 @@
 
 use completion_port::{
     Backend, BufferChain, BufferClass, Completion, Configuration, ErrorKind, Handle, Operation,
-    OperationKind, Port, Token, Worker,
+    OperationKind, Port, Slice, Token, Worker,
 };
 use std::{
     collections::VecDeque,
@@ -69,19 +69,29 @@ pub(crate) fn on_each_backend_with(adjust: impl Fn(&mut Configuration), case: im
     for backend in available() {
         let mut configuration = configuration(backend);
         adjust(&mut configuration);
-        let port = Port::new(configuration).expect("a port with the limits of the case");
-        let worker = port.worker().expect("the only worker of the port");
-        let mut rig = Rig { port, worker, early: VecDeque::new() };
+        let mut rig = Rig::new(configuration);
         case(&mut rig);
-        let Rig { port, worker, early } = rig;
-        drop((worker, early));
-        let report = port.shutdown(Duration::ZERO);
-        assert_eq!(report.operations_left, 0, "on {}: {report}", backend.name());
-        assert_eq!(port.buffers().in_use(), 0, "buffers are missing on {}", backend.name());
+        rig.finish();
     }
 }
 
 impl Rig {
+    pub(crate) fn new(configuration: Configuration) -> Self {
+        let port = Port::new(configuration).expect("a port with the limits of the case");
+        let worker = port.worker().expect("the only worker of the port");
+        Self { port, worker, early: VecDeque::new() }
+    }
+
+    /// Drops the worker, and checks that nothing was left in flight and every buffer came home.
+    pub(crate) fn finish(self) -> Port {
+        let Self { port, worker, early } = self;
+        drop((worker, early));
+        let report = port.shutdown(Duration::ZERO);
+        assert_eq!(report.operations_left, 0, "on {}: {report}", port.backend().name());
+        assert_eq!(port.buffers().in_use(), 0, "buffers are missing on {}", port.backend().name());
+        port
+    }
+
     /// The next completion, in the order of delivery.
     pub(crate) fn next(&mut self) -> Completion {
         if let Some(completion) = self.early.pop_front() {
@@ -150,6 +160,14 @@ impl Rig {
             buffer.extend_from_slice(part);
             chain.push(buffer).expect("room in the chain");
         }
+        chain
+    }
+
+    /// A chain that no socket takes at once: 64 MiB.
+    pub(crate) fn huge_chain() -> BufferChain {
+        static MEBIBYTE: [u8; 1 << 20] = [0; 1 << 20];
+        let mut chain = BufferChain::new();
+        while chain.push(Slice::from_static(&MEBIBYTE)).is_ok() {}
         chain
     }
 

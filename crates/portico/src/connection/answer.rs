@@ -8,7 +8,7 @@ use crate::{
     log::AccessRecord,
 };
 use portico_http::{
-    body::{BodyFraming, BodyLength},
+    body::{BodyDecoder, BodyFraming, BodyLength},
     request::{Request, Version},
     response::{self, Connection as ConnectionField, ContentRange, MAX_END_BYTES, ResponseHead},
     status::Status,
@@ -38,8 +38,10 @@ impl Connection {
                 return Taken::Kept(if self.known.is_some() { Progress::Again } else { Progress::Wait });
             }
             Decision::Upload { name, replace } => {
-                self.begin_upload(request, &name, replace, context);
-                return Taken::Answered(Progress::Again);
+                return match self.begin_upload(request, &name, replace, context) {
+                    Some(()) => Taken::Answered(Progress::Again),
+                    None => Taken::Kept(Progress::Wait),
+                };
             }
             Decision::Simple(simple) => {
                 let close = self.decide_end(request, simple.close, context);
@@ -65,21 +67,22 @@ impl Connection {
     /// Whether the connection ends after this answer.
     fn decide_end(&mut self, request: &Request<'_>, close: bool, context: &Context) -> bool {
         let keep = request.keep_alive && context.site.settings.keep_alive && !context.draining;
+        let with_body = needs_body(request);
         // A client that waits for 100 (Continue) may send its body or not after another answer: the framing is lost.
-        close || !keep || (request.expect_continue && needs_body(request))
+        close
+            || !keep
+            || (with_body && (request.expect_continue || BodyDecoder::new(request.body, &context.site.discard_limits).is_err()))
     }
 
     /// Answers what could not be read as a request, or cannot go on; the connection ends.
     pub(super) fn refuse(&mut self, status: Status, context: &mut Context) {
-        // What such a client sends further is not looked at, but it has to be read for it to see the answer.
-        self.last_answer = true;
-        self.still_sends = true;
         let sent = self.write_simple(Version::Http11, &Simple::closing(status), 0, context);
-        match sent {
-            Some(sent) => self.log(None, status, sent, context),
-            None if !self.sending => self.send_overloaded(context),
-            None => {}
+        if let Some(sent) = sent {
+            // What such a client sends further is not looked at, but it has to be read for it to see the answer.
+            self.still_sends = true;
+            self.log(None, status, sent, context);
         }
+        // Otherwise the answers before this one go first. Then the request is read again, and refused again.
     }
 
     /// Writes an answer without a file, and gives the length of its body. None if there is no room in this batch.
@@ -302,12 +305,10 @@ impl Connection {
         if request.body == BodyFraming::None || !needs_body(request) {
             return;
         }
-        match portico_http::body::BodyDecoder::new(request.body, &context.site.discard_limits) {
+        match BodyDecoder::new(request.body, &context.site.discard_limits) {
             Ok(decoder) => self.discarding = Some(decoder),
-            Err(_) => {
-                self.last_answer = true;
-                self.still_sends = true;
-            }
+            // Too long: `decide_end` has said that this answer is the last.
+            Err(_) => self.still_sends = true,
         }
     }
 }

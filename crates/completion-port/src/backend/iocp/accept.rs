@@ -18,9 +18,6 @@ use windows_sys::Win32::{Networking::WinSock::SOCKET, System::IO::CancelIoEx};
 /// How often in a row an AcceptEx may fail at once because the peer has left, before others get their turn.
 const LOST_PEERS: u32 = 64;
 
-/// A connection that an AcceptEx with first bytes waits on so long without a byte is given up, in seconds.
-const SILENCE_S: u32 = 10;
-
 impl Turn<'_> {
     pub(super) fn begin_accepting(&mut self, state: &mut State, index: u32) {
         self.core.slot(index).job().stage = Stage::Accepting;
@@ -265,6 +262,7 @@ impl Turn<'_> {
 
     /// Gives up connections that have sent nothing to an AcceptEx that waits for first bytes: they would hold it for ever.
     fn sweep_silent(&self, state: &State, index: u32) {
+        let limit = self.core.silence_s.load(Ordering::Relaxed);
         let job = self.core.slot(index).job();
         let Body::Accept(accepting) = &job.body else { return };
         for &call in &accepting.calls {
@@ -272,7 +270,7 @@ impl Turn<'_> {
             let job = slot.job();
             if let Body::Call { socket, .. } = &job.body
                 && winsock::connected_for_s(socket.as_raw_socket() as SOCKET)
-                    .is_some_and(|seconds| seconds >= SILENCE_S)
+                    .is_some_and(|seconds| seconds >= limit)
             {
                 // SAFETY: as in `end_calls`.
                 unsafe { CancelIoEx(state.raw(), slot.overlapped()) };

@@ -78,7 +78,7 @@ impl Turn<'_> {
                 let whole = buffer.spare_capacity() == 0 || bytes < 0x7fff_f000;
                 whole.then_some(Ok(transferred))
             }
-            (OperationKind::Send | OperationKind::WriteAt | OperationKind::Append, Body::Chain(chain)) => {
+            (OperationKind::Send | OperationKind::WriteAt, Body::Chain(chain)) => {
                 let whole = transferred >= chain.len();
                 let stuck = bytes == 0 && !whole;
                 if stuck {
@@ -123,7 +123,12 @@ impl Turn<'_> {
         let opened = match yielded {
             Yielded::Payload(payload) => (result, payload),
             Yielded::Opened(file, metadata) => match self.add(Object::File(Arc::new(file)), 0) {
-                Ok(file) => (result, Payload::Opened { file, metadata }),
+                Ok(file) => {
+                    if let Some(entry) = self.find(file) {
+                        entry.lock().length = metadata.length;
+                    }
+                    (result, Payload::Opened { file, metadata })
+                }
                 Err((error, _)) => (Err(error), Payload::None),
             },
         };
@@ -225,5 +230,5 @@ impl Turn<'_> {
 
 /// Whether the call of such an operation names the file, and not the socket that it was submitted for.
 const fn names_the_file(kind: OperationKind) -> bool {
-    matches!(kind, OperationKind::ReadAt | OperationKind::WriteAt | OperationKind::Append)
+    matches!(kind, OperationKind::ReadAt | OperationKind::WriteAt)
 }

@@ -85,6 +85,8 @@ pub(super) struct State {
     index: u32,
     pub(super) generation: u32,
     pub(super) object: Object,
+    /// Of a file, in bytes, as far as it is known.
+    pub(super) length: u64,
     /// A success at once queues no packet.
     pub(super) skips: bool,
     pub(super) gate: Gate<Completion>,
@@ -112,6 +114,7 @@ impl State {
             index,
             generation: 0,
             object: Object::None,
+            length: 0,
             skips: false,
             gate: Gate::default(),
             lines: [Line::EMPTY; 2],

@@ -102,6 +102,8 @@ pub(super) struct Job {
     pub(super) length: u64,
     pub(super) transferred: u64,
     pub(super) data_only: bool,
+    /// A write past the end of the file as it was known: such a write blocks, whatever the call says.
+    pub(super) extends: bool,
     /// Why it is to end, once somebody asked for that.
     pub(super) ended: Option<ErrorKind>,
     /// The worker whose timers have a deadline for it.
@@ -181,6 +183,7 @@ impl Slot {
                 length: 0,
                 transferred: 0,
                 data_only: false,
+                extends: false,
                 ended: None,
                 deadline_at: None,
             }),
@@ -219,6 +222,7 @@ impl Slot {
             length: 0,
             transferred: 0,
             data_only: false,
+            extends: false,
             ended: None,
             deadline_at: None,
         };
@@ -289,9 +293,7 @@ impl Job {
             | Operation::Close => (Body::None, 0, 0, false),
             Operation::Connect { address } => (Body::Address(address), 0, 0, false),
             Operation::Receive { buffer } => (Body::Buffer(buffer), 0, 0, false),
-            Operation::Send { chain } | Operation::Append { chain, .. } => {
-                (Body::Chain(chain), u64::MAX, 0, false)
-            }
+            Operation::Send { chain } | Operation::Append { chain, .. } => (Body::Chain(chain), 0, 0, false),
             Operation::TransmitFile { head, offset, length, .. } => {
                 (Body::Chain(head), offset, length, false)
             }

@@ -39,9 +39,15 @@ impl Turn<'_> {
                     Default::default(),
                 );
             }
-            OperationKind::Open | OperationKind::Sync | OperationKind::Metadata | OperationKind::Call => {
+            OperationKind::Open
+            | OperationKind::Link
+            | OperationKind::Sync
+            | OperationKind::Metadata
+            | OperationKind::Call => {
                 self.start_on_pool(state, index);
             }
+            OperationKind::Append => self.start_on_pool(state, index),
+            OperationKind::WriteAt if slot.job().extends => self.start_on_pool(state, index),
             OperationKind::Receive if state.early.is_some() => self.receive_early(state, index),
             _ => {
                 let issued = self.issue(state, slot);
@@ -114,16 +120,13 @@ impl Turn<'_> {
                     judge(ReadFile(file, pointer, bytes, count, slot.overlapped()), slot)
                 }
             }
-            (OperationKind::WriteAt | OperationKind::Append, Body::Chain(chain)) => {
+            (OperationKind::WriteAt, Body::Chain(chain)) => {
                 let file = job.file.as_ref().map_or(std::ptr::null_mut(), |(_, file)| file.as_raw_handle());
                 let Some(piece) = chain.pieces_from(job.transferred).next() else { return Issued::Done(0) };
                 let bytes = piece.len().min(MAXIMUM_FILE_BYTES) as u32;
-                // All bits set are the end of the file, wherever it is.
-                let offset =
-                    if job.kind == OperationKind::Append { u64::MAX } else { job.offset + job.transferred };
                 // SAFETY: see above; files skip packets on success.
                 unsafe {
-                    slot.prepare(offset);
+                    slot.prepare(job.offset + job.transferred);
                     let count = &raw mut (*slot.wire()).bytes;
                     judge(WriteFile(file, piece.as_ptr(), bytes, count, slot.overlapped()), slot)
                 }
@@ -144,6 +147,8 @@ impl Turn<'_> {
             (Body::Link { directory, path, replace }, Some(file)) => {
                 Task::Link { file, directory, path, replace }
             }
+            (Body::Chain(chain), Some(file)) if kind == OperationKind::Append => Task::Append { file, chain },
+            (Body::Chain(chain), Some(file)) => Task::WriteAt { file, offset: job.offset, chain },
             (Body::Work(work), _) => Task::Call { work },
             (_, Some(file)) if kind == OperationKind::Metadata => Task::Metadata { file },
             (_, Some(file)) => Task::Sync { file, data_only: job.data_only },

@@ -23,7 +23,16 @@ use std::{
 };
 use windows_sys::Win32::{Foundation::HANDLE, Networking::WinSock::SOCKET};
 
+/// Gives the operation back whole.
+fn reject(reason: ErrorKind, operation: Operation) -> Rejected {
+    Rejected { error: Error::new(reason, operation.kind()), operation }
+}
+
 impl Turn<'_> {
+    #[allow(
+        clippy::result_large_err,
+        reason = "the operation comes back with its buffers, without an allocation"
+    )]
     pub(super) fn submit(
         &mut self,
         handle: Handle,
@@ -32,10 +41,7 @@ impl Turn<'_> {
     ) -> Result<Token, Rejected> {
         let token = match self.check(&operation) {
             Ok(()) => self.accept_operation(handle, operation, deadline),
-            Err(kind) => {
-                let error = Error::new(kind, operation.kind());
-                Err(Rejected { error, operation })
-            }
+            Err(reason) => Err(reject(reason, operation)),
         };
         self.settle();
         let token = token?;
@@ -69,6 +75,10 @@ impl Turn<'_> {
         }
     }
 
+    #[allow(
+        clippy::result_large_err,
+        reason = "the operation comes back with its buffers, without an allocation"
+    )]
     fn accept_operation(
         &mut self,
         handle: Handle,
@@ -76,26 +86,36 @@ impl Turn<'_> {
         deadline: Option<Duration>,
     ) -> Result<Token, Rejected> {
         let kind = operation.kind();
-        let reject = |reason, operation| Err(Rejected { error: Error::new(reason, kind), operation });
         let core = self.core;
-        if core.operations.fetch_add(1, Ordering::Relaxed) >= core.operation_limit {
+        // A handle can always be closed: there are slots for that beyond the limit.
+        if core.operations.fetch_add(1, Ordering::Relaxed) >= core.operation_limit
+            && kind != OperationKind::Close
+        {
             core.operations.fetch_sub(1, Ordering::Relaxed);
-            return reject(ErrorKind::OperationsExhausted, operation);
+            return Err(reject(ErrorKind::OperationsExhausted, operation));
         }
         let Some((index, slot)) = core.slots.take(Slot::new) else {
             core.operations.fetch_sub(1, Ordering::Relaxed);
-            return reject(ErrorKind::OperationsExhausted, operation);
+            return Err(reject(ErrorKind::OperationsExhausted, operation));
         };
         let give_back = || {
             core.slots.give_back(index);
             core.operations.fetch_sub(1, Ordering::Relaxed);
         };
-        let file = match operation.file().map(|file| self.borrow_file(file).map(|shared| (file, shared))) {
+        let mut extends = false;
+        let end = match &operation {
+            Operation::WriteAt { offset, chain, .. } => offset + chain.len(),
+            _ => 0,
+        };
+        let file = match operation.file().map(|file| (file, self.borrow_file(file, end))) {
             None => None,
-            Some(Ok(borrowed)) => Some(borrowed),
-            Some(Err(reason)) => {
+            Some((file, Ok((shared, past_the_end)))) => {
+                extends = past_the_end;
+                Some((file, shared))
+            }
+            Some((_, Err(reason))) => {
                 give_back();
-                return reject(reason, operation);
+                return Err(reject(reason, operation));
             }
         };
         let entry = self.find(handle);
@@ -109,7 +129,7 @@ impl Turn<'_> {
                 drop(shared);
                 self.desk.returned.push(file);
             }
-            return reject(fits.err().unwrap_or(ErrorKind::StaleHandle), operation);
+            return Err(reject(fits.err().unwrap_or(ErrorKind::StaleHandle), operation));
         };
 
         let after = match &operation {
@@ -121,7 +141,7 @@ impl Turn<'_> {
         let token = Token::new(core.queue, index, generation);
         {
             let mut job = slot.job();
-            (job.offset, job.length, job.data_only) = (offset, length, data_only);
+            (job.offset, job.length, job.data_only, job.extends) = (offset, length, data_only, extends);
             if let Some(deadline) = after {
                 job.deadline_at = Some(self.desk.seat);
                 core.timers(self.desk.seat).set(token.to_bits(), deadline);
@@ -144,8 +164,8 @@ impl Turn<'_> {
         Ok(token)
     }
 
-    /// Counts an operation of another handle on a file, and shares it.
-    fn borrow_file(&self, file: Handle) -> Result<Arc<File>, ErrorKind> {
+    /// Counts an operation of another handle on a file, and shares it. Says whether writing up to `end` makes it longer.
+    fn borrow_file(&self, file: Handle, end: u64) -> Result<(Arc<File>, bool), ErrorKind> {
         let entry = self.core.handles.get(file.index()).ok_or(ErrorKind::StaleHandle)?;
         let mut state = entry.lock();
         if !state.is(file) || state.closing {
@@ -154,7 +174,9 @@ impl Turn<'_> {
         let Object::File(shared) = &state.object else { return Err(ErrorKind::InvalidArgument) };
         let shared = Arc::clone(shared);
         state.pending += 1;
-        Ok(shared)
+        let extends = end > state.length;
+        state.length = state.length.max(end);
+        Ok((shared, extends))
     }
 
     pub(super) fn associate(&mut self, source: Source, key: u64) -> Result<Handle, (Error, Source)> {

@@ -1,1 +1,115 @@
-//! What only this backend does: several workers on one queue.
+//! What no setting reaches: accepts that wait for first bytes.
+
+use crate::{
+    Backend, BufferClass, Completion, Configuration, Handle, Operation, OperationKind, Payload, Port, Worker,
+    backend,
+};
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::atomic::Ordering,
+    time::Duration,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const GLANCE: Duration = Duration::from_millis(50);
+
+fn port_with_first_bytes(bytes: usize) -> Port {
+    let configuration = Configuration {
+        backend: Some(Backend::Iocp),
+        queues: 1,
+        workers_per_queue: 1,
+        buffers: vec![BufferClass { capacity: 4_096, count: 64 }],
+        accepts_posted: 2,
+        ..Configuration::default()
+    };
+    let port = Port::new(configuration).unwrap();
+    let backend::Common::Iocp(common) = &port.shared.common;
+    common.cores[0].first_bytes.store(bytes, Ordering::Relaxed);
+    common.cores[0].silence_s.store(1, Ordering::Relaxed);
+    port
+}
+
+fn listen(worker: &mut Worker) -> (Handle, SocketAddr) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let handle = worker.associate(listener, 0).unwrap();
+    worker.submit(handle, Operation::AcceptStream).unwrap();
+    (handle, address)
+}
+
+fn wait(worker: &mut Worker, timeout: Duration) -> Option<Completion> {
+    let mut completions = Vec::new();
+    worker.wait(&mut completions, Some(timeout)).unwrap();
+    assert!(completions.len() <= 1, "{completions:?}");
+    completions.pop()
+}
+
+fn accepted(completion: Option<Completion>) -> Handle {
+    match completion.expect("a connection").payload {
+        Payload::Accepted(handle) => handle,
+        other => panic!("{other:?} is no connection"),
+    }
+}
+
+fn received(worker: &mut Worker, handle: Handle, capacity: usize) -> Vec<u8> {
+    let buffer = worker.buffers().acquire(capacity).unwrap();
+    worker.submit(handle, Operation::Receive { buffer }).unwrap();
+    wait(worker, PATIENCE).unwrap().payload.into_buffer().unwrap().to_vec()
+}
+
+#[test]
+fn without_room_for_bytes_a_connection_is_enough() {
+    let port = port_with_first_bytes(0);
+    let mut worker = port.worker().unwrap();
+    let (_, address) = listen(&mut worker);
+    let _silent = TcpStream::connect(address).unwrap();
+    accepted(wait(&mut worker, PATIENCE));
+    drop(worker);
+    assert_eq!(port.buffers().in_use(), 0);
+}
+
+#[test]
+fn first_bytes_come_with_the_connection_and_serve_the_first_receives() {
+    let port = port_with_first_bytes(64);
+    let mut worker = port.worker().unwrap();
+    let (_, address) = listen(&mut worker);
+    let mut peer = TcpStream::connect(address).unwrap();
+    assert!(wait(&mut worker, GLANCE).is_none(), "it was accepted without a byte");
+    peer.write_all(b"hello").unwrap();
+    let handle = accepted(wait(&mut worker, PATIENCE));
+    assert_eq!(worker.peer_address(handle).unwrap(), peer.local_addr().unwrap());
+    assert_eq!(received(&mut worker, handle, 3), b"hel");
+    worker.submit(handle, Operation::ReceiveStream).unwrap();
+    let item = wait(&mut worker, PATIENCE).unwrap();
+    assert_eq!((item.kind, item.result, item.last), (OperationKind::ReceiveStream, Ok(2), false));
+    assert_eq!(&item.payload.into_buffer().unwrap()[..], b"lo");
+    peer.write_all(b"more").unwrap();
+    assert_eq!(&wait(&mut worker, PATIENCE).unwrap().payload.into_buffer().unwrap()[..], b"more");
+    drop(worker);
+    assert_eq!(port.buffers().in_use(), 0);
+}
+
+#[test]
+fn who_sends_nothing_does_not_hold_an_accept_for_ever() {
+    let port = port_with_first_bytes(64);
+    let mut worker = port.worker().unwrap();
+    let (_, address) = listen(&mut worker);
+    // As many as there are calls posted: nobody else gets in until they are given up.
+    let silent: Vec<_> = (0..2).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let mut late = TcpStream::connect(address).unwrap();
+    late.write_all(b"late").unwrap();
+    let handle = accepted(wait(&mut worker, PATIENCE));
+    assert_eq!(received(&mut worker, handle, 10), b"late");
+    for mut peer in silent {
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        let read = peer.read(&mut [0; 1]);
+        assert!(
+            matches!(&read, Ok(0))
+                || read.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset),
+            "{read:?}"
+        );
+    }
+    drop(worker);
+    assert_eq!(port.buffers().in_use(), 0);
+}

@@ -1,9 +1,10 @@
 //! Waiting: gates left, packets taken, completions handed out.
 
-use super::{system::WAKE_KEY, turn::Turn};
+use super::{handle::Entry, system::WAKE_KEY, turn::Turn};
 use crate::{
     completion::{Completion, Payload},
     error::Error,
+    gate::Gate,
     identity::Handle,
     operation::OperationKind,
     shutdown::Phase,
@@ -134,13 +135,26 @@ impl Turn<'_> {
         }
     }
 
+    /// A close is handed out: nothing follows it that a gate would have to keep in order.
+    fn forget(&mut self, entry: &Entry) {
+        let mut state = entry.lock();
+        state.gate = Gate::default();
+        self.release(&mut state);
+    }
+
     fn hand_out(&mut self, completions: &mut Vec<Completion>, limit: usize) -> usize {
         let count = self.desk.ready.len().min(limit);
-        for mut completion in self.desk.ready.drain(..count) {
-            if completion.handle != Handle::NONE {
-                completion.key =
-                    self.core.handles.get(completion.handle.index()).map_or(0, |entry| entry.key());
-                self.desk.held.push(completion.handle);
+        for _ in 0..count {
+            let Some(mut completion) = self.desk.ready.pop_front() else { break };
+            if completion.handle != Handle::NONE
+                && let Some(entry) = self.core.handles.get(completion.handle.index())
+            {
+                completion.key = entry.key();
+                if completion.kind == OperationKind::Close {
+                    self.forget(entry);
+                } else {
+                    self.desk.held.push(completion.handle);
+                }
             }
             completions.push(completion);
         }

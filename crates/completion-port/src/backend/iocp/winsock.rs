@@ -6,11 +6,12 @@ use crate::{
     error::{Error, ErrorKind},
     operation::OperationKind,
 };
-use std::{mem::size_of, net::SocketAddr, os::windows::io::AsRawSocket};
+use std::{ffi::c_void, mem::size_of, net::SocketAddr, os::windows::io::AsRawSocket};
 use windows_sys::{
     Win32::{
         Foundation::{ERROR_IO_PENDING, HANDLE},
         Networking::WinSock as w,
+        System::IO::OVERLAPPED,
     },
     core::GUID,
 };
@@ -44,26 +45,30 @@ pub(super) const MAXIMUM_TRANSMIT_BYTES: u64 = 0x7fff_fffe;
 /// The extension functions of Microsoft's providers.
 #[derive(Clone, Copy)]
 pub(super) struct Functions {
-    accept: unsafe extern "system" fn(
-        w::SOCKET,
-        w::SOCKET,
-        *mut core::ffi::c_void,
-        u32,
-        u32,
-        u32,
-        *mut u32,
-        *mut windows_sys::Win32::System::IO::OVERLAPPED,
-    ) -> i32,
-    connect: unsafe extern "system" fn(
-        w::SOCKET,
-        *const w::SOCKADDR,
-        i32,
-        *const core::ffi::c_void,
-        u32,
-        *mut u32,
-        *mut windows_sys::Win32::System::IO::OVERLAPPED,
-    ) -> i32,
+    accept: AcceptEx,
+    connect: ConnectEx,
 }
+
+type AcceptEx = unsafe extern "system" fn(
+    w::SOCKET,
+    w::SOCKET,
+    *mut c_void,
+    u32,
+    u32,
+    u32,
+    *mut u32,
+    *mut OVERLAPPED,
+) -> i32;
+
+type ConnectEx = unsafe extern "system" fn(
+    w::SOCKET,
+    *const w::SOCKADDR,
+    i32,
+    *const c_void,
+    u32,
+    *mut u32,
+    *mut OVERLAPPED,
+) -> i32;
 
 fn extension(socket: w::SOCKET, name: GUID) -> Result<usize, Error> {
     let (mut address, mut bytes) = (0usize, 0);
@@ -97,8 +102,8 @@ impl Functions {
         // SAFETY: the provider gave the addresses of the functions with these names, whose types Microsoft documents.
         unsafe {
             Ok(Self {
-                accept: std::mem::transmute::<usize, _>(accept),
-                connect: std::mem::transmute::<usize, _>(connect),
+                accept: std::mem::transmute::<usize, AcceptEx>(accept),
+                connect: std::mem::transmute::<usize, ConnectEx>(connect),
             })
         }
     }

@@ -1,0 +1,105 @@
+//! Shutdown: draining, cancelling, and the last packet.
+
+use crate::harness::{PATIENCE, Rig, available, configuration, failure};
+use completion_port::{ErrorKind, Operation, OperationKind, Payload};
+use std::{
+    io::{Read, Write},
+    time::Duration,
+};
+
+#[test]
+fn what_runs_finishes_and_the_report_is_clean() {
+    for backend in available() {
+        let mut rig = Rig::new(configuration(backend));
+        let (listener, _) = rig.listener();
+        let stream = rig.submit(listener, Operation::AcceptStream);
+        let (handle, mut peer) = rig.pair();
+        let token = rig.receive(handle, 10);
+        let port = rig.port.clone();
+        let shutting_down = std::thread::spawn(move || port.shutdown(PATIENCE));
+        // Accept streams end, and the worker is told; in whichever order.
+        let (mut told, mut ended) = (false, false);
+        while !(told && ended) {
+            let completion = rig.next();
+            match completion.kind {
+                OperationKind::Draining => told = true,
+                OperationKind::AcceptStream => {
+                    assert_eq!((completion.token, failure(&completion)), (stream, ErrorKind::Cancelled));
+                    ended = completion.last;
+                }
+                other => panic!("{other:?} came first"),
+            }
+        }
+        assert_eq!(rig.port.worker().expect_err("it shuts down").kind(), ErrorKind::ShuttingDown);
+        rig.expect_silence();
+        // What runs goes on, with all it needs.
+        peer.write_all(b"request").unwrap();
+        let received = rig.next_of(token);
+        assert_eq!(received.result, Ok(7));
+        let chain = received.payload.into_buffer().unwrap().into();
+        assert_eq!(rig.run(handle, Operation::Send { chain }).result, Ok(7));
+        rig.close(handle);
+        rig.close(listener);
+        let last = rig.next();
+        assert_eq!((last.kind, last.result), (OperationKind::Shutdown, Ok(0)));
+        rig.expect_silence();
+        let mut answer = Vec::new();
+        peer.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer, b"request");
+        let Rig { port, worker, .. } = rig;
+        drop((port, worker));
+        let report = shutting_down.join().unwrap();
+        assert!(report.is_clean(), "{report}");
+    }
+}
+
+#[test]
+fn what_is_left_at_the_deadline_is_cancelled() {
+    for backend in available() {
+        let mut rig = Rig::new(configuration(backend));
+        let (handle, _peer) = rig.pair();
+        let receive = rig.receive(handle, 10);
+        let timer = rig.submit(handle, Operation::Timer { after: Duration::from_secs(3600) });
+        let port = rig.port.clone();
+        let shutting_down = std::thread::spawn(move || port.shutdown(Duration::from_millis(20)));
+        assert_eq!(rig.next().kind, OperationKind::Draining);
+        let mut waiting = vec![receive, timer];
+        while !waiting.is_empty() {
+            let completion = rig.next();
+            let place = waiting.iter().position(|&token| token == completion.token);
+            waiting.swap_remove(place.expect("only what was in flight ends"));
+            assert_eq!(failure(&completion), ErrorKind::Cancelled);
+        }
+        let rejected = rig.worker.submit(handle, Operation::ReceiveStream).expect_err("it is over");
+        assert_eq!(rejected.error.kind(), ErrorKind::ShuttingDown);
+        // The order of the close and the shutdown packet is open: the handle was not in flight.
+        assert_eq!(rig.next().kind, OperationKind::Shutdown);
+        let Rig { worker, .. } = rig;
+        drop(worker);
+        let report = shutting_down.join().unwrap();
+        assert!(report.cancelled && report.workers_left == 0, "{report}");
+        assert_eq!((report.operations_left, report.buffers_left), (0, 0));
+    }
+}
+
+#[test]
+fn cancel_all_needs_no_deadline() {
+    for backend in available() {
+        let mut rig = Rig::new(configuration(backend));
+        let (handle, mut peer) = rig.pair();
+        let stream = rig.submit(handle, Operation::ReceiveStream);
+        peer.write_all(b"x").unwrap();
+        let item = rig.next_of(stream);
+        assert!(matches!(item.payload, Payload::Buffer(_)));
+        drop(item);
+        rig.port.cancel_all();
+        let end = rig.next_of(stream);
+        assert_eq!((failure(&end), end.last), (ErrorKind::Cancelled, true));
+        assert_eq!(rig.next().kind, OperationKind::Draining);
+        assert_eq!(rig.next().kind, OperationKind::Shutdown);
+        let port = rig.port.clone();
+        let Rig { worker, .. } = rig;
+        drop(worker);
+        assert_eq!(port.buffers().in_use(), 0);
+    }
+}
