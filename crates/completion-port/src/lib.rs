@@ -1,9 +1,64 @@
 //! One completion port over Windows IOCP, Linux io_uring and readiness.
 //!
-//! A program submits operations that own their buffers, and waits for completions that bring them home. Every accepted
-//! operation ends in exactly one terminal completion, whatever is dropped, cancelled or closed in between; for one handle,
-//! one worker at a time gets completions, in the order of submission for each direction. The contract is the same on every
-//! backend; which one works is chosen when the port is made.
+//! # What a completion port is
+//!
+//! There are two ways to read from many sockets with few threads. With *readiness* the system says "a read would not block now",
+//! and the program reads. With *completion* the program says "read into this memory", goes on, and is told when that
+//! **is done**. The second way also works for files, which are always ready; it saves the second call; and it can be
+//! told to many threads through one queue. That queue is the completion port.
+//!
+//! A program that uses one is a loop: wait for completions, do a little for each, submit what comes next, wait again. No thread
+//! waits for one client, so a thread a processor is enough, and nobody waits for a lock, because what happens to one
+//! handle happens in one place at a time.
+//!
+//! The price is a question that readiness does not have: between submit and completion the memory belongs to the kernel. This
+//! crate's answer is that an [`Operation`] **owns** its buffers, and its [`Completion`] brings them home. Whatever is dropped,
+//! cancelled, closed or leaked in between, no safe call reaches memory that the kernel may still touch.
+//!
+//! # An echo server
+//!
+//! ```no_run
+#![doc = include_str!("../examples/echo.rs")]
+//! ```
+//!
+//! # The parts
+//!
+//! | here | what it is | Win32 |
+//! |---|---|---|
+//! | [`Port`] | what all threads share: queues, buffers, limits, the backend | the handle of CreateIoCompletionPort |
+//! | [`Worker`] | one thread's view of its queue: submits, cancels, waits | a thread around GetQueuedCompletionStatusEx |
+//! | [`Handle`] | a socket or file, associated once; checked by generation | HANDLE and CompletionKey |
+//! | [`Operation`] | what to do, with the buffers to do it on | the arguments of WSARecv, ReadFile and so on |
+//! | [`Token`] | one accepted operation | the address of the OVERLAPPED |
+//! | [`Completion`] | what became of it, and the buffers | bytes, key and OVERLAPPED of a packet |
+//! | [`Buffer`], [`Slice`], [`BufferChain`] | pooled memory with one owner; shared parts of it; lists of those | WSABUF arrays |
+//! | [`Port::post`], [`Packet`] | a word from any thread | PostQueuedCompletionStatus |
+//! | [`Port::shutdown`] | drain, cancel, one last packet for each worker | a quit packet for each thread |
+//! | [`Sequencer`] | order, where several operations on one file are in flight | a sequence number in the OVERLAPPED |
+//!
+//! # What is promised
+//!
+//! - Every accepted operation ends in exactly one completion with [`last`](Completion::last) set. A stream
+//!   ([`Operation::AcceptStream`], [`Operation::ReceiveStream`]) completes many times before that.
+//! - An operation that is not accepted comes back whole in [`Rejected`], with the reason. Everything has a limit
+//!   ([`Configuration`]), and this is where it is felt.
+//! - For one handle, one worker at a time gets completions; and operations of one direction run and complete in the order of submission.
+//! - A cancel, a deadline and a close are requests to the kernel: the completion says what became of the operation.
+//! - A failed completion brings its buffers home too.
+//!
+//! # Backends
+//!
+//! The best that works is chosen when the port is made, by really setting it up; [`Port::backends`] says which, and why not another.
+//! [`Backend::Iocp`] serves a queue with several workers; [`Backend::IoUring`] (Linux 6.0 or newer) and [`Backend::Readiness`]
+//! (epoll on Linux, the `polling` crate on other Unix systems) have a queue for each worker. The contract is the same; what
+//! a system has no call for is built from what it has. [`OpenOptions::unnamed`] and [`Operation::Link`] are Linux only: elsewhere they fail
+//! with [`ErrorKind::Unsupported`].
+//!
+//! A program that runs one worker on every system says so: `queues = 1` and `workers_per_queue = 1`. The default is one queue for all
+//! workers on Windows, two of them a processor, and elsewhere a queue and a worker a processor. A [`Handle`] belongs to the
+//! queue of the worker that associated, accepted or opened it; other queues are told by [`Port::post`].
+//!
+//! "The seed", in places, is the description of an IOCP server that this crate began from; `IO_SOCKET_READ` and its like are its names.
 
 mod backend;
 mod buffer;

@@ -1,7 +1,31 @@
 //! An HTTP server on I/O completion ports.
 //!
-//! The program `portico` serves a folder; this library is the same server, to be started from a program of one's own: see
-//! [`Server`].
+//! The program `portico` serves a folder; this library is the same server, started from a program of one's own:
+//!
+//! ```no_run
+//! use portico::{Server, settings::Settings};
+//! use std::{io, time::Duration};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let mut settings = Settings::new("./site");
+//!     settings.port = 0;
+//!     let server = Server::start(settings)?;
+//!     println!("http://{}/ on {}", server.address(), server.backend().name());
+//!     io::stdin().read_line(&mut String::new())?;
+//!     println!("{}", server.stop(Duration::from_secs(10)));
+//!     Ok(())
+//! }
+//! ```
+//!
+//! [`Server::start`] opens the folders and the log, listens, and starts the workers: a thread for each, which wait on the completion
+//! port of the crate `completion_port` and never block. [`Server::stop`] is the orderly end. Everything that can be set is a
+//! field of [`settings::Settings`], each with a safe default; the server listens to this machine only unless told otherwise.
+//!
+//! It serves files: index files, redirects of folders, conditional requests, single ranges, keep-alive and pipelining, and, where a folder
+//! was opened for them, uploads. What a request names is resolved beneath the root and cannot leave it ([`path`]).
+//!
+//! The library logs with `tracing`, and leaves it to the program to subscribe. Without the feature `program`, which is on by default,
+//! the crate needs no command-line parser.
 #![forbid(unsafe_code)]
 
 mod connection;
@@ -24,3 +48,8 @@ mod worker;
 
 pub use completion_port::{Backend, ShutdownReport};
 pub use server::{End, Server, StartError};
+
+// The examples of the project's front page compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct FrontPage;

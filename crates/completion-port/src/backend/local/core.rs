@@ -46,11 +46,13 @@ const IN_THE_BOOKS: &str = "a token that the core handed out stays in its books 
 impl Core {
     pub(super) fn new(shared: &Arc<Shared>, queue: usize) -> Self {
         let configuration = shared.configuration.clone();
+        // Names that an earlier worker of the queue gave out must not name what this one has.
+        let lives = shared.queues[queue].count_life();
         Self {
             queue: queue as u8,
             // A close always fits: there is at most one for each handle.
-            slots: Slab::new(configuration.operations.saturating_add(configuration.handles)),
-            handles: Slab::new(configuration.handles),
+            slots: Slab::succeeding(lives, configuration.operations.saturating_add(configuration.handles)),
+            handles: Slab::succeeding(lives, configuration.handles),
             timers: Timers::default(),
             ready: VecDeque::with_capacity(configuration.batch),
             steps: VecDeque::new(),
