@@ -182,3 +182,9 @@ pub(crate) fn assert_same(got: &[u8], wanted: &[u8], what: &str) {
         panic!("{what}: first differs at byte {place} of {}", wanted.len());
     }
 }
+
+/// Says a figure that was measured; shown with `--nocapture`.
+#[allow(clippy::print_stderr, reason = "figures are for whoever runs the test by hand")]
+pub(crate) fn report(figure: &str) {
+    eprintln!("{figure}");
+}
