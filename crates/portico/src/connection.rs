@@ -21,7 +21,9 @@ use crate::{
     upload::Upload,
 };
 pub(crate) use answer::LateRecord;
-use completion_port::{BufferChain, Completion, ErrorKind, Handle, Operation, OperationKind, Payload, Slice, Token};
+use completion_port::{
+    BufferChain, Completion, ErrorKind, Handle, Operation, OperationKind, Payload, Slice, Token,
+};
 use deadline::Waiting;
 use lookup::Loading;
 use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner};
