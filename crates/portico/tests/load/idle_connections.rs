@@ -44,7 +44,10 @@ fn idle(backend: BackendChoice, count: usize) {
     {
         let each = (program.resident_bytes() - before) / count as u64;
         assert!(each < MOST_BYTES, "an idle connection costs {each} bytes");
-        crate::common::report(&format!("{} with {count} idle connections: {each} bytes each", backend.name()));
+        crate::common::report(&format!(
+            "{} with {count} idle connections: {each} bytes each",
+            backend.name()
+        ));
     }
     for client in clients.iter_mut().step_by(97) {
         assert_eq!(client.get("/file").body, b"content");

@@ -44,7 +44,10 @@ fn slow_clients_finish_and_hinder_nobody(backend: BackendChoice) {
         over.store(true, Ordering::SeqCst);
         head.unwrap();
         let most = reader.unwrap();
-        crate::common::report(&format!("{}: {rate:.0} requests/s beside; the slow reader held {most} bytes at most", backend.name()));
+        crate::common::report(&format!(
+            "{}: {rate:.0} requests/s beside; the slow reader held {most} bytes at most",
+            backend.name()
+        ));
         for other in others {
             other.join().unwrap();
         }
@@ -80,7 +83,7 @@ fn trickle(program: &Program) {
 
 /// Reads the long file as a slow line would, and gives the most memory that the program took meanwhile.
 fn read_slowly(program: &Program, content: &[u8]) -> u64 {
-    let resident = || {
+    let resident = || -> u64 {
         #[cfg(target_os = "linux")]
         return program.resident_bytes();
         #[cfg(not(target_os = "linux"))]

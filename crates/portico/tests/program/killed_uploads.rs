@@ -36,7 +36,10 @@ fn what_was_answered_survives_and_nothing_else_is_there(backend: BackendChoice) 
                     for number in 0.. {
                         let name = format!("{client}-{number}");
                         let content = bytes(length(client, number), (client * 1_000 + number) as u64);
-                        let head = format!("PUT /in/{name} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", content.len());
+                        let head = format!(
+                            "PUT /in/{name} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n",
+                            content.len()
+                        );
                         asked.push((name.clone(), content.clone()));
                         if !connection.try_send(head) || !connection.try_send(&content) {
                             break;
@@ -78,10 +81,13 @@ fn what_was_answered_survives_and_nothing_else_is_there(backend: BackendChoice) 
     let there: BTreeSet<_> = found.iter().collect();
     let missing: Vec<_> = created.iter().filter(|name| !there.contains(name)).collect();
     assert!(missing.is_empty(), "answered 201 and not there: {missing:?}");
-    let strange: Vec<_> = found.iter().filter(|name| !asked.iter().any(|(asked, _)| asked == *name)).collect();
-    // Elsewhere an unfinished upload has a temporary name, that the next start removes.
     let strange: Vec<_> =
-        strange.into_iter().filter(|name| cfg!(target_os = "linux") || !name.starts_with(".portico-upload-")).collect();
+        found.iter().filter(|name| !asked.iter().any(|(asked, _)| asked == *name)).collect();
+    // Elsewhere an unfinished upload has a temporary name, that the next start removes.
+    let strange: Vec<_> = strange
+        .into_iter()
+        .filter(|name| cfg!(target_os = "linux") || !name.starts_with(".portico-upload-"))
+        .collect();
     assert!(strange.is_empty(), "nobody asked for {strange:?}");
     let program = Program::start(folder.path(), &arguments);
     assert_eq!(program.connect().get(&format!("/in/{}", created[0])).status, 200);

@@ -96,7 +96,10 @@ fn at_the_deadline_the_rest_is_cut(backend: BackendChoice) {
     program.signal("INT");
     while !program.line().starts_with("Stopping: ") {}
     let (status, output) = program.wait();
-    assert_eq!((status.code(), &*output), (Some(1), "Stopped: running operations were cancelled at the deadline.\n"));
+    assert_eq!(
+        (status.code(), &*output),
+        (Some(1), "Stopped: running operations were cancelled at the deadline.\n")
+    );
     for mut client in downloads {
         assert!(client.try_body(LONG).is_err());
     }

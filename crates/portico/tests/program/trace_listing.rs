@@ -37,7 +37,11 @@ fn entries(listing: &str) -> Vec<Entry> {
             // The seed prints the thread's number in five places.
             assert!(worker.len() == 5 && worker.trim_start().parse::<u32>().is_ok(), "{line}");
             let (operation, bytes) = rest.split_once(" Bytes= ").unwrap();
-            entries.push(Entry { operation: operation.into(), bytes: bytes.parse().unwrap(), lines: Vec::new() });
+            entries.push(Entry {
+                operation: operation.into(),
+                bytes: bytes.parse().unwrap(),
+                lines: Vec::new(),
+            });
         } else if let Some(entry) = entries.last_mut() {
             entry.lines.push(line.to_owned());
         }
@@ -96,7 +100,10 @@ fn the_listing_is_the_seeds(backend: BackendChoice) {
                 let wanted = room.min(FILE_BYTES as u64 - sum);
                 assert_eq!(entry.bytes, wanted, "after {sum} bytes");
                 sum += entry.bytes;
-                assert_eq!(entry.lines[0], format!("bytesToWrite= {wanted}, AcumBytes= {sum} of {FILE_BYTES}"));
+                assert_eq!(
+                    entry.lines[0],
+                    format!("bytesToWrite= {wanted}, AcumBytes= {sum} of {FILE_BYTES}")
+                );
                 to_write = Some(wanted + SLICE_BYTES - room);
             }
             Some(wanted) => {
