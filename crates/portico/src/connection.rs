@@ -21,7 +21,9 @@ use crate::{
     upload::Upload,
 };
 pub(crate) use answer::LateRecord;
-use completion_port::{BufferChain, Completion, Handle, Operation, OperationKind, Payload, Slice, Token};
+use completion_port::{
+    BufferChain, Completion, ErrorKind, Handle, Operation, OperationKind, Payload, Slice, Token,
+};
 use deadline::Waiting;
 use lookup::Loading;
 use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner};
@@ -291,6 +293,11 @@ impl Connection {
     fn submit(&mut self, operation: Operation, context: &mut Context) -> Option<Token> {
         match context.port.submit(self.handle, operation) {
             Ok(token) => Some(token),
+            // At the deadline of a shutdown everything is refused, and that is as it should be.
+            Err(rejected) if rejected.error.kind() == ErrorKind::ShuttingDown => {
+                self.close(context);
+                None
+            }
             Err(rejected) => {
                 tracing::warn!(error = %rejected.error, "a connection ends because the port refused an operation");
                 self.close(context);

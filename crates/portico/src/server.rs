@@ -202,7 +202,8 @@ fn configuration(settings: &Settings) -> Configuration {
     }
     let queues = configuration.queues;
     configuration.operations = settings.operations;
-    configuration.handles = settings.connections.div_ceil(queues) + settings.file_cache_entries + SPARE_HANDLES;
+    configuration.handles =
+        settings.connections.div_ceil(queues) + settings.file_cache_entries + SPARE_HANDLES;
     configuration.buffers = buffer_classes(settings);
     // Twice, because what left the cache may still be on its way to clients.
     configuration.heap_bytes = 2 * settings.file_cache_bytes + settings.file_cache_file_bytes;

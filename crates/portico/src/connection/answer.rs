@@ -71,7 +71,9 @@ impl Connection {
         // A client that waits for 100 (Continue) may send its body or not after another answer: the framing is lost.
         close
             || !keep
-            || (with_body && (request.expect_continue || BodyDecoder::new(request.body, &context.site.discard_limits).is_err()))
+            || (with_body
+                && (request.expect_continue
+                    || BodyDecoder::new(request.body, &context.site.discard_limits).is_err()))
     }
 
     /// Answers what could not be read as a request, or cannot go on; the connection ends.

@@ -90,7 +90,9 @@ impl Client {
                 self.buffer.extend_from_slice(&piece[..bytes]);
                 Ok(bytes)
             }
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted) =>
+            {
                 Err(Ending::Reset)
             }
             Err(error) => panic!("nothing came from the server: {error}"),
@@ -112,7 +114,9 @@ impl Client {
     pub(crate) fn head(&mut self) -> Answer {
         match self.try_head() {
             Ok(head) => answer(head),
-            Err(ending) => panic!("{ending:?} instead of an answer, after {:?}", self.buffer.escape_ascii().to_string()),
+            Err(ending) => {
+                panic!("{ending:?} instead of an answer, after {:?}", self.buffer.escape_ascii().to_string())
+            }
         }
     }
 
@@ -123,7 +127,9 @@ impl Client {
         let length = answer.field("Content-Length").map_or(0, |length| length.parse().unwrap());
         match self.try_body(length) {
             Ok(body) => answer.body = body,
-            Err((ending, body)) => panic!("{ending:?} after {} bytes of {length} of\n{}", body.len(), answer.head),
+            Err((ending, body)) => {
+                panic!("{ending:?} after {} bytes of {length} of\n{}", body.len(), answer.head)
+            }
         }
         answer
     }
@@ -154,7 +160,10 @@ impl Client {
     /// PUT or POST with a body of known length.
     #[track_caller]
     pub(crate) fn upload(&mut self, method: &str, target: &str, body: &[u8]) -> Answer {
-        self.send(format!("{method} {target} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len()));
+        self.send(format!(
+            "{method} {target} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        ));
         self.send(body);
         self.answer()
     }
@@ -184,7 +193,8 @@ impl Client {
 }
 
 fn answer(head: String) -> Answer {
-    let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
+    let status =
+        head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
     let status = status.unwrap_or_else(|| panic!("not an answer: {head:?}"));
     Answer { status, head, body: Vec::new() }
 }

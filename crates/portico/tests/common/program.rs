@@ -20,7 +20,9 @@ impl Program {
     /// Serves `root` on any free port, and waits until it does.
     pub(crate) fn start(root: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_portico"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PORTICO_")) {
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PORTICO_"))
+        {
             command.env_remove(name);
         }
         // No portico.toml of the folder the tests run in.
@@ -50,7 +52,8 @@ impl Program {
     /// Sends a signal by its name.
     #[cfg(unix)]
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status().unwrap();
+        let sent =
+            Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status().unwrap();
         assert!(sent.success());
     }
 

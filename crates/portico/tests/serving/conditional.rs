@@ -105,13 +105,19 @@ fn ranges_give_their_bytes(backend: BackendChoice) {
             assert_eq!((answer.status, answer.field("Content-Range")), (416, Some(&*said)), "{range}");
         }
         // What is no range, or more than one, is answered with the whole.
-        for range in ["bytes=5-2", "bytes=a-b", "lines=1-2", "bytes=", "bytes=0-1,5-9", "bytes 0-1", "bytes=--1"] {
+        for range in
+            ["bytes=5-2", "bytes=a-b", "lines=1-2", "bytes=", "bytes=0-1,5-9", "bytes 0-1", "bytes=--1"]
+        {
             let answer = client.request("GET", &name, &format!("Range: {range}\r\n"));
             assert_eq!(answer.status, 200, "{range}");
             assert_same(&answer.body, &content, range);
         }
         let head = client.request("HEAD", &name, "Range: bytes=0-1\r\n");
-        assert_eq!((head.status, head.field("Content-Range")), (200, None), "a range is for GET (RFC 9110 section 14.2)");
+        assert_eq!(
+            (head.status, head.field("Content-Range")),
+            (200, None),
+            "a range is for GET (RFC 9110 section 14.2)"
+        );
     }
     site.write("empty", "");
     assert_eq!(client.request("GET", "/empty", "Range: bytes=0-\r\n").status, 416);
@@ -126,7 +132,12 @@ fn a_range_of_another_version_is_the_whole_file(backend: BackendChoice) {
         let name = format!("/{length}");
         let path = site.write(&name[1..], &content);
         // A date is a strong validator only when it is older than the answer (RFC 9110 section 8.8.2.2).
-        File::options().write(true).open(path).unwrap().set_modified(SystemTime::now() - Duration::from_secs(3_600)).unwrap();
+        File::options()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_modified(SystemTime::now() - Duration::from_secs(3_600))
+            .unwrap();
         let first = client.get(&name);
         let (etag, date) = (first.field("ETag").unwrap(), first.field("Last-Modified").unwrap());
         for (if_range, status) in [
@@ -137,7 +148,8 @@ fn a_range_of_another_version_is_the_whole_file(backend: BackendChoice) {
             ("Thu, 01 Jan 1970 00:00:00 GMT", 200),
             ("nonsense", 200),
         ] {
-            let answer = client.request("GET", &name, &format!("Range: bytes=2-9\r\nIf-Range: {if_range}\r\n"));
+            let answer =
+                client.request("GET", &name, &format!("Range: bytes=2-9\r\nIf-Range: {if_range}\r\n"));
             assert_eq!(answer.status, status, "{if_range}");
             let wanted = if status == 206 { &content[2..10] } else { &content[..] };
             assert_same(&answer.body, wanted, if_range);
@@ -157,6 +169,9 @@ fn times_before_1970_and_ahead_of_now_do_no_harm(backend: BackendChoice) {
         let answer = client.get(&format!("/{name}"));
         assert_eq!((answer.status, answer.body.as_slice()), (200, name.as_bytes()));
         let etag = answer.field("ETag").unwrap();
-        assert_eq!(client.request("GET", &format!("/{name}"), &format!("If-None-Match: {etag}\r\n")).status, 304);
+        assert_eq!(
+            client.request("GET", &format!("/{name}"), &format!("If-None-Match: {etag}\r\n")).status,
+            304
+        );
     }
 }

@@ -16,8 +16,24 @@ on_every_backend!(
 );
 
 const LENGTHS: [usize; 18] = [
-    0, 1, 100, 767, 4_095, 4_096, 4_097, 65_535, 65_536, 65_537, 130_000, 131_071, 131_072, 131_073, 262_144, 262_145,
-    1 << 20, 10 << 20,
+    0,
+    1,
+    100,
+    767,
+    4_095,
+    4_096,
+    4_097,
+    65_535,
+    65_536,
+    65_537,
+    130_000,
+    131_071,
+    131_072,
+    131_073,
+    262_144,
+    262_145,
+    1 << 20,
+    10 << 20,
 ];
 
 fn fetch_all(site: &Site) {
@@ -58,7 +74,8 @@ fn head_answers_as_get_without_the_body(backend: BackendChoice) {
         let head = client.request("HEAD", &format!("/{length}.css"), "");
         let get = client.get(&format!("/{length}.css"));
         assert_eq!(get.body.len(), length);
-        let without_date = |head: &str| head.lines().filter(|line| !line.starts_with("Date")).collect::<Vec<_>>().join("\n");
+        let without_date =
+            |head: &str| head.lines().filter(|line| !line.starts_with("Date")).collect::<Vec<_>>().join("\n");
         assert_eq!(without_date(&head.head), without_date(&get.head));
     }
     let head = client.request("HEAD", "/absent", "");
@@ -106,7 +123,10 @@ fn index_files_answer_for_their_folder(backend: BackendChoice) {
     assert_eq!(client.get("/?a=b").body, b"root");
     assert_eq!(client.get("/both/").body, b"first");
     let second = client.get("/second/");
-    assert_eq!((second.body.as_slice(), second.field("Content-Type")), (&b"second"[..], Some("text/plain; charset=utf-8")));
+    assert_eq!(
+        (second.body.as_slice(), second.field("Content-Type")),
+        (&b"second"[..], Some("text/plain; charset=utf-8"))
+    );
     assert_eq!(client.get("/none/").status, 404);
     assert_eq!(client.get("/odd/").status, 404);
     assert_eq!(client.get("/second/start.txt/").status, 404, "a file is no folder");

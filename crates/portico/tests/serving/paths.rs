@@ -108,7 +108,9 @@ fn nothing_outside_the_root_is_served(backend: BackendChoice) {
 
 fn hidden_names_are_served_only_when_told_to(backend: BackendChoice) {
     let fill = |site: &Site| {
-        for name in [".hidden", ".git/config", "folder/.env", ".well-known/acme/token", "folder/.well-known/x", "a.b"] {
+        for name in
+            [".hidden", ".git/config", "folder/.env", ".well-known/acme/token", "folder/.well-known/x", "a.b"]
+        {
             site.write(name, name);
         }
     };
@@ -142,7 +144,9 @@ fn the_configuration_is_never_served(backend: BackendChoice) {
     for name in ["portico.toml", "folder/portico.toml"] {
         site.write(name, "port = 1");
     }
-    for target in ["/portico.toml", "/portico%2etoml", "/PORTICO.TOML", "/folder/portico.toml", "/portico.toml/"] {
+    for target in
+        ["/portico.toml", "/portico%2etoml", "/PORTICO.TOML", "/folder/portico.toml", "/portico.toml/"]
+    {
         assert_eq!(site.get(target).status, 404, "{target}");
     }
 }
@@ -165,7 +169,11 @@ mod links {
     use portico::settings::FollowSymlinks;
     use std::os::unix::fs::symlink;
 
-    on_every_backend!(links_are_followed_inside_the_root_only, no_link_is_followed_when_told_so, what_is_no_file_is_not_opened);
+    on_every_backend!(
+        links_are_followed_inside_the_root_only,
+        no_link_is_followed_when_told_so,
+        what_is_no_file_is_not_opened
+    );
 
     fn link(site: &Site) {
         let root = site.path("root");
@@ -215,7 +223,9 @@ mod links {
         });
         link(&site);
         assert_eq!(site.get("/inside.txt").status, 200);
-        for target in ["/near.txt", "/folder/up.txt", "/alias/inside.txt", "/alias", "/alias/"].iter().chain(&OUTSIDE) {
+        for target in
+            ["/near.txt", "/folder/up.txt", "/alias/inside.txt", "/alias", "/alias/"].iter().chain(&OUTSIDE)
+        {
             assert_eq!(site.get(target).status, 404, "{target}");
         }
     }

@@ -148,7 +148,8 @@ fn a_first_buffer_of_few_bytes_serves_all_the_same(backend: BackendChoice) {
         client.send([*byte]);
     }
     assert_eq!(client.answer().body, bytes(10, 10));
-    client.send(format!("GET /10 HTTP/1.1\r\nHost: test\r\nContent-Length: 5000\r\n\r\n{}", "b".repeat(5_000)));
+    client
+        .send(format!("GET /10 HTTP/1.1\r\nHost: test\r\nContent-Length: 5000\r\n\r\n{}", "b".repeat(5_000)));
     assert_eq!(client.answer().status, 200);
     assert_eq!(client.get("/10").status, 200);
     client.finish();
@@ -272,7 +273,9 @@ fn a_body_with_get_is_read_past(backend: BackendChoice) {
             assert_eq!(client.answer().status, wanted, "{target}, {body}");
         }
         let chunks = "5\r\nGET /\r\n1;a=b\r\nx\r\n0\r\nTrailer: x\r\n\r\n";
-        client.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"));
+        client.send(format!(
+            "GET {target} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"
+        ));
         client.send(get("/file"));
         client.answer();
         assert_eq!(client.answer().body, b"content", "behind a chunked body");

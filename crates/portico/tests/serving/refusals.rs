@@ -98,7 +98,11 @@ fn a_refusal_waits_its_turn(backend: BackendChoice) {
                     last if last.contains("999") => &[413],
                     _ => &[411],
                 };
-                assert!(wanted.contains(&answer.status), "{last:?} behind {count} and {small}: {}", answer.head);
+                assert!(
+                    wanted.contains(&answer.status),
+                    "{last:?} behind {count} and {small}: {}",
+                    answer.head
+                );
             }
         }
     }
@@ -124,7 +128,8 @@ fn what_is_too_large_is_named(backend: BackendChoice) {
     let site = Site::start(backend);
     site.write("file", "content");
     let fields = |count: usize, length: usize| {
-        let fields: String = (0..count).map(|number| format!("X-{number}: {}\r\n", "v".repeat(length))).collect();
+        let fields: String =
+            (0..count).map(|number| format!("X-{number}: {}\r\n", "v".repeat(length))).collect();
         format!("GET /file HTTP/1.1\r\nHost: test\r\n{fields}\r\n")
     };
     for (request, status) in [

@@ -93,7 +93,11 @@ fn a_body_that_stops_is_answered_408(backend: BackendChoice) {
         long(settings);
         settings.body_timeout = SHORT;
     });
-    for body in ["Content-Length: 10\r\n\r\nhalf", "Content-Length: 10\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n5\r\nab"] {
+    for body in [
+        "Content-Length: 10\r\n\r\nhalf",
+        "Content-Length: 10\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nab",
+    ] {
         let mut client = site.connect();
         client.send(format!("PUT /in/new HTTP/1.1\r\nHost: test\r\n{body}"));
         let answer = client.answer();

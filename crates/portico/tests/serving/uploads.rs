@@ -65,7 +65,8 @@ fn post_makes_and_does_not_replace(backend: BackendChoice) {
 
 fn every_length_is_written_whole(backend: BackendChoice) {
     for receive_buffer_bytes in [4_096, 16] {
-        let site = Site::with_uploads(backend, |settings| settings.receive_buffer_bytes = receive_buffer_bytes);
+        let site =
+            Site::with_uploads(backend, |settings| settings.receive_buffer_bytes = receive_buffer_bytes);
         let mut client = site.connect();
         for length in [0, 1, 4_095, 4_096, 4_097, 65_536, 262_143, 262_144, 262_145, 5 << 20] {
             let content = bytes(length, length as u64);
@@ -78,7 +79,8 @@ fn every_length_is_written_whole(backend: BackendChoice) {
 
 fn chunks_are_joined(backend: BackendChoice) {
     for receive_buffer_bytes in [4_096, 16] {
-        let site = Site::with_uploads(backend, |settings| settings.receive_buffer_bytes = receive_buffer_bytes);
+        let site =
+            Site::with_uploads(backend, |settings| settings.receive_buffer_bytes = receive_buffer_bytes);
         let mut client = site.connect();
         let content = bytes(300_000, 6);
         for piece in [7, 100, 4_096, 70_000, 300_000] {
@@ -93,7 +95,9 @@ fn chunks_are_joined(backend: BackendChoice) {
             body.extend_from_slice(b"0\r\nTrailer: value\r\n\r\n");
             // Another request lies right behind the last chunk.
             body.extend_from_slice(format!("GET /in/{piece} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes());
-            client.send(format!("PUT /in/{piece} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"));
+            client.send(format!(
+                "PUT /in/{piece} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
+            ));
             client.send(&body);
             assert_eq!(client.answer().status, 201, "chunks of {piece}");
             assert_same(&client.answer().body, &content, "served");
@@ -113,7 +117,8 @@ fn a_client_may_wait_for_100(backend: BackendChoice) {
     let site = Site::with_uploads(backend, |settings| settings.upload_bytes = 1_000);
     let mut client = site.connect();
     for status in [201, 204] {
-        client.send("PUT /in/name HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+        client
+            .send("PUT /in/name HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
         assert_eq!(client.head().status, 100);
         assert!(!client.has_more());
         client.send("body");
@@ -121,7 +126,8 @@ fn a_client_may_wait_for_100(backend: BackendChoice) {
     }
     // A refusal instead of 100.
     let mut client = site.connect();
-    client.send("PUT /in/name HTTP/1.1\r\nHost: test\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n\r\n");
+    client
+        .send("PUT /in/name HTTP/1.1\r\nHost: test\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n\r\n");
     let answer = client.answer();
     assert_eq!((answer.status, answer.closes()), (413, true));
     // A body of no bytes is not waited for, and 1.0 does not know 100.
@@ -186,13 +192,19 @@ fn what_was_put_is_seen_by_the_next_request(backend: BackendChoice) {
     assert_eq!(client.get("/in/").status, 404);
     for round in 0..5 {
         let content = bytes(1_000 * round + 5, round as u64);
-        client.send(format!("PUT /in/name HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", content.len()));
+        client.send(format!(
+            "PUT /in/name HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n",
+            content.len()
+        ));
         client.send(&content);
         client.send("GET /in/name HTTP/1.1\r\nHost: test\r\n\r\n");
         assert!([201, 204].contains(&client.answer().status));
         assert_same(&client.answer().body, &content, &format!("round {round}"));
         // The index of a folder too.
-        client.send(format!("PUT /in/index.html HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", content.len()));
+        client.send(format!(
+            "PUT /in/index.html HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n",
+            content.len()
+        ));
         client.send(&content);
         client.send("GET /in/ HTTP/1.1\r\nHost: test\r\n\r\n");
         assert!([201, 204].contains(&client.answer().status));
@@ -230,7 +242,9 @@ fn two_uploads_of_one_name(backend: BackendChoice) {
         let statuses: Vec<_> = std::thread::scope(|scope| {
             let (site, name) = (&site, &name);
             let posting: Vec<_> = (0..4)
-                .map(|number| scope.spawn(move || site.connect().upload("POST", name, &bytes(50_000, number)).status))
+                .map(|number| {
+                    scope.spawn(move || site.connect().upload("POST", name, &bytes(50_000, number)).status)
+                })
                 .collect();
             posting.into_iter().map(|posting| posting.join().unwrap()).collect()
         });
@@ -277,7 +291,15 @@ fn names_that_are_not_uploaded(backend: BackendChoice) {
         &long,
     ];
     if cfg!(windows) {
-        refused.extend(["/in/nul", "/in/COM1.txt", "/in/name.", "/in/name%20", "/in/name:stream", "/in/name::$DATA", "/in/NAMEXX~1.TXT"]);
+        refused.extend([
+            "/in/nul",
+            "/in/COM1.txt",
+            "/in/name.",
+            "/in/name%20",
+            "/in/name:stream",
+            "/in/name::$DATA",
+            "/in/NAMEXX~1.TXT",
+        ]);
     }
     for target in refused {
         let mut client = site.connect();
@@ -290,7 +312,8 @@ fn names_that_are_not_uploaded(backend: BackendChoice) {
         assert!([403, 409].contains(&status), "{method}: {status}");
     }
     assert_eq!((site.names("in"), site.names("")), (vec!["folder".to_owned()], vec!["in".to_owned()]));
-    for (target, name) in [("/in/two%20words", "two words"), ("/in/%C3%BCber", "über"), ("/in/a..b", "a..b")] {
+    for (target, name) in [("/in/two%20words", "two words"), ("/in/%C3%BCber", "über"), ("/in/a..b", "a..b")]
+    {
         assert_eq!(site.connect().upload("PUT", target, b"body").status, 201, "{target}");
         assert_eq!(fs::read(site.path(&format!("in/{name}"))).unwrap(), b"body");
     }
@@ -310,7 +333,11 @@ fn broken_bodies_are_refused(backend: BackendChoice) {
         let mut client = site.connect();
         client.send(format!("PUT /in/name HTTP/1.1\r\nHost: test\r\n{rest}"));
         let answer = client.answer();
-        assert!(answer.status == status || (status == 400 && answer.status == 413), "{rest:?}: {}", answer.head);
+        assert!(
+            answer.status == status || (status == 400 && answer.status == 413),
+            "{rest:?}: {}",
+            answer.head
+        );
         assert!(answer.closes(), "{rest:?}");
         client.finish();
         client.ends();
