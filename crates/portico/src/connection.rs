@@ -293,13 +293,12 @@ impl Connection {
     fn submit(&mut self, operation: Operation, context: &mut Context) -> Option<Token> {
         match context.port.submit(self.handle, operation) {
             Ok(token) => Some(token),
-            // At the deadline of a shutdown everything is refused, and that is as it should be.
-            Err(rejected) if rejected.error.kind() == ErrorKind::ShuttingDown => {
-                self.close(context);
-                None
-            }
             Err(rejected) => {
-                tracing::warn!(error = %rejected.error, "a connection ends because the port refused an operation");
+                let error = rejected.error;
+                // At the deadline of a shutdown this is what ends the connections; the report counts them.
+                if error.kind() != ErrorKind::ShuttingDown {
+                    tracing::warn!(%error, "a connection ends because the port refused an operation");
+                }
                 self.close(context);
                 None
             }

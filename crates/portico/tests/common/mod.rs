@@ -1,5 +1,5 @@
 //! What the tests at the socket share: a server in this process or the program, a folder to serve, and clients that speak plain bytes.
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test program uses its part")]
 
 mod client;
 mod program;
@@ -174,6 +174,9 @@ pub(crate) fn bytes(length: usize, seed: u64) -> Vec<u8> {
 /// Compares without printing megabytes.
 #[track_caller]
 pub(crate) fn assert_same(got: &[u8], wanted: &[u8], what: &str) {
+    if got == wanted {
+        return;
+    }
     assert_eq!(got.len(), wanted.len(), "{what}: length");
     if let Some(place) = got.iter().zip(wanted).position(|(got, wanted)| got != wanted) {
         panic!("{what}: first differs at byte {place} of {}", wanted.len());
