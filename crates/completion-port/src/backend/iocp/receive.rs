@@ -76,6 +76,7 @@ impl Turn<'_> {
         match winsock::receive_now(socket, buffer.spare_mut()) {
             Ok(0) => {
                 drop(buffer);
+                state.peer_ended = true;
                 self.complete(state, index, Ok(0), Payload::None);
             }
             Ok(bytes) => {
