@@ -151,15 +151,17 @@ impl Estate {
 #[derive(Default)]
 struct Patients {
     count: AtomicUsize,
-    handles: Mutex<Vec<Handle>>,
+    handles: Mutex<VecDeque<Handle>>,
 }
 
 impl Patients {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Handle>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn add(&self, handle: Handle) {
-        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        if !handles.contains(&handle) {
-            handles.push(handle);
-        }
+        let mut handles = self.lock();
+        handles.push_back(handle);
         self.count.store(handles.len(), Ordering::SeqCst);
     }
 
@@ -167,10 +169,21 @@ impl Patients {
         self.count.load(Ordering::SeqCst) == 0
     }
 
-    fn take(&self) -> Vec<Handle> {
-        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+    fn next(&self) -> Option<Handle> {
+        let mut handles = self.lock();
+        let next = handles.pop_front();
+        self.count.store(handles.len(), Ordering::SeqCst);
+        next
+    }
+
+    /// All that wait, each once.
+    fn take(&self) -> VecDeque<Handle> {
+        let mut handles = std::mem::take(&mut *self.lock());
         self.count.store(0, Ordering::SeqCst);
-        std::mem::take(&mut handles)
+        handles.make_contiguous().sort_unstable();
+        let mut last = Handle::NONE;
+        handles.retain(|&handle| std::mem::replace(&mut last, handle) != handle);
+        handles
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     completion::Payload,
     error::{Error, ErrorKind},
     operation::OperationKind,
+    shutdown::Phase,
 };
 use std::sync::atomic::Ordering;
 use windows_sys::Win32::System::IO::CancelIoEx;
@@ -21,7 +22,13 @@ const LOST_PEERS: u32 = 64;
 
 impl Turn<'_> {
     pub(super) fn begin_accepting(&mut self, state: &mut State, index: u32) {
-        self.core.slot(index).job().stage = Stage::Accepting;
+        let mut job = self.core.slot(index).job();
+        job.stage = Stage::Accepting;
+        if self.shared.phase.get() != Phase::Running {
+            // It was behind another when the port began to shut down.
+            job.ended = Some(ErrorKind::Cancelled);
+        }
+        drop(job);
         self.top_up(state, index);
     }
 
