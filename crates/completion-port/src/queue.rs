@@ -9,7 +9,7 @@ use crate::{
 use crossbeam_queue::ArrayQueue;
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence},
 };
 
 /// The shared half of a queue. The worker's half is its backend's driver.
@@ -23,6 +23,8 @@ pub(crate) struct Queue {
     sleeping: AtomicBool,
     /// Of the worker that serves the queue now, or did last.
     waker: Mutex<Option<Arc<dyn Wake>>>,
+    /// Workers that the queue has had.
+    lives: AtomicU32,
     /// Operations in flight, as the driver reports them for shutdown.
     in_flight: AtomicUsize,
 }
@@ -36,6 +38,7 @@ impl Queue {
             mail: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
             waker: Mutex::new(None),
+            lives: AtomicU32::new(0),
             in_flight: AtomicUsize::new(0),
         }
     }
@@ -43,6 +46,12 @@ impl Queue {
     /// Sets how the queue's worker is woken, in place of the one before: a queue can have a new worker after its last one left.
     pub(crate) fn set_waker(&self, waker: Arc<dyn Wake>) {
         *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
+    }
+
+    /// Counts one more worker that has the queue to itself; returns how many came before.
+    #[cfg_attr(windows, allow(dead_code, reason = "workers of IOCP share their queue"))]
+    pub(crate) fn count_life(&self) -> u32 {
+        self.lives.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn post(&self, packet: Packet) -> Result<(), Packet> {

@@ -21,12 +21,21 @@ pub(crate) struct Slab<T> {
     free: u32,
     length: usize,
     limit: usize,
+    /// The generation of a place that was never used.
+    first: u32,
 }
 
 impl<T> Slab<T> {
     pub(crate) fn new(limit: usize) -> Self {
+        Self::succeeding(0, limit)
+    }
+
+    /// A table in place of `tables` earlier ones, whose names are unlikely to name anything here.
+    pub(crate) fn succeeding(tables: u32, limit: usize) -> Self {
         let chunks = Vec::with_capacity(limit.div_ceil(CHUNK));
-        Self { chunks, free: NONE, length: 0, limit: limit.min(NONE as usize) }
+        // The golden ratio of the range keeps the beginnings of any number of tables far apart.
+        let first = tables.wrapping_mul(0x009e_3779) & GENERATION_MASK;
+        Self { chunks, free: NONE, length: 0, limit: limit.min(NONE as usize), first }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -65,7 +74,7 @@ impl<T> Slab<T> {
         let first = self.chunks.len() * CHUNK;
         let chunk = (first..first + CHUNK).map(|index| {
             let next = if index + 1 < first + CHUNK { index as u32 + 1 } else { NONE };
-            Place { generation: 0, entry: Entry::Free { next } }
+            Place { generation: self.first, entry: Entry::Free { next } }
         });
         self.chunks.push(chunk.collect());
         self.free = first as u32;

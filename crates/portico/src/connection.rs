@@ -61,6 +61,15 @@ enum Progress {
     Wait,
 }
 
+/// What became of the request in front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    /// It is answered, or its answer is under way: its head is done with.
+    Answered(Progress),
+    /// It is read once more: at once, or after a look-up or a send.
+    Kept(Progress),
+}
+
 /// One client.
 pub(crate) struct Connection {
     handle: Handle,
@@ -77,6 +86,8 @@ pub(crate) struct Connection {
     /// A body nobody wants, in front of the next request.
     discarding: Option<BodyDecoder>,
     output: Output,
+    /// Answers in `output`.
+    batched: usize,
     sending: bool,
     /// Nothing more is read as a request: the connection ends after what is being answered.
     last_answer: bool,
@@ -107,6 +118,7 @@ impl Connection {
             known: None,
             discarding: None,
             output: Output::default(),
+            batched: 0,
             sending: false,
             last_answer: false,
             still_sends: false,
@@ -138,6 +150,13 @@ impl Connection {
         Fate::Open
     }
 
+    /// Ends a connection whose state cannot be trusted any more, without a look at it.
+    pub(crate) fn abort(&mut self, context: &mut Context) -> Fate {
+        self.activity = Activity::Reading;
+        self.close(context);
+        Fate::Open
+    }
+
     /// The server shuts down: an idle connection ends now, a busy one after its present answer.
     pub(crate) fn drain(&mut self, context: &mut Context) {
         if matches!(self.activity, Activity::Reading) && !self.sending && self.input.is_empty() {
@@ -150,8 +169,9 @@ impl Connection {
         if self.closing {
             return;
         }
+        let depth = context.site.settings.pipeline_depth;
         while !self.sending && !self.last_answer && matches!(self.activity, Activity::Reading) {
-            if self.read_request(context) == Progress::Wait {
+            if self.batched >= depth || self.read_request(context) == Progress::Wait {
                 break;
             }
         }
@@ -193,12 +213,13 @@ impl Connection {
                 let decision = decide(&request, known, context);
                 let behind = input.len() > request.head_length;
                 match self.answer(&request, decision, behind, context) {
-                    Some(progress) => {
+                    Taken::Answered(progress) => {
                         let length = request.head_length;
                         input.consume(length);
+                        self.batched += 1;
                         progress
                     }
-                    None => Progress::Wait,
+                    Taken::Kept(progress) => progress,
                 }
             }
             Err(rejection) => {
@@ -221,6 +242,7 @@ impl Connection {
 
     fn send(&mut self, chain: BufferChain, context: &mut Context) {
         self.sending = true;
+        self.batched = 0;
         self.submit(Operation::Send { chain }, context);
     }
 
@@ -242,6 +264,9 @@ impl Connection {
 
     /// Closes once everything is said.
     fn end_if_done(&mut self, context: &mut Context) {
+        if matches!(self.activity, Activity::Lingering) && self.ended {
+            return self.close(context);
+        }
         let idle = matches!(self.activity, Activity::Reading) && !self.sending && self.output.is_empty();
         if self.closing || !idle {
             return;
@@ -256,8 +281,8 @@ impl Connection {
                 self.input.clear();
                 self.submit(Operation::Disconnect, context);
             }
-        } else if self.ended {
-            // No byte will come any more, so a request that is not whole never will be.
+        } else if self.ended || (context.draining && self.input.is_empty()) {
+            // After the end no byte comes any more, so that a request that is not whole never will be.
             self.close(context);
         }
     }

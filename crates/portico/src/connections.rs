@@ -2,10 +2,17 @@
 
 use crate::connection::{Connection, Fate};
 use completion_port::{Handle, Token};
+use std::collections::VecDeque;
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
+
+/// Accepting ends when the last place is taken, but the system may have accepted more until then: as many as its backlog held. Each
+/// takes a handle of the port, which has [`SPARE_HANDLES`] more than connections.
+const MOST_WAITING: usize = SPARE_HANDLES / 2;
+/// Handles of a queue beside those of connections and cached files: for listening, for uploads, and for clients that wait.
+pub(crate) const SPARE_HANDLES: usize = 2_048;
 
 /// Connections by key. Each stands behind a lock of its own that is never waited for in the course of things: the port's gate
 /// hands the completions of one connection to one worker at a time.
@@ -13,6 +20,8 @@ pub(crate) struct Connections {
     places: Box<[Mutex<Option<Box<Connection>>>]>,
     free: Mutex<Vec<u32>>,
     count: AtomicUsize,
+    /// Accepted when there was no place left: they are served when a connection ends.
+    waiting: Mutex<VecDeque<Handle>>,
     listening: Mutex<Listening>,
     /// No accept stream is under way.
     paused: AtomicBool,
@@ -31,6 +40,7 @@ impl Connections {
             places: (0..limit).map(|_| Mutex::new(None)).collect(),
             free: Mutex::new((0..limit as u32).rev().collect()),
             count: AtomicUsize::new(0),
+            waiting: Mutex::new(VecDeque::new()),
             listening: Mutex::new(Listening { listener: Handle::NONE, accepting: Token::NONE }),
             paused: AtomicBool::new(true),
         }
@@ -41,6 +51,30 @@ impl Connections {
         let place = lock(&self.free).pop()?;
         self.count.fetch_add(1, Ordering::Relaxed);
         Some(u64::from(place) + 1)
+    }
+
+    /// Lets an accepted client wait for a place. False if too many wait already.
+    pub(crate) fn wait_for_place(&self, handle: Handle) -> bool {
+        let mut waiting = lock(&self.waiting);
+        let room = waiting.len() < MOST_WAITING;
+        if room {
+            waiting.push_back(handle);
+        }
+        room
+    }
+
+    /// A client that waited, and a key for it, where there are both.
+    pub(crate) fn next_waiting(&self) -> Option<(Handle, u64)> {
+        let mut waiting = lock(&self.waiting);
+        let handle = *waiting.front()?;
+        let key = self.reserve()?;
+        waiting.pop_front();
+        Some((handle, key))
+    }
+
+    /// All clients that wait, who then do so no more.
+    pub(crate) fn take_waiting(&self) -> VecDeque<Handle> {
+        std::mem::take(&mut *lock(&self.waiting))
     }
 
     /// Whether the limit is reached.

@@ -1,7 +1,7 @@
 //! Starting and stopping the server.
 
 use crate::{
-    connections::Connections,
+    connections::{Connections, SPARE_HANDLES},
     context::Context,
     log::{AccessLog, LogError, Stopped},
     settings::{BackendChoice, FolderError, Folders, Settings},
@@ -202,7 +202,7 @@ fn configuration(settings: &Settings) -> Configuration {
     }
     let queues = configuration.queues;
     configuration.operations = settings.operations;
-    configuration.handles = settings.connections.div_ceil(queues) + settings.file_cache_entries + 1_024;
+    configuration.handles = settings.connections.div_ceil(queues) + settings.file_cache_entries + SPARE_HANDLES;
     configuration.buffers = buffer_classes(settings);
     // Twice, because what left the cache may still be on its way to clients.
     configuration.heap_bytes = 2 * settings.file_cache_bytes + settings.file_cache_file_bytes;
@@ -239,14 +239,14 @@ fn listen(settings: &Settings, queues: usize) -> Result<Vec<TcpListener>, StartE
     let shared = cfg!(target_os = "linux") && queues > 1;
     if shared && wanted.port() != 0 {
         // Sockets that share a port would join another server's without a word: see first that it is free.
-        bind(wanted, settings, false).map_err(failed)?;
+        bind(wanted, false).map_err(failed)?;
     }
-    let first = bind(wanted, settings, shared).map_err(failed)?;
+    let first = bind(wanted, shared).map_err(failed)?;
     let address = first.local_addr().map_err(failed)?;
     let mut listeners = vec![first];
     if shared {
         for _ in 1..queues {
-            listeners.push(bind(address, settings, true).map_err(failed)?);
+            listeners.push(bind(address, true).map_err(failed)?);
         }
     } else if cfg!(unix) {
         for _ in 1..queues {
@@ -261,7 +261,8 @@ fn listen(settings: &Settings, queues: usize) -> Result<Vec<TcpListener>, StartE
     Ok(listeners)
 }
 
-fn bind(address: SocketAddr, settings: &Settings, shared: bool) -> io::Result<TcpListener> {
+/// Bound only: a socket that listens takes connections, and one that is only to see whether the port is free must not.
+fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // On Windows this option means something else: that others may take the port over.
     #[cfg(unix)]
@@ -276,8 +277,6 @@ fn bind(address: SocketAddr, settings: &Settings, shared: bool) -> io::Result<Tc
     socket.bind(&address.into())?;
     // Inherited by what is accepted. Answers are gathered, so there is nothing for Nagle's algorithm to wait for.
     socket.set_tcp_nodelay(true)?;
-    // Bound only: a socket that listens takes connections, and the probe must not.
-    let _ = settings;
     Ok(socket.into())
 }
 

@@ -58,6 +58,11 @@ impl UploadFolder {
         format!("{}{name}", self.prefix)
     }
 
+    /// The decoded path of the folder itself, as the cache names folders.
+    pub(crate) fn own_key(&self) -> String {
+        format!("{}/", self.prefix.trim_end_matches(MAIN_SEPARATOR))
+    }
+
     /// A name for a file that is not whole yet.
     pub(crate) fn temporary_name(&self) -> PathBuf {
         let number = self.next.fetch_add(1, Ordering::Relaxed);

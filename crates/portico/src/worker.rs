@@ -10,6 +10,7 @@ use completion_port::{
 };
 use std::{
     net::TcpListener,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -71,9 +72,14 @@ impl Server {
 
     fn hand_over(&mut self, completion: Completion) {
         let gone = completion.kind == OperationKind::Close;
-        self.connections
-            .with(completion.key, |connection| connection.complete(completion, &mut self.context));
-        if gone && self.connections.is_paused() {
+        self.connections.with(completion.key, |connection| {
+            // A mistake that one request finds must not end the connections of others.
+            let context = &mut self.context;
+            let completed = catch_unwind(AssertUnwindSafe(|| connection.complete(completion, context)));
+            completed.unwrap_or_else(|_| connection.abort(&mut self.context))
+        });
+        if gone {
+            self.admit_waiting();
             self.accept_again();
         }
     }
@@ -83,8 +89,10 @@ impl Server {
             self.connections.lock_listening().accepting = Token::NONE;
             self.connections.set_paused(true);
             match completion.result {
+                // Cancelled where the limit was reached; since then a connection may have ended.
                 Ok(_) => self.accept_again(),
-                Err(error) if error.kind() == ErrorKind::Cancelled || self.context.draining => {}
+                Err(error) if error.kind() == ErrorKind::Cancelled => self.accept_again(),
+                Err(_) if self.context.draining => {}
                 Err(error) => {
                     tracing::warn!(%error, "accepting rests for a moment");
                     // The timer's completion accepts again.
@@ -96,19 +104,25 @@ impl Server {
             }
         }
         let Payload::Accepted(handle) = completion.payload else { return };
-        let Some(key) = self.connections.reserve() else {
-            // More came at once than the limit leaves room for.
+        if self.context.draining || !self.connections.wait_for_place(handle) {
             return self.context.port.close(handle);
-        };
-        if let Err(error) = self.context.port.set_key(handle, key) {
-            unreachable!("a handle that was accepted just now is open: {error}")
         }
-        let connection = Connection::new(handle, &self.context);
-        self.connections.enter(key, connection, |connection| connection.advance(&mut self.context));
+        self.admit_waiting();
         if self.connections.is_full() {
             // Further clients wait in the system's backlog until a connection ends.
             let accepting = self.connections.lock_listening().accepting;
             self.context.port.cancel(accepting);
+        }
+    }
+
+    /// Makes connections of the clients that wait, as far as there are places.
+    fn admit_waiting(&mut self) {
+        while let Some((handle, key)) = self.connections.next_waiting() {
+            if let Err(error) = self.context.port.set_key(handle, key) {
+                unreachable!("a handle that was accepted, and not closed, is open: {error}")
+            }
+            let connection = Connection::new(handle, &self.context);
+            self.connections.enter(key, connection, |connection| connection.advance(&mut self.context));
         }
     }
 
@@ -138,6 +152,9 @@ impl Server {
         let listener = std::mem::replace(&mut self.connections.lock_listening().listener, Handle::NONE);
         if listener != Handle::NONE {
             self.context.port.close(listener);
+        }
+        for handle in self.connections.take_waiting() {
+            self.context.port.close(handle);
         }
         let connections = Arc::clone(&self.connections);
         connections.for_each(|connection| connection.drain(&mut self.context));

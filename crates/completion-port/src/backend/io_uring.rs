@@ -22,7 +22,6 @@ use crate::{
     identity::{Handle, Token},
     operation::OperationKind,
     port::Shared,
-    queue::Queue,
 };
 use ::io_uring::{cqueue, opcode, squeue, types::Fd};
 use accept::Accepting;
@@ -33,7 +32,6 @@ use stage::Stage;
 use std::{
     collections::VecDeque,
     mem::{ManuallyDrop, MaybeUninit},
-    os::fd::RawFd,
     sync::Arc,
     time::Duration,
 };
@@ -59,13 +57,12 @@ pub(crate) struct Ring {
     provided: ManuallyDrop<Provided>,
     scratches: ManuallyDrop<Scratches>,
     waker: Arc<Waker>,
-    queue: Arc<Queue>,
-    buffers: crate::buffer::Buffers,
     accepting: Accepting,
-    /// Operations that found no buffer, in the order in which they asked.
-    starved: VecDeque<Token>,
+    /// Receive streams, and transmit-files, that found no buffer; in the order in which they asked.
+    starved_streams: VecDeque<Token>,
+    starved_transmits: VecDeque<Token>,
     budget: Budget,
-    /// Buffers that the kernel is given at most. Set with the first receive stream; before it, none are taken from the pool.
+    /// Set with the first receive stream: before it, no buffers are taken from the pool.
     provides: bool,
     leaked: bool,
 }
@@ -94,18 +91,17 @@ impl Ring {
             provided: ManuallyDrop::new(provided),
             scratches: ManuallyDrop::default(),
             waker,
-            queue: Arc::clone(&shared.queues[queue]),
-            buffers: shared.buffers.clone(),
             accepting: Accepting::default(),
-            starved: VecDeque::new(),
+            starved_streams: VecDeque::new(),
+            starved_transmits: VecDeque::new(),
             budget: Budget::new(configuration.inline_budget),
             provides: false,
             leaked: false,
         };
         this.listen_for_wakes();
         let waker: Arc<dyn Wake> = Arc::<Waker>::clone(&this.waker);
-        this.queue.set_waker(Arc::clone(&waker));
-        this.buffers.register(waker);
+        shared.queues[queue].set_waker(Arc::clone(&waker));
+        shared.buffers.register(waker);
         Ok(this)
     }
 
@@ -128,8 +124,9 @@ impl Ring {
     }
 
     fn push_cancel(&mut self, token: Token) {
+        let cancel = opcode::AsyncCancel::new(token.to_bits()).build().flags(squeue::Flags::SKIP_SUCCESS);
         // SAFETY: a cancel points to nothing.
-        unsafe { self.system.push(opcode::AsyncCancel::new(token.to_bits()).build().user_data(CANCEL)) };
+        unsafe { self.system.push(cancel.user_data(CANCEL)) };
     }
 
     /// Ends the operation, with its buffers. Nothing of it is in the kernel any more.
@@ -167,11 +164,6 @@ impl Ring {
         }
     }
 
-    /// The operation goes on once a buffer returns.
-    fn starve(&mut self, token: Token) {
-        self.starved.push_back(token);
-    }
-
     fn handle(&mut self, core: &mut Core, entry: &cqueue::Entry) {
         let (data, flags) = (entry.user_data(), entry.flags());
         let more = cqueue::more(flags);
@@ -205,32 +197,26 @@ impl Ring {
     /// Goes on with what waited for buffers. True if there is more to be done at once.
     fn resume_starved(&mut self, core: &mut Core) -> bool {
         self.refill(core);
-        if self.starved.is_empty() {
-            return false;
-        }
         self.restart_starved(core);
-        if !self.starved.is_empty() {
+        if !self.starved_streams.is_empty() || !self.starved_transmits.is_empty() {
             // Once more after the wish is known: a buffer that returns from here on wakes this worker.
             core.buffers.await_return();
             self.refill(core);
             self.restart_starved(core);
         }
-        self.provided.count() > 0
-            && self.starved.iter().any(|token| core.slot(*token).kind == OperationKind::ReceiveStream)
+        !self.starved_streams.is_empty() && self.provided.count() > 0
     }
 
     /// Starts no more streams than there are buffers. One that finds nothing to receive leaves its buffer to the next round.
     fn restart_starved(&mut self, core: &mut Core) {
-        let mut room = self.provided.count();
-        for _ in 0..self.starved.len() {
-            let Some(token) = self.starved.pop_front() else { return };
-            match core.slot(token).kind {
-                OperationKind::ReceiveStream if room == 0 => self.starve(token),
-                OperationKind::ReceiveStream => {
-                    room -= 1;
-                    self.receive_stream(core, token);
-                }
-                _ => self.transmit(core, token),
+        for _ in 0..self.provided.count() {
+            let Some(token) = self.starved_streams.pop_front() else { break };
+            self.receive_stream(core, token);
+        }
+        for _ in 0..self.starved_transmits.len() {
+            let Some(token) = self.starved_transmits.pop_front() else { break };
+            if !self.transmit(core, token) {
+                break;
             }
         }
     }
@@ -252,7 +238,9 @@ impl Engine for Ring {
             Kind::Send => self.send(core, token),
             Kind::Connect => self.connect(core, token),
             Kind::Disconnect => self.disconnect(core, token),
-            Kind::TransmitFile => self.transmit(core, token),
+            Kind::TransmitFile => {
+                self.transmit(core, token);
+            }
             Kind::ReadAt => self.read(core, token),
             Kind::WriteAt | Kind::Append => self.write(core, token),
             Kind::Sync => self.sync(core, token),
@@ -268,7 +256,8 @@ impl Engine for Ring {
             self.push_cancel(token);
             return;
         }
-        self.starved.retain(|starved| *starved != token);
+        self.starved_streams.retain(|starved| *starved != token);
+        self.starved_transmits.retain(|starved| *starved != token);
         self.accepting.forget(token);
         self.fail_as(core, token, ErrorKind::Cancelled);
     }
@@ -282,10 +271,11 @@ impl Engine for Ring {
     fn wait(&mut self, core: &mut Core, timeout: Option<Duration>) -> Result<(), Error> {
         self.budget.renew();
         self.resume_accepts(core);
-        let timeout = if self.resume_starved(core) { Some(Duration::ZERO) } else { timeout };
-        let timeout = match self.accepting.retry_after(core.now()) {
-            Some(retry) => Some(timeout.map_or(retry, |timeout| timeout.min(retry))),
-            None => timeout,
+        let more = self.resume_starved(core) || core.ready_count() > 0 || core.has_steps();
+        let timeout = match (more, self.accepting.retry_after(core.now())) {
+            (true, _) => Some(Duration::ZERO),
+            (false, Some(retry)) => Some(timeout.map_or(retry, |timeout| timeout.min(retry))),
+            (false, None) => timeout,
         };
         self.system.enter(timeout).map_err(|error| Error::from_io(&error, OperationKind::Wait))?;
         let mut entries = [const { MaybeUninit::uninit() }; REAP];
@@ -324,7 +314,7 @@ impl Drop for Ring {
     }
 }
 
-/// The system's descriptor behind a handle that has an operation pending, and so is open.
-fn descriptor(core: &Core, handle: Handle) -> RawFd {
-    core.descriptor(handle).expect("a handle stays open while an operation is pending on it").raw()
+/// What the ring calls a handle that has an operation pending, and so is open.
+fn descriptor(core: &Core, handle: Handle) -> Fd {
+    Fd(core.descriptor(handle).expect("a handle stays open while an operation is pending on it").raw())
 }

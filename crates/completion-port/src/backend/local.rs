@@ -79,6 +79,7 @@ pub(crate) struct Local<E: Engine> {
     seen: Phase,
     draining_told: bool,
     shutdown_told: bool,
+    drained: bool,
 }
 
 impl<E: Engine> Local<E> {
@@ -93,6 +94,7 @@ impl<E: Engine> Local<E> {
             seen: Phase::Running,
             draining_told: false,
             shutdown_told: false,
+            drained: false,
         }
     }
 
@@ -181,12 +183,13 @@ impl<E: Engine> Local<E> {
             });
         }
         self.queue.take_mail(&mut self.finished, &mut self.closes);
-        for finished in std::mem::take(&mut self.finished) {
-            self.finish_task(finished);
-        }
-        for handle in std::mem::take(&mut self.closes) {
-            self.close(handle);
-        }
+        // The lists keep their memory for the next time.
+        let mut finished = std::mem::take(&mut self.finished);
+        finished.drain(..).for_each(|finished| self.finish_task(finished));
+        self.finished = finished;
+        let mut closes = std::mem::take(&mut self.closes);
+        closes.drain(..).for_each(|handle| self.close(handle));
+        self.closes = closes;
         self.run();
     }
 
@@ -238,8 +241,9 @@ impl<E: Engine> Local<E> {
             self.core.deliver(packet_of(OperationKind::Draining));
         }
         for token in self.core.tokens() {
-            let accepts =
-                matches!(self.core.slot(token).kind, OperationKind::Accept | OperationKind::AcceptStream);
+            // One that ends may let another begin, and end too.
+            let Some(slot) = self.core.find_mut(token) else { continue };
+            let accepts = matches!(slot.kind, OperationKind::Accept | OperationKind::AcceptStream);
             if phase == Phase::Cancelling || accepts {
                 self.cancel_as(token, false);
             }
@@ -397,11 +401,20 @@ impl<E: Engine> Driver for Local<E> {
         }
         self.core.discard_ready();
         self.queue.set_in_flight(0);
-        let leaked = self.core.in_flight();
-        if leaked > 0 {
+        self.drained = true;
+        self.core.in_flight()
+    }
+}
+
+impl<E: Engine> Drop for Local<E> {
+    fn drop(&mut self) {
+        // A drain ends early where something panics that the program gave away: a packet's object as it is dropped.
+        if !self.drained {
+            self.drain();
+        }
+        if self.core.in_flight() > 0 {
             self.core.leak();
             self.engine.leak();
         }
-        leaked
     }
 }

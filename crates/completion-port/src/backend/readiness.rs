@@ -81,6 +81,8 @@ pub(crate) struct Poll {
     round: u32,
     /// Calls that a handle may make in a round.
     budget: u32,
+    /// The last wait asked the poller.
+    looked: bool,
     /// To be tried in the next round.
     turns: VecDeque<Token>,
     starved: VecDeque<Token>,
@@ -105,6 +107,7 @@ impl Poll {
             loose: Socket::new(Handle::NONE, false, false),
             round: 0,
             budget: shared.configuration.inline_budget.max(1),
+            looked: false,
             turns: VecDeque::new(),
             starved: VecDeque::new(),
             crowded: VecDeque::new(),
@@ -195,9 +198,16 @@ impl Poll {
 
     /// Puts an operation where it waits for its next turn. True if that is the pool.
     fn settle(&mut self, core: &mut Core, token: Token, turn: Turn) -> bool {
+        if turn == Turn::Over {
+            return false;
+        }
+        let (handle, kind) = (core.slot(token).handle, core.slot(token).kind);
+        if socket::has_side(kind) {
+            // Until its next turn events only leave their mark.
+            self.socket(handle).side(kind).listed = true;
+        }
         let list = match turn {
-            Turn::Over => return false,
-            Turn::OnPool => return true,
+            Turn::Over | Turn::OnPool => return turn == Turn::OnPool,
             Turn::Later => &mut self.turns,
             Turn::Starved => &mut self.starved,
             Turn::Crowded => {
@@ -211,8 +221,6 @@ impl Poll {
             list.retain(|waiting| core.find_mut(*waiting).is_some());
         }
         list.push_back(token);
-        let (handle, kind) = (core.slot(token).handle, core.slot(token).kind);
-        self.socket(handle).side(kind).listed = true;
         false
     }
 
@@ -294,7 +302,7 @@ impl Engine for Poll {
         let (handle, kind) = (core.slot(token).handle, core.slot(token).kind);
         if socket::has_side(kind) {
             let side = self.socket(handle).side(kind);
-            // One that ended on the pool may have left its marks.
+            // The pool, where it comes from or where another one ended, has left its mark.
             (side.token, side.listed) = (token, false);
         }
         let turn = self.turn(core, token);
@@ -334,11 +342,16 @@ impl Engine for Poll {
         self.round = self.round.wrapping_add(1);
         self.feed(core);
         self.make_room(core);
-        let timeout = self.sleep(core, timeout);
-        self.poller
-            .wait(timeout, &mut self.events)
-            .map_err(|error| Error::from_io(&error, OperationKind::Wait))?;
-        self.note_events();
+        // A wait that has something to hand out anyway looks at the poller only every second time: mostly what it has are the sends
+        // that answer what the look before brought, and the next wait will ask for more.
+        self.looked = !(self.looked && core.ready_count() > 0);
+        if self.looked {
+            let timeout = self.sleep(core, timeout);
+            self.poller
+                .wait(timeout, &mut self.events)
+                .map_err(|error| Error::from_io(&error, OperationKind::Wait))?;
+            self.note_events();
+        }
         // One turn each, so that nobody has a second one before everybody had the first; and no more than one wait hands out.
         for _ in 0..self.turns.len() {
             if core.ready_count() >= core.configuration.batch {

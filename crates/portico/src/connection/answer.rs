@@ -1,6 +1,6 @@
 //! Writing answers into the output.
 
-use super::{Activity, COPY_BYTES, Connection, Decision, Progress, body::needs_body};
+use super::{Activity, COPY_BYTES, Connection, Decision, Progress, Taken, body::needs_body};
 use crate::{
     context::Context,
     decide::{FileAnswer, Simple},
@@ -8,7 +8,7 @@ use crate::{
     log::AccessRecord,
 };
 use portico_http::{
-    body::{BodyFraming, BodyLength},
+    body::{BodyDecoder, BodyFraming, BodyLength},
     request::{Request, Version},
     response::{self, Connection as ConnectionField, ContentRange, MAX_END_BYTES, ResponseHead},
     status::Status,
@@ -23,60 +23,66 @@ const PAGE: [&str; 5] =
     ["<!doctype html>\n<meta charset=\"utf-8\">\n<title>", " ", "</title>\n<h1>", " ", "</h1>\n"];
 
 impl Connection {
-    /// Answers `request` as decided; `behind` says that more input follows it. None if it must be read once more, later:
-    /// after a look-up, or when this batch is sent.
+    /// Answers `request` as decided; `behind` says that more input follows it.
     pub(super) fn answer(
         &mut self,
         request: &Request<'_>,
         decision: Decision,
         behind: bool,
         context: &mut Context,
-    ) -> Option<Progress> {
+    ) -> Taken {
         let batch = if behind { BATCH_BYTES } else { 0 };
-        match decision {
+        let written = match decision {
             Decision::LookUp(lookup) => {
                 self.look_up(lookup, context);
-                None
+                return Taken::Kept(if self.known.is_some() { Progress::Again } else { Progress::Wait });
             }
             Decision::Upload { name, replace } => {
-                self.begin_upload(request, &name, replace, context);
-                Some(Progress::Wait)
+                return match self.begin_upload(request, &name, replace, context) {
+                    Some(()) => Taken::Answered(Progress::Again),
+                    None => Taken::Kept(Progress::Wait),
+                };
             }
             Decision::Simple(simple) => {
                 let close = self.decide_end(request, simple.close, context);
                 let status = simple.status;
-                let sent = self.write_simple(request.version, &Simple { close, ..simple }, batch, context)?;
-                self.log(Some(request), status, sent, context);
-                self.expect_unwanted_body(request, context);
-                Some(Progress::Again)
+                let sent = self.write_simple(request.version, &Simple { close, ..simple }, batch, context);
+                sent.map(|sent| self.log(Some(request), status, sent, context))
             }
             Decision::File(answer) => {
                 let close = self.decide_end(request, false, context);
-                let written = self.write_file(request, &answer, close, batch, context)?;
-                self.expect_unwanted_body(request, context);
-                Some(written)
+                self.write_file(request, &answer, close, batch, context)
             }
+        };
+        match written {
+            Some(()) => {
+                self.expect_unwanted_body(request, context);
+                Taken::Answered(Progress::Again)
+            }
+            // This batch goes out first.
+            None => Taken::Kept(Progress::Wait),
         }
     }
 
     /// Whether the connection ends after this answer.
     fn decide_end(&mut self, request: &Request<'_>, close: bool, context: &Context) -> bool {
         let keep = request.keep_alive && context.site.settings.keep_alive && !context.draining;
+        let with_body = needs_body(request);
         // A client that waits for 100 (Continue) may send its body or not after another answer: the framing is lost.
-        close || !keep || (request.expect_continue && needs_body(request))
+        close
+            || !keep
+            || (with_body && (request.expect_continue || BodyDecoder::new(request.body, &context.site.discard_limits).is_err()))
     }
 
     /// Answers what could not be read as a request, or cannot go on; the connection ends.
     pub(super) fn refuse(&mut self, status: Status, context: &mut Context) {
-        // What such a client sends further is not looked at, but it has to be read for it to see the answer.
-        self.last_answer = true;
-        self.still_sends = true;
         let sent = self.write_simple(Version::Http11, &Simple::closing(status), 0, context);
-        match sent {
-            Some(sent) => self.log(None, status, sent, context),
-            None if !self.sending => self.send_overloaded(context),
-            None => {}
+        if let Some(sent) = sent {
+            // What such a client sends further is not looked at, but it has to be read for it to see the answer.
+            self.still_sends = true;
+            self.log(None, status, sent, context);
         }
+        // Otherwise the answers before this one go first. Then the request is read again, and refused again.
     }
 
     /// Writes an answer without a file, and gives the length of its body. None if there is no room in this batch.
@@ -138,7 +144,7 @@ impl Connection {
         Some(body)
     }
 
-    /// Writes the head of a file, and its bytes or what is needed to stream them.
+    /// Writes the head of a file, and its bytes or what is needed to stream them. None if there is no room in this batch.
     fn write_file(
         &mut self,
         request: &Request<'_>,
@@ -146,7 +152,7 @@ impl Connection {
         close: bool,
         batch: usize,
         context: &mut Context,
-    ) -> Option<Progress> {
+    ) -> Option<()> {
         let file = answer.entry.file().expect("the decision was made for a file");
         let mut room = [0; HEAD_ROOM];
         let head: &[u8] = if answer.status == Status::OK {
@@ -170,7 +176,7 @@ impl Connection {
                 return None;
             }
             self.last_answer |= close;
-            return Some(Progress::Wait);
+            return Some(());
         }
         let body = file.bytes.as_ref().map_or(&[][..], |bytes| &bytes[first as usize..end as usize]);
         let copied = body.len() <= COPY_BYTES;
@@ -192,7 +198,7 @@ impl Connection {
         }
         self.last_answer |= close;
         self.log(Some(request), answer.status, end - first, context);
-        Some(Progress::Again)
+        Some(())
     }
 
     /// There is no room in the output: it has to be sent first, or, if it is empty, no buffer is free and the client is told.
@@ -299,12 +305,10 @@ impl Connection {
         if request.body == BodyFraming::None || !needs_body(request) {
             return;
         }
-        match portico_http::body::BodyDecoder::new(request.body, &context.site.discard_limits) {
+        match BodyDecoder::new(request.body, &context.site.discard_limits) {
             Ok(decoder) => self.discarding = Some(decoder),
-            Err(_) => {
-                self.last_answer = true;
-                self.still_sends = true;
-            }
+            // Too long: `decide_end` has said that this answer is the last.
+            Err(_) => self.still_sends = true,
         }
     }
 }

@@ -27,6 +27,8 @@ impl Connection {
                     // The answer to the request has been given; the next one cannot be found any more.
                     self.discarding = None;
                     self.refuse(rejection.status, context);
+                    self.last_answer = true;
+                    self.still_sends = true;
                     return Some(Progress::Wait);
                 }
             }

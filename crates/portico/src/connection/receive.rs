@@ -33,7 +33,11 @@ impl Connection {
             return self.post_receive(context);
         }
         let waiting = self.input.len();
-        let most = settings.queued_bytes / 4;
+        // A head that goes on has its own limit, `head_bytes`, and is never whole without its rest.
+        let most = match self.activity {
+            Activity::Reading if !self.sending => usize::MAX,
+            _ => settings.queued_bytes / 4,
+        };
         match self.receiving {
             Receiving::Nothing if waiting <= most / 2 && self.input.buffers() <= MOST_WAITING_BUFFERS / 2 => {
                 if let Some(token) = self.submit(Operation::ReceiveStream, context) {
@@ -67,7 +71,8 @@ impl Connection {
                 self.receiving = Receiving::Posted;
                 self.submit(Operation::Receive { buffer }, context);
             }
-            None => self.send_overloaded(context),
+            None if matches!(self.activity, Activity::Reading) => self.send_overloaded(context),
+            None => self.close(context),
         }
     }
 

@@ -19,14 +19,15 @@ use portico_http::{
 use std::{io, path::PathBuf, sync::Arc};
 
 impl Connection {
-    /// Begins to take the body of `request` into a file. What is wrong with it is said before the body is read.
+    /// Begins to take the body of `request` into a file. What is wrong with it is said before the body is read. None if there is
+    /// no room to say it.
     pub(super) fn begin_upload(
         &mut self,
         request: &Request<'_>,
         name: &str,
         replace: bool,
         context: &mut Context,
-    ) {
+    ) -> Option<()> {
         if request.body == BodyFraming::None {
             return self.refuse_upload(request, Status::LENGTH_REQUIRED, context);
         }
@@ -62,14 +63,14 @@ impl Connection {
             OpenOptions::new().read(true).write(true).unnamed(true),
             context,
         );
+        Some(())
     }
 
-    fn refuse_upload(&mut self, request: &Request<'_>, status: Status, context: &mut Context) {
+    fn refuse_upload(&mut self, request: &Request<'_>, status: Status, context: &mut Context) -> Option<()> {
+        let sent = self.write_simple(request.version, &Simple::closing(status), 0, context)?;
         self.still_sends = true;
-        match self.write_simple(request.version, &Simple::closing(status), 0, context) {
-            Some(sent) => self.log(Some(request), status, sent, context),
-            None => self.last_answer = true,
-        }
+        self.log(Some(request), status, sent, context);
+        Some(())
     }
 
     fn open_upload(&mut self, path: PathBuf, options: OpenOptions, context: &mut Context) {
@@ -106,9 +107,32 @@ impl Connection {
 
     /// Takes in what has come of the body, writes it, and goes on to the next stage when it is whole.
     pub(super) fn pump_upload(&mut self, context: &mut Context) {
-        let Activity::Uploading(upload) = &mut self.activity else { return };
+        // Once to write, and once more to gather what is written next: what is left behind that goes no further than the input.
+        while self.gather_upload(context) {
+            let Activity::Uploading(upload) = &mut self.activity else { return };
+            if upload.writing {
+                return;
+            }
+            let file = upload.file.handle();
+            if upload.gathered.is_empty() {
+                if upload.decoder.is_finished() {
+                    upload.stage = Stage::Syncing;
+                    self.submit(Operation::Sync { file, data_only: false }, context);
+                }
+                return;
+            }
+            upload.writing = true;
+            let (offset, chain) = (upload.offset, std::mem::take(&mut upload.gathered));
+            debug_assert!(chain.len() < 2 * GATHER_BYTES);
+            self.submit(Operation::WriteAt { file, offset, chain }, context);
+        }
+    }
+
+    /// Takes bytes of the body out of the input, up to what one write holds. False if this upload is past that, or has failed.
+    fn gather_upload(&mut self, context: &mut Context) -> bool {
+        let Activity::Uploading(upload) = &mut self.activity else { return false };
         if upload.stage != Stage::Receiving || self.closing {
-            return;
+            return false;
         }
         while upload.wants_input() {
             let Some(mut rest) = self.input.take_slice() else { break };
@@ -121,29 +145,26 @@ impl Connection {
                         debug_assert!(pushed.is_ok(), "there was room for a slice");
                         rest.cut(step.consumed..);
                     }
-                    Err(rejection) => return self.fail_upload(rejection.status, context),
+                    Err(rejection) => {
+                        self.fail_upload(rejection.status, context);
+                        return false;
+                    }
                 }
             }
             if !self.input.put_slice_back(&rest, context.port.buffers()) {
-                return self.fail_upload(Status::SERVICE_UNAVAILABLE, context);
+                self.fail_upload(Status::SERVICE_UNAVAILABLE, context);
+                return false;
             }
             if stuck && !self.input.join(context.port.buffers()) {
                 break;
             }
         }
-        if upload.writing {
-            return;
+        if self.ended && upload.wants_input() {
+            // The client is gone before its body was whole.
+            self.close(context);
+            return false;
         }
-        let file = upload.file.handle();
-        if !upload.gathered.is_empty() {
-            upload.writing = true;
-            let (offset, chain) = (upload.offset, std::mem::take(&mut upload.gathered));
-            debug_assert!(chain.len() < 2 * GATHER_BYTES);
-            self.submit(Operation::WriteAt { file, offset, chain }, context);
-        } else if upload.decoder.is_finished() {
-            upload.stage = Stage::Syncing;
-            self.submit(Operation::Sync { file, data_only: false }, context);
-        }
+        true
     }
 
     pub(super) fn on_upload_step(&mut self, completion: Completion, context: &mut Context) {
@@ -222,6 +243,9 @@ impl Connection {
         // The cache may know of nothing there, or of another file. (Other workers see the change when they next ask the disk.)
         if let Some(folder) = &context.site.upload {
             context.cache.remove(&folder.key_of(&upload.name));
+            if context.site.settings.index.contains(&upload.name) {
+                context.cache.remove(&folder.own_key());
+            }
         }
         let status = if new { Status::CREATED } else { Status::NO_CONTENT };
         let simple = Simple { close: upload.close || context.draining, ..Simple::new(status) };
@@ -238,7 +262,8 @@ impl Connection {
 
     fn fail_upload_with(&mut self, error: Error, context: &mut Context) {
         let status = match error.kind() {
-            ErrorKind::AlreadyExists => Status::CONFLICT,
+            // Of a file, or of a folder, which no file replaces.
+            ErrorKind::AlreadyExists | ErrorKind::WrongFileKind => Status::CONFLICT,
             ErrorKind::StorageFull => Status::INSUFFICIENT_STORAGE,
             ErrorKind::PermissionDenied => Status::FORBIDDEN,
             _ => Status::INTERNAL_SERVER_ERROR,

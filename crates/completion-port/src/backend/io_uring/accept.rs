@@ -1,13 +1,13 @@
 //! Accepting: multishot while there is plenty of room for handles, one by one where there is little.
 
-use super::{Event, Ring, descriptor};
+use super::{Event, Ring, Stage, descriptor};
 use crate::{
     backend::local::{Core, Descriptor},
     completion::Payload,
     identity::Token,
     operation::OperationKind,
 };
-use ::io_uring::{opcode, types::Fd};
+use ::io_uring::opcode;
 use socket2::Socket;
 use std::{
     collections::VecDeque,
@@ -52,7 +52,7 @@ impl Ring {
             return self.park(token);
         }
         let slot = core.slot(token);
-        let (listener, kind) = (Fd(descriptor(core, slot.handle)), slot.kind);
+        let (listener, kind) = (descriptor(core, slot.handle), slot.kind);
         let entry = if kind == OperationKind::AcceptStream && room >= AMPLE_ROOM {
             opcode::AcceptMulti::new(listener).flags(FLAGS).build()
         } else {
@@ -68,8 +68,10 @@ impl Ring {
             let socket = Socket::from(unsafe { OwnedFd::from_raw_fd(event.result) });
             if core.room_for_handles() == 0 || !self.accepting.unplaced.is_empty() {
                 self.accepting.unplaced.push_back((token, socket));
-                if event.more {
+                let slot = core.slot_mut(token);
+                if event.more && slot.stage & Stage::STOPS == 0 {
                     // Enough: no more before there is room.
+                    slot.stage |= Stage::STOPS;
                     self.push_cancel(token);
                 }
             } else if self.place(core, token, socket) {
@@ -79,7 +81,8 @@ impl Ring {
         if event.more {
             return;
         }
-        let slot = core.slot(token);
+        let slot = core.slot_mut(token);
+        slot.stage &= !Stage::STOPS;
         let code = -event.result;
         if slot.cancelled || slot.timed_out {
             self.accepting.forget(token);

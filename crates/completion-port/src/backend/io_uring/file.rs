@@ -14,12 +14,10 @@ use ::io_uring::{
     types::{Fd, FsyncFlags},
 };
 use rustix::io::{Errno, ReadWriteFlags};
-use std::{
-    fs::File,
-    io::IoSliceMut,
-    os::fd::{BorrowedFd, RawFd},
-    sync::Arc,
-};
+use std::{fs::File, io::IoSliceMut, os::fd::AsRawFd, sync::Arc};
+
+pub(super) const HAS_A_FILE: &str =
+    "the books check that a file operation names an open file, and keep it open";
 
 /// What a read that may not wait did.
 pub(super) enum Cached {
@@ -30,9 +28,7 @@ pub(super) enum Cached {
 }
 
 /// Reads what is in the page cache.
-pub(super) fn read_cached(file: RawFd, offset: u64, into: &mut [u8]) -> Cached {
-    // SAFETY: the operation is pending on the file's handle, which keeps the descriptor open.
-    let file = unsafe { BorrowedFd::borrow_raw(file) };
+pub(super) fn read_cached(file: &File, offset: u64, into: &mut [u8]) -> Cached {
     match rustix::io::preadv2(file, &mut [IoSliceMut::new(into)], offset, ReadWriteFlags::NOWAIT) {
         Ok(bytes) => Cached::Read(bytes),
         Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INTR | Errno::NOSYS) => Cached::Absent,
@@ -40,17 +36,17 @@ pub(super) fn read_cached(file: RawFd, offset: u64, into: &mut [u8]) -> Cached {
     }
 }
 
-fn may_block(entry: squeue::Entry, stage: u32) -> squeue::Entry {
+/// Lets an entry that was refused without waiting wait on a thread of the kernel.
+pub(super) fn may_block(entry: squeue::Entry, stage: u32) -> squeue::Entry {
     if stage & Stage::MAY_BLOCK == 0 { entry } else { entry.flags(squeue::Flags::ASYNC) }
 }
 
 impl Ring {
     pub(super) fn read(&mut self, core: &mut Core, token: Token) {
         let slot = core.slot(token);
-        let file = descriptor(core, slot.file);
         if slot.stage & Stage::MAY_BLOCK == 0 && self.budget.take(slot.handle) {
             loop {
-                let slot = core.slot_mut(token);
+                let (slot, file) = core.slot_and_file(token).expect(HAS_A_FILE);
                 let Body::Buffer(buffer) = &mut slot.body else { unreachable!("a read has a buffer") };
                 match read_cached(file, slot.range.offset + slot.transferred, buffer.spare_mut()) {
                     Cached::Read(bytes) => {
@@ -66,12 +62,13 @@ impl Ring {
                 }
             }
         }
-        let slot = core.slot_mut(token);
+        let (slot, file) = core.slot_and_file(token).expect(HAS_A_FILE);
         let (offset, stage) = (slot.range.offset + slot.transferred, slot.stage);
         let Body::Buffer(buffer) = &mut slot.body else { unreachable!("a read has a buffer") };
         let (pointer, room) = buffer.spare_pointer();
-        let entry =
-            opcode::Read::new(Fd(file), pointer, room.min(MAXIMUM_TRANSFER) as u32).offset(offset).build();
+        let entry = opcode::Read::new(Fd(file.as_raw_fd()), pointer, room.min(MAXIMUM_TRANSFER) as u32)
+            .offset(offset)
+            .build();
         // SAFETY: the spare room of the buffer in the slot, which nobody looks at before the completion.
         unsafe { self.push(core, token, may_block(entry, stage)) };
     }
@@ -106,7 +103,7 @@ impl Ring {
         let (written, length, stage) = (slot.transferred, chain.len(), slot.stage);
         // The end of the file, wherever that is: the descriptor was opened for appending.
         let offset = if slot.kind == OperationKind::Append { u64::MAX } else { slot.range.offset + written };
-        let file = Fd(descriptor(core, slot.file));
+        let file = descriptor(core, slot.file);
         if written == length {
             return self.finish(core, token, Ok(written));
         }
@@ -131,17 +128,15 @@ impl Ring {
     pub(super) fn sync(&mut self, core: &mut Core, token: Token) {
         let slot = core.slot(token);
         let flags = if slot.range.data_only { FsyncFlags::DATASYNC } else { FsyncFlags::empty() };
-        let entry = opcode::Fsync::new(Fd(descriptor(core, slot.file))).flags(flags).build();
+        let entry = opcode::Fsync::new(descriptor(core, slot.file)).flags(flags).build();
         // SAFETY: it points to nothing.
         unsafe { self.push(core, token, entry) };
     }
 
     /// In place: the kernel would hand a statx to a thread, for six times the cost.
     pub(super) fn metadata(&mut self, core: &mut Core, token: Token) {
-        let answer = match core.descriptor(core.slot(token).file) {
-            Some(Descriptor::File(file)) => file::metadata(file),
-            _ => unreachable!("checked when it was submitted"),
-        };
+        let (_, file) = core.slot_and_file(token).expect(HAS_A_FILE);
+        let answer = file::metadata(file);
         match answer {
             Ok(metadata) => core.complete(token, Ok(0), Payload::Metadata(metadata)),
             Err(error) => {

@@ -16,13 +16,16 @@ pub(super) const GROUP: u16 = 0;
 const MAXIMUM_ENTRIES: usize = 32_768;
 const PAGE_BYTES: usize = 4096;
 
+/// What [`Buffer::into_raw`] gives.
+type RawBuffer = (NonNull<Block>, u32);
+
 /// A ring of provided buffers. Which buffer the kernel filled it says by number.
 pub(super) struct Provided {
     entries: NonNull<BufRingEntry>,
     mask: u16,
     tail: u16,
     /// Buffers that the kernel has, by number.
-    held: Box<[Option<(NonNull<Block>, u32)>]>,
+    held: Box<[Option<RawBuffer>]>,
     /// Numbers that are not in use.
     free: Vec<u16>,
     registered: bool,

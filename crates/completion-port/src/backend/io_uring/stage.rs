@@ -10,6 +10,8 @@ impl Stage {
     pub(super) const MAY_BLOCK: u32 = 2;
     /// What is in the kernel is the read of a transmit-file, not its send.
     pub(super) const READS: u32 = 4;
+    /// An accept stream that was asked to stop until there is room for handles.
+    pub(super) const STOPS: u32 = 8;
     const SCRATCH_SHIFT: u32 = 8;
     const FLAGS: u32 = (1 << Self::SCRATCH_SHIFT) - 1;
 

@@ -19,11 +19,14 @@ impl Ring {
             self.provides = true;
             self.refill(core);
         }
+        if core.configuration.receive_bytes > core.buffers.largest() {
+            return self.fail_as(core, token, ErrorKind::InvalidArgument);
+        }
         // The kernel would refuse it at once, before it looks whether anything is there to be received.
         if self.provided.count() == 0 {
-            return self.starve(token);
+            return self.starved_streams.push_back(token);
         }
-        let socket = Fd(descriptor(core, core.slot(token).handle));
+        let socket = descriptor(core, core.slot(token).handle);
         let entry = opcode::RecvMulti::new(socket, GROUP).build();
         // SAFETY: the kernel writes only into provided buffers, which are its own until a completion names them.
         unsafe { self.push(core, token, entry) };
@@ -43,7 +46,7 @@ impl Ring {
         match event.result {
             0 => self.finish(core, token, Ok(0)),
             _ if slot.cancelled || slot.timed_out => self.fail(core, token, libc::ECANCELED),
-            code if code == -libc::ENOBUFS => self.starve(token),
+            code if code == -libc::ENOBUFS => self.starved_streams.push_back(token),
             // Ended early, for want of room for completions.
             1.. => self.receive_stream(core, token),
             code if code == -libc::EINTR || code == -libc::EAGAIN => self.receive_stream(core, token),
@@ -52,7 +55,7 @@ impl Ring {
     }
 
     pub(super) fn receive(&mut self, core: &mut Core, token: Token) {
-        let socket = Fd(descriptor(core, core.slot(token).handle));
+        let socket = descriptor(core, core.slot(token).handle);
         let Body::Buffer(buffer) = &mut core.slot_mut(token).body else {
             unreachable!("a receive has a buffer")
         };
@@ -94,7 +97,7 @@ impl Ring {
     pub(super) fn send(&mut self, core: &mut Core, token: Token) {
         let slot = core.slot(token);
         let Body::Chain(chain) = &slot.body else { unreachable!("a send has a chain") };
-        let (sent, length, socket) = (slot.transferred, chain.len(), Fd(descriptor(core, slot.handle)));
+        let (sent, length, socket) = (slot.transferred, chain.len(), descriptor(core, slot.handle));
         if sent == length {
             return self.finish(core, token, Ok(sent));
         }
@@ -148,7 +151,7 @@ impl Ring {
     pub(super) fn connect(&mut self, core: &mut Core, token: Token) {
         let slot = core.slot(token);
         let Body::Address(address) = slot.body else { unreachable!("a connect has an address") };
-        let socket = Fd(descriptor(core, slot.handle));
+        let socket = descriptor(core, slot.handle);
         let number = self.scratch(core, token);
         let (pointer, length) = self.scratches.get(number).address(address);
         let entry = opcode::Connect::new(socket, pointer, length).build();

@@ -4,7 +4,7 @@
 
 use super::{
     MAXIMUM_TRANSFER, Ring, Stage, descriptor,
-    file::{Cached, read_cached},
+    file::{Cached, HAS_A_FILE, may_block, read_cached},
     stream::{send_entry, send_message_entry},
 };
 use crate::{
@@ -12,60 +12,62 @@ use crate::{
     error::ErrorKind,
     identity::Token,
 };
-use ::io_uring::{opcode, squeue, types::Fd};
+use ::io_uring::{opcode, types::Fd};
+use std::os::fd::AsRawFd;
 
 /// The least that is worth a read of its own, where large buffers are gone.
 const SMALLEST_SLICE: usize = 4_096;
 
 impl Ring {
-    /// The next step: read if nothing of the file is at hand, then send.
-    pub(super) fn transmit(&mut self, core: &mut Core, token: Token) {
+    /// The next step: read if nothing of the file is at hand, then send. False if it has to wait for a buffer.
+    pub(super) fn transmit(&mut self, core: &mut Core, token: Token) -> bool {
         let slot = core.slot(token);
-        let (handle, file) = (slot.handle, slot.file);
         let (transferred, range) = (slot.transferred, slot.range);
         let Body::Transmit { head, buffer } = &slot.body else { unreachable!("a transmit-file has a head") };
         let file_sent = transferred.saturating_sub(head.len());
         let at_hand = buffer.as_ref().map_or(0, |buffer| buffer.len());
         if transferred == head.len() + range.length {
-            return self.finish(core, token, Ok(transferred));
+            self.finish(core, token, Ok(transferred));
+        } else if at_hand > 0 || file_sent == range.length {
+            self.transmit_send(core, token);
+        } else if self.ensure_buffer(core, token, range.length - file_sent) {
+            self.transmit_read(core, token, range.offset + file_sent, range.length - file_sent);
+        } else {
+            self.starved_transmits.push_back(token);
+            return false;
         }
-        if at_hand == 0 && file_sent < range.length {
-            let file = descriptor(core, file);
-            let (offset, left) = (range.offset + file_sent, range.length - file_sent);
-            if !self.ensure_buffer(core, token, left) {
-                return self.starve(token);
+        true
+    }
+
+    /// Reads what comes next of the file: from the page cache in place, otherwise by the ring.
+    fn transmit_read(&mut self, core: &mut Core, token: Token, offset: u64, left: u64) {
+        let slot = core.slot(token);
+        let at_once = slot.stage & Stage::MAY_BLOCK == 0 && self.budget.take(slot.handle);
+        let (slot, file) = core.slot_and_file(token).expect(HAS_A_FILE);
+        let Body::Transmit { buffer: Some(buffer), .. } = &mut slot.body else {
+            unreachable!("it was ensured")
+        };
+        let room =
+            buffer.spare_capacity().min(MAXIMUM_TRANSFER).min(usize::try_from(left).unwrap_or(usize::MAX));
+        let cached =
+            if at_once { read_cached(file, offset, &mut buffer.spare_mut()[..room]) } else { Cached::Absent };
+        match cached {
+            Cached::Read(0) => self.fail_as(core, token, ErrorKind::Other),
+            Cached::Read(bytes) => {
+                buffer.advance(bytes);
+                self.transmit_send(core, token);
             }
-            let at_once = core.slot(token).stage & Stage::MAY_BLOCK == 0 && self.budget.take(handle);
-            let slot = core.slot_mut(token);
-            let Body::Transmit { buffer: Some(buffer), .. } = &mut slot.body else {
-                unreachable!("it was ensured")
-            };
-            let room = buffer
-                .spare_capacity()
-                .min(MAXIMUM_TRANSFER)
-                .min(usize::try_from(left).unwrap_or(usize::MAX));
-            let cached = if at_once {
-                read_cached(file, offset, &mut buffer.spare_mut()[..room])
-            } else {
-                Cached::Absent
-            };
-            match cached {
-                Cached::Read(0) => return self.fail_as(core, token, ErrorKind::Other),
-                Cached::Read(bytes) => buffer.advance(bytes),
-                Cached::Failed(code) => return self.fail(core, token, code),
-                Cached::Absent => {
-                    let (pointer, _) = buffer.spare_pointer();
-                    let mut entry = opcode::Read::new(Fd(file), pointer, room as u32).offset(offset).build();
-                    if slot.stage & Stage::MAY_BLOCK != 0 {
-                        entry = entry.flags(squeue::Flags::ASYNC);
-                    }
-                    slot.stage |= Stage::READS;
-                    // SAFETY: the spare room of the buffer in the slot, which nobody looks at before the completion.
-                    return unsafe { self.push(core, token, entry) };
-                }
+            Cached::Failed(code) => self.fail(core, token, code),
+            Cached::Absent => {
+                let (pointer, _) = buffer.spare_pointer();
+                let entry =
+                    opcode::Read::new(Fd(file.as_raw_fd()), pointer, room as u32).offset(offset).build();
+                let entry = may_block(entry, slot.stage);
+                slot.stage |= Stage::READS;
+                // SAFETY: the spare room of the buffer in the slot, which nobody looks at before the completion.
+                unsafe { self.push(core, token, entry) };
             }
         }
-        self.transmit_send(core, token);
     }
 
     /// Sees that there is an empty buffer; false if the pool has none.
@@ -91,7 +93,7 @@ impl Ring {
         let number = self.scratch(core, token);
         let slot = core.slot(token);
         let Body::Transmit { head, buffer } = &slot.body else { unreachable!("checked by the caller") };
-        let socket = Fd(descriptor(core, slot.handle));
+        let socket = descriptor(core, slot.handle);
         let at_hand = buffer.iter().map(|buffer| &buffer[..]).filter(|bytes| !bytes.is_empty());
         let entry = match (slot.transferred < head.len(), buffer) {
             (false, Some(buffer)) => send_entry(socket, buffer),
@@ -128,28 +130,26 @@ impl Ring {
                 if !reads {
                     slot.transferred += bytes;
                 }
-                self.after_transmit_step(core, token, reads);
+                let done = slot.transferred == head.len() + slot.range.length;
+                if done {
+                    let transferred = slot.transferred;
+                    self.finish(core, token, Ok(transferred));
+                } else {
+                    self.transmit_again(core, token);
+                }
             }
-            code if code == -libc::EINTR => self.again(core, token, Self::transmit),
+            code if code == -libc::EINTR => self.transmit_again(core, token),
             code if code == -libc::EAGAIN && reads && slot.stage & Stage::MAY_BLOCK == 0 => {
                 slot.stage |= Stage::MAY_BLOCK;
-                self.again(core, token, Self::transmit);
+                self.transmit_again(core, token);
             }
             code => self.fail(core, token, -code),
         }
     }
 
-    fn after_transmit_step(&mut self, core: &mut Core, token: Token, reads: bool) {
-        let slot = core.slot(token);
-        let Body::Transmit { head, .. } = &slot.body else { unreachable!("a transmit-file has a head") };
-        let done = slot.transferred == head.len() + slot.range.length;
-        if done {
-            let transferred = slot.transferred;
-            self.finish(core, token, Ok(transferred));
-        } else if reads {
-            self.again(core, token, Self::transmit_send);
-        } else {
-            self.again(core, token, Self::transmit);
-        }
+    fn transmit_again(&mut self, core: &mut Core, token: Token) {
+        self.again(core, token, |ring, core, token| {
+            ring.transmit(core, token);
+        });
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     slab::Slab,
     timers::Timers,
 };
+use smallvec::SmallVec;
 use std::{collections::VecDeque, fs::File, io, net::SocketAddr, sync::Arc, time::Duration};
 
 /// What the books say is to be done next, outside of them.
@@ -45,11 +46,13 @@ const IN_THE_BOOKS: &str = "a token that the core handed out stays in its books 
 impl Core {
     pub(super) fn new(shared: &Arc<Shared>, queue: usize) -> Self {
         let configuration = shared.configuration.clone();
+        // Names that an earlier worker of the queue gave out must not name what this one has.
+        let lives = shared.queues[queue].count_life();
         Self {
             queue: queue as u8,
             // A close always fits: there is at most one for each handle.
-            slots: Slab::new(configuration.operations.saturating_add(configuration.handles)),
-            handles: Slab::new(configuration.handles),
+            slots: Slab::succeeding(lives, configuration.operations.saturating_add(configuration.handles)),
+            handles: Slab::succeeding(lives, configuration.handles),
             timers: Timers::default(),
             ready: VecDeque::with_capacity(configuration.batch),
             steps: VecDeque::new(),
@@ -170,6 +173,9 @@ impl Core {
         self.closed += 1;
         if state.close != Token::NONE {
             let slot = self.slots.remove(state.close.index(), state.close.generation()).expect(IN_THE_BOOKS);
+            if slot.has_deadline {
+                self.timers.remove(state.close.to_bits());
+            }
             self.deliver(Completion {
                 handle,
                 key: state.key,
@@ -211,12 +217,12 @@ impl Core {
     }
 
     /// Marks the handle as closing. Returns what has to be cancelled.
-    pub(super) fn begin_close(&mut self, handle: Handle, token: Token) -> Vec<Token> {
+    pub(super) fn begin_close(&mut self, handle: Handle, token: Token) -> SmallVec<[Token; 8]> {
         let state = self.state_mut(handle).expect("only open handles are closed");
         state.closing = true;
         state.close = token;
         let mut next = state.operations;
-        let mut tokens = Vec::new();
+        let mut tokens = SmallVec::new();
         while next != Token::NONE {
             if next != token {
                 tokens.push(next);
@@ -315,7 +321,9 @@ impl Core {
             Operation::WriteAt { offset, chain, .. } if offset.checked_add(chain.len()).is_none() => {
                 Err(ErrorKind::InvalidArgument)
             }
-            Operation::TransmitFile { offset, length, .. } if offset.checked_add(*length).is_none() => {
+            Operation::TransmitFile { head, offset, length, .. }
+                if offset.checked_add(*length).is_none() || head.len().checked_add(*length).is_none() =>
+            {
                 Err(ErrorKind::InvalidArgument)
             }
             _ => Ok(()),

@@ -28,7 +28,7 @@ pub(super) struct Side {
     pub(super) token: Token,
     /// A call is worth trying.
     pub(super) ready: bool,
-    /// The operation stands in one of the engine's lists: an event need not put it there.
+    /// The operation stands in one of the engine's lists, or is on the pool: an event must not give it a turn.
     pub(super) listed: bool,
 }
 
@@ -128,10 +128,16 @@ pub(super) fn has_side(kind: OperationKind) -> bool {
     )
 }
 
-/// Whether it is a TCP socket, listening or not.
+/// Whether it is a TCP socket, listening or not. Only asked where a poller tells of the end.
+#[cfg(target_os = "linux")]
 pub(super) fn is_tcp(socket: &socket2::Socket) -> bool {
-    let inet = socket.local_addr().is_ok_and(|address| address.is_ipv4() || address.is_ipv6());
-    inet && socket.r#type().is_ok_and(|of| of == socket2::Type::STREAM)
+    socket.protocol().is_ok_and(|protocol| protocol == Some(socket2::Protocol::TCP))
+}
+
+/// Only asked where a poller tells of the end.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_tcp(_: &socket2::Socket) -> bool {
+    false
 }
 
 /// A send to a peer that is gone must fail, and not raise SIGPIPE: where no flag of the call says so, the socket does.

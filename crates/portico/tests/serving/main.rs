@@ -1,0 +1,15 @@
+//! The server at its socket: the same behaviour on every backend.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod changes;
+mod conditional;
+mod files;
+mod limits;
+mod paths;
+mod protocol;
+mod refusals;
+mod time_limits;
+mod uploads;
+mod whole;
