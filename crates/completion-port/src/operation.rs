@@ -108,7 +108,8 @@ pub enum Operation {
         /// The name.
         path: PathBuf,
         /// Take the place of a file that has the name already; otherwise that is
-        /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists).
+        /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists). The file then passes, for a moment, through a name beside the wanted one that
+        /// begins with `.completion-port-` and ends with `.link`: a process that is killed in that moment leaves it behind.
         replace: bool,
     },
     /// Length, kind and times of an open file. Payload: [`Payload::Metadata`](crate::Payload::Metadata).

@@ -2,8 +2,8 @@
 #![cfg(windows)]
 
 use completion_port::{
-    Backend, BufferClass, Completion, Configuration, Handle, Operation, OperationKind, Packet, Payload, Port,
-    Slice, Token, Worker,
+    Backend, BufferClass, Completion, Configuration, ErrorKind, Handle, Operation, OperationKind, Packet,
+    Payload, Port, Slice, Token, Worker,
 };
 use std::{
     collections::HashMap,
@@ -300,4 +300,59 @@ fn a_handle_that_completes_at_once_leaves_room_for_others() {
     worker.close(busy);
     drop(worker);
     assert!(reading.join().unwrap() >= rounds * 5);
+}
+
+#[test]
+fn deadlines_of_racing_workers_end_each_operation_once() {
+    const ROUNDS: usize = 2_000;
+    let port = Port::new(configuration(4)).unwrap();
+    let left = AtomicUsize::new(ROUNDS);
+    let mut first = port.worker().unwrap();
+    let in_flight = Mutex::new(std::collections::HashSet::new());
+    let again = |worker: &mut Worker, handle| {
+        let buffer = worker.buffers().acquire(64).unwrap();
+        let limit = Duration::from_micros(300);
+        let mut in_flight = in_flight.lock().unwrap();
+        in_flight.insert(worker.submit_with_limit(handle, Operation::Receive { buffer }, limit).unwrap());
+    };
+    let mut peers = Vec::new();
+    for key in 0..8 {
+        let (handle, peer) = connection(&mut first, key);
+        again(&mut first, handle);
+        peers.push(peer);
+    }
+    let run = |worker: &mut Worker| {
+        let mut completions = Vec::new();
+        while left.load(Ordering::SeqCst) > 0 {
+            worker.wait(&mut completions, Some(GLANCE)).unwrap();
+            for completion in completions.drain(..) {
+                assert!(in_flight.lock().unwrap().remove(&completion.token), "{completion:?} came twice");
+                match completion.result {
+                    Ok(bytes) => assert!(bytes > 0),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::TimedOut),
+                }
+                if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+                    again(worker, completion.handle);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            let (port, run) = (port.clone(), &run);
+            scope.spawn(move || run(&mut port.worker().unwrap()));
+        }
+        let (peers, left) = (&mut peers, &left);
+        scope.spawn(move || {
+            while left.load(Ordering::SeqCst) > 0 {
+                for peer in peers.iter_mut() {
+                    peer.write_all(b"x").unwrap();
+                    std::thread::yield_now();
+                }
+            }
+        });
+        run(&mut first);
+    });
+    drop(first);
+    assert_eq!(port.buffers().in_use(), 0);
 }

@@ -28,6 +28,11 @@ pub(crate) fn print(text: &str) -> ExitCode {
     }
 }
 
+/// Prints to standard error what would go to standard output, were that not the access log's.
+pub(crate) fn announce(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Why listening at `address` failed, and what to do.
 pub(crate) fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
     let port = address.port();

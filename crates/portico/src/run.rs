@@ -4,9 +4,12 @@ use crate::{
     explain,
     signals::{self, Order},
 };
-use completion_port::Port;
-use portico::{Server, StartError, settings::Settings};
-use std::process::ExitCode;
+use completion_port::{Backend, ErrorKind, Port};
+use portico::{
+    Server, StartError,
+    settings::{BackendChoice, LogTarget, Settings},
+};
+use std::{net::SocketAddr, process::ExitCode};
 
 /// One line for each implementation of the completion port: whether it works here, and why not.
 pub(crate) fn backends() -> Vec<String> {
@@ -22,16 +25,26 @@ pub(crate) fn run(settings: Settings) -> ExitCode {
             return ExitCode::from(explain::FAILED);
         }
     };
-    let (root, deadline) = (settings.root.clone(), settings.shutdown_timeout);
+    let (root, deadline, wanted) = (settings.root.clone(), settings.shutdown_timeout, settings.backend);
     let upload = settings.upload.clone();
+    // Standard output is the access log's where that goes there.
+    let taken = settings.access_log == Some(LogTarget::StandardOutput);
+    let announce = |text: &str| {
+        if taken {
+            explain::announce(text);
+        } else {
+            let _ = explain::print(text);
+        }
+    };
     let server = match Server::start(settings) {
         Ok(server) => server,
         Err(StartError::Listen(address, error)) => {
             explain::say(&explain::cannot_listen(address, &error));
             return ExitCode::from(explain::FAILED);
         }
-        Err(error @ StartError::Port(_)) => {
-            explain::say(&format_args!("{error}\n  {}", backends().join("\n  ")));
+        Err(StartError::Port(error)) if error.kind() == ErrorKind::Unsupported => {
+            let lines = Port::backends(backend(wanted)).join("\n  ");
+            explain::say(&format_args!("the backend {} does not work here:\n  {lines}", wanted.name()));
             return ExitCode::from(explain::FAILED);
         }
         Err(error) => {
@@ -42,21 +55,41 @@ pub(crate) fn run(settings: Settings) -> ExitCode {
     let uploads = upload.map_or(String::new(), |folder| format!("Uploads go to {}.\n", folder.display()));
     let workers =
         if server.workers() == 1 { "1 worker".into() } else { format!("{} workers", server.workers()) };
-    explain::print(&format!(
-        "Serving {} at http://{}/ on {}, with {workers}.\n{uploads}Open that address in a browser; Ctrl-C stops the server, \
+    announce(&format!(
+        "Serving {} at {} on {}, with {workers}.\n{uploads}Open that address in a browser; Ctrl-C stops the server, \
          `portico --help` shows its settings.\n",
         root.display(),
-        server.address(),
+        url(server.address()),
         server.backend().name(),
     ));
     while let Ok(Order::Reopen) = orders.recv() {
         server.reopen_log();
     }
-    explain::print(&format!(
+    announce(&format!(
         "Stopping: what runs may finish within {} s; Ctrl-C again stops at once.\n",
         deadline.as_secs_f32()
     ));
     let end = server.stop(deadline);
-    explain::print(&format!("Stopped: {end}.\n"));
+    announce(&format!("Stopped: {end}.\n"));
     if end.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(explain::FAILED) }
+}
+
+fn backend(choice: BackendChoice) -> Option<Backend> {
+    match choice {
+        BackendChoice::Auto => None,
+        BackendChoice::Iocp => Some(Backend::Iocp),
+        BackendChoice::IoUring => Some(Backend::IoUring),
+        BackendChoice::Readiness => Some(Backend::Readiness),
+    }
+}
+
+/// An address that a browser on this machine can open: "every interface" is none.
+fn url(address: SocketAddr) -> String {
+    let every = address.ip().is_unspecified();
+    let shown = match address {
+        SocketAddr::V4(_) if every => SocketAddr::from(([127, 0, 0, 1], address.port())),
+        SocketAddr::V6(_) if every => SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], address.port())),
+        _ => address,
+    };
+    format!("http://{shown}/{}", if every { " (and at every other address of this machine)" } else { "" })
 }

@@ -18,6 +18,8 @@ use std::{
 
 /// Temporary names begin and end like this. No client can name one: names that begin with a dot are not uploaded.
 const TEMPORARY: (&str, &str) = (".portico-upload-", ".part");
+/// And so do those that a file passes through when it takes the place of another.
+const PASSING: (&str, &str) = (".completion-port-", ".link");
 
 /// The folder that was opened for uploads.
 pub(crate) struct UploadFolder {
@@ -38,7 +40,10 @@ impl UploadFolder {
             let found = found?;
             let name = found.file_name();
             let name = name.to_string_lossy();
-            if name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1) {
+            let left = [TEMPORARY, PASSING]
+                .iter()
+                .any(|(begin, end)| name.starts_with(begin) && name.ends_with(end));
+            if left {
                 fs::remove_file(found.path())?;
             }
         }
@@ -178,6 +183,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("in")).unwrap();
         fs::write(root.path().join("in/.portico-upload-1-2.part"), "x").unwrap();
+        fs::write(root.path().join("in/.completion-port-1-2.link"), "x").unwrap();
         let folder = UploadFolder::open(root.path(), Path::new("in")).unwrap();
         assert_eq!(fs::read_dir(root.path().join("in")).unwrap().count(), 0, "leftovers stay");
         let inside = |name: &str| format!("in{MAIN_SEPARATOR}{name}");

@@ -18,6 +18,7 @@ mod close;
 mod event;
 mod handle;
 mod receive;
+mod reuse;
 mod shutdown;
 mod slot;
 mod start;
@@ -45,6 +46,7 @@ use crate::{
     timers::Timers,
 };
 use handle::Entry;
+use reuse::Reuse;
 use slot::Slot;
 use std::{
     collections::VecDeque,
@@ -102,8 +104,11 @@ struct Core {
     starving: Patients,
     /// Listeners with an accept that lacks a socket, a handle or a slot.
     hungry: Patients,
+    reuse: Reuse,
     draining_begun: AtomicBool,
     cancelling_begun: AtomicBool,
+    /// Sockets and files are asked to queue no packet where a call succeeds at once.
+    may_skip: AtomicBool,
     /// Bytes that an AcceptEx waits for before it completes; 0 completes it when the connection is there.
     first_bytes: AtomicUsize,
     /// A connection that such an AcceptEx waits on for so long is given up, in seconds.
@@ -146,15 +151,17 @@ impl Estate {
 #[derive(Default)]
 struct Patients {
     count: AtomicUsize,
-    handles: Mutex<Vec<Handle>>,
+    handles: Mutex<VecDeque<Handle>>,
 }
 
 impl Patients {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Handle>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn add(&self, handle: Handle) {
-        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        if !handles.contains(&handle) {
-            handles.push(handle);
-        }
+        let mut handles = self.lock();
+        handles.push_back(handle);
         self.count.store(handles.len(), Ordering::SeqCst);
     }
 
@@ -162,10 +169,21 @@ impl Patients {
         self.count.load(Ordering::SeqCst) == 0
     }
 
-    fn take(&self) -> Vec<Handle> {
-        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+    fn next(&self) -> Option<Handle> {
+        let mut handles = self.lock();
+        let next = handles.pop_front();
+        self.count.store(handles.len(), Ordering::SeqCst);
+        next
+    }
+
+    /// All that wait, each once.
+    fn take(&self) -> VecDeque<Handle> {
+        let mut handles = std::mem::take(&mut *self.lock());
         self.count.store(0, Ordering::SeqCst);
-        std::mem::take(&mut handles)
+        handles.make_contiguous().sort_unstable();
+        let mut last = Handle::NONE;
+        handles.retain(|&handle| std::mem::replace(&mut last, handle) != handle);
+        handles
     }
 }
 
@@ -195,14 +213,15 @@ pub(crate) struct Iocp {
 pub(crate) fn probe() -> Result<String, String> {
     let describe = || -> Result<String, Error> {
         let socket = probe_socket()?;
-        Functions::load(&socket)?;
+        let functions = Functions::load(&socket)?;
+        let reuse = if reuse::works(&functions) { "socket reuse" } else { "no socket reuse" };
         let skip = if winsock::has_system_handles(socket.as_raw_socket() as SOCKET) {
             "skip on success"
         } else {
             "no skip on success"
         };
-        let wine = if is_wine() { ", on Wine (no concurrency limit, no socket reuse)" } else { "" };
-        Ok(format!("AcceptEx, ConnectEx, TransmitFile, {skip}{wine}"))
+        let wine = if is_wine() { ", on Wine (which has no concurrency limit)" } else { "" };
+        Ok(format!("AcceptEx, ConnectEx, TransmitFile, {skip}, {reuse}{wine}"))
     };
     describe().map_err(|error| error.to_string())
 }
@@ -255,11 +274,14 @@ impl Common {
                 leaving: Mutex::new(()),
                 starving: Patients::default(),
                 hungry: Patients::default(),
+                reuse: Reuse::default(),
                 draining_begun: AtomicBool::new(false),
                 cancelling_begun: AtomicBool::new(false),
+                may_skip: AtomicBool::new(true),
                 first_bytes: AtomicUsize::new(0),
                 silence_s: AtomicU32::new(10),
             };
+            core.reuse.works.store(reuse::works(&functions), Ordering::Relaxed);
             Ok(Arc::new(core))
         });
         Ok(Self { cores: cores.collect::<Result<_, Error>>()? })

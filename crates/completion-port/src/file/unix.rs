@@ -47,8 +47,11 @@ pub(crate) fn link(file: &File, directory: &super::Directory, path: &Path, repla
     match link(path) {
         Err(rustix::io::Errno::EXIST) if replace => {
             // A link cannot replace; a rename can. The inode is unique among files that exist, so the passing name is too.
-            let passing =
-                path.with_file_name(format!(".{}-{}.link", std::process::id(), metadata(file)?.identity.1));
+            let passing = path.with_file_name(format!(
+                ".completion-port-{}-{}.link",
+                std::process::id(),
+                metadata(file)?.identity.1
+            ));
             link(&passing)?;
             if let Err(error) = rustix::fs::renameat(folder, &passing, folder, path) {
                 let _ = rustix::fs::unlinkat(folder, &passing, AtFlags::empty());

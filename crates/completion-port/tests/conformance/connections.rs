@@ -269,3 +269,54 @@ fn operations_that_do_not_fit_come_back() {
         rig.close(listener);
     });
 }
+
+#[test]
+fn connections_work_over_ipv6_too() {
+    if std::net::TcpListener::bind(("::1", 0)).is_err() {
+        // Not every machine has it.
+        return;
+    }
+    on_each_backend(|rig| {
+        let listener = std::net::TcpListener::bind(("::1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = rig.worker.associate(listener, 1).unwrap();
+        let accepting = rig.submit(listener, Operation::Accept);
+        let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).unwrap();
+        let client = rig.worker.associate(socket, 2).unwrap();
+        assert_eq!(rig.run(client, Operation::Connect { address }).result, Ok(0));
+        let Payload::Accepted(server) = rig.next_of(accepting).payload else {
+            panic!("nothing was accepted")
+        };
+        assert_eq!(rig.worker.peer_address(server), rig.worker.local_address(client));
+        let sent = rig.send(server, b"hello");
+        assert_eq!(rig.next_of(sent).result, Ok(5));
+        let token = rig.receive(client, 10);
+        assert_eq!(&rig.next_of(token).payload.into_buffer().unwrap()[..], b"hello");
+        for handle in [server, client, listener] {
+            rig.close(handle);
+        }
+    });
+}
+
+#[test]
+fn a_handle_belongs_to_its_queue() {
+    for backend in crate::harness::available() {
+        let mut configuration = crate::harness::configuration(backend);
+        configuration.queues = 2;
+        let port = completion_port::Port::new(configuration).unwrap();
+        let (mut first, mut second) = (port.worker().unwrap(), port.worker().unwrap());
+        assert_eq!((first.queue(), second.queue()), (0, 1));
+        assert!(port.worker().is_err(), "all seats are taken");
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let handle = first.associate(listener, 1).unwrap();
+        let rejected = second.submit(handle, Operation::Accept).expect_err("it is another queue's");
+        assert_eq!(rejected.error.kind(), ErrorKind::WrongQueue);
+        assert_eq!(second.set_key(handle, 2).unwrap_err().kind(), ErrorKind::WrongQueue);
+        port.post(1, completion_port::Packet { key: 8, ..Default::default() }).unwrap();
+        let mut completions = Vec::new();
+        first.wait(&mut completions, Some(crate::harness::GLANCE)).unwrap();
+        assert!(completions.is_empty());
+        second.wait(&mut completions, Some(crate::harness::PATIENCE)).unwrap();
+        assert_eq!((completions.len(), completions[0].key), (1, 8));
+    }
+}

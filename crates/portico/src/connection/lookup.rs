@@ -131,6 +131,9 @@ impl Connection {
         let Loading { lookup, file, mut metadata } = *loading;
         match completion.result {
             Ok(bytes) => {
+                if let Some(trace) = &context.site.trace {
+                    trace.read(context.port.number(), bytes, bytes, metadata.length);
+                }
                 let buffer: Buffer = buffer_of(completion.payload);
                 // A file that shrank since it was opened is sent as it was read: head and body agree in any case.
                 metadata.length = bytes;

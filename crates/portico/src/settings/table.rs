@@ -157,7 +157,7 @@ const MOST_MEMORY: u64 = GIB;
 const MOST_TOTAL_MEMORY: u64 = if usize::BITS > 32 { 1024 * GIB } else { 2 * GIB };
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// The most workers that one server starts.
-pub const MOST_WORKERS: u64 = 1024;
+pub const MOST_WORKERS: u64 = 255;
 
 /// All settings, in the order of the help.
 #[rustfmt::skip]
@@ -203,7 +203,7 @@ pub static TABLE: &[Setting] = &[
     row!(Logs, access_log_keep, "COUNT", 0, 1000, "Rotated files that are kept (FILE.1 is the newest)"),
     row!(Logs, log, "LEVEL", "The least important event that the program log on standard error shows"),
     row!(Logs, log_format, "FORMAT", "The form of the program log"),
-    row!(Logs, trace, "BOOL", "Print each completion: thread, operation, bytes, buffer length, sum"),
+    row!(Logs, trace, "BOOL", "Print each socket and file read and write: worker, bytes, buffer length, bytes so far"),
 
     row!(PortAndWorkers, backend, "BACKEND", "The completion port's implementation"),
     row!(PortAndWorkers, workers, "COUNT", 0, MOST_WORKERS, "Worker threads in all; 0 leaves it to threads-per-processor"),

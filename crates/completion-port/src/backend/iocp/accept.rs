@@ -2,6 +2,7 @@
 
 use super::{
     handle::{Direction, Object, State},
+    reuse::Fresh,
     slot::{Accepting, Body, NONE, Slot, Stage},
     turn::Turn,
     winsock::{self, ADDRESSES_BYTES, Issued},
@@ -11,16 +12,23 @@ use crate::{
     completion::Payload,
     error::{Error, ErrorKind},
     operation::OperationKind,
+    shutdown::Phase,
 };
-use std::{os::windows::io::AsRawSocket, sync::atomic::Ordering};
-use windows_sys::Win32::{Networking::WinSock::SOCKET, System::IO::CancelIoEx};
+use std::sync::atomic::Ordering;
+use windows_sys::Win32::System::IO::CancelIoEx;
 
 /// How often in a row an AcceptEx may fail at once because the peer has left, before others get their turn.
 const LOST_PEERS: u32 = 64;
 
 impl Turn<'_> {
     pub(super) fn begin_accepting(&mut self, state: &mut State, index: u32) {
-        self.core.slot(index).job().stage = Stage::Accepting;
+        let mut job = self.core.slot(index).job();
+        job.stage = Stage::Accepting;
+        if self.shared.phase.get() != Phase::Running {
+            // It was behind another when the port began to shut down.
+            job.ended = Some(ErrorKind::Cancelled);
+        }
+        drop(job);
         self.top_up(state, index);
     }
 
@@ -72,7 +80,7 @@ impl Turn<'_> {
         let Object::Listener(listener) = &state.object else {
             return Err(Error::new(ErrorKind::StaleHandle, of));
         };
-        let socket = winsock::socket_like(listener)?;
+        let fresh = self.core.reuse.socket_for(listener)?;
         let wanted = self.core.first_bytes.load(Ordering::Relaxed);
         let mut first_bytes = match wanted {
             0 => None,
@@ -81,11 +89,11 @@ impl Turn<'_> {
         let slots = &self.core.slots;
         let (index, slot) = slots.take(Slot::new).ok_or(Error::new(ErrorKind::OperationsExhausted, of))?;
         let room = first_bytes.as_mut().map(|buffer| (buffer.spare_pointer().0, wanted));
-        let accepted = socket.as_raw_socket() as SOCKET;
+        let accepted = fresh.raw();
         slot.fill(
             self.owner_of(parent),
             OperationKind::Accept,
-            Body::Call { parent, socket, first_bytes },
+            Body::Call { parent, fresh, first_bytes },
             None,
         );
         slot.job().stage = Stage::Kernel;
@@ -101,7 +109,7 @@ impl Turn<'_> {
         }
     }
 
-    fn free_call(&mut self, index: u32) -> Option<(u32, socket2::Socket, Option<Buffer>)> {
+    fn free_call(&mut self, index: u32) -> Option<(u32, Fresh, Option<Buffer>)> {
         let mut job = self.core.slot(index).job();
         let body = std::mem::take(&mut job.body);
         job.stage = Stage::Free;
@@ -109,14 +117,14 @@ impl Turn<'_> {
         drop(job);
         self.core.slots.give_back(index);
         match body {
-            Body::Call { parent, socket, first_bytes } => Some((parent, socket, first_bytes)),
+            Body::Call { parent, fresh, first_bytes } => Some((parent, fresh, first_bytes)),
             _ => None,
         }
     }
 
     /// An AcceptEx has ended.
     pub(super) fn call_ended(&mut self, state: &mut State, index: u32, result: Result<u32, u32>) {
-        let Some((parent, socket, mut first_bytes)) = self.free_call(index) else { return };
+        let Some((parent, fresh, mut first_bytes)) = self.free_call(index) else { return };
         let slot = self.core.slot(parent);
         let mut job = slot.job();
         let over = job.ended.is_some();
@@ -125,37 +133,39 @@ impl Turn<'_> {
         let over = over || accepting.failed.is_some() || accepting.accepted.is_some();
         drop(job);
         let listener = state.raw_socket();
-        let updated = result.and_then(|bytes| {
-            winsock::update_accept_context(socket.as_raw_socket() as SOCKET, listener)
-                .map(|()| bytes as usize)
-        });
+        let updated = result
+            .and_then(|bytes| winsock::update_accept_context(fresh.raw(), listener).map(|()| bytes as usize));
         match updated {
             Ok(bytes) if !over => {
                 if let Some(buffer) = &mut first_bytes {
                     buffer.advance(bytes);
                 }
-                self.admit(state, parent, socket, first_bytes.filter(|buffer| !buffer.is_empty()));
+                self.admit(state, parent, fresh, first_bytes.filter(|buffer| !buffer.is_empty()));
             }
             // The peer has left, or the accept is over: in both cases the socket goes.
-            Ok(_) | Err(_) => drop((socket, first_bytes)),
+            Ok(_) => drop((fresh, first_bytes)),
+            Err(code) => {
+                drop((fresh, first_bytes));
+                let kind = Error::from_code(code as i32, OperationKind::Accept).kind();
+                if !over && !matches!(kind, ErrorKind::Reset | ErrorKind::Cancelled) {
+                    // Something is wrong with the listener or the system: no faster than the naps of the worker.
+                    self.core.hungry.add(self.owner_of(parent));
+                    return;
+                }
+            }
         }
         self.top_up(state, parent);
     }
 
     /// Makes a handle for a connection and reports it; without room, the connection waits.
-    fn admit(
-        &mut self,
-        state: &mut State,
-        parent: u32,
-        socket: socket2::Socket,
-        early: Option<Buffer>,
-    ) -> bool {
+    fn admit(&mut self, state: &mut State, parent: u32, fresh: Fresh, early: Option<Buffer>) -> bool {
         let slot = self.core.slot(parent);
-        let handle = match self.add(Object::Socket(socket), 0) {
+        let Fresh { socket, associated } = fresh;
+        let handle = match self.add(Object::Socket(socket), 0, associated) {
             Ok(handle) => handle,
             Err((error, Object::Socket(socket))) if error.kind() == ErrorKind::HandlesExhausted => {
                 if let Body::Accept(accepting) = &mut slot.job().body {
-                    accepting.held.push_back((socket, early));
+                    accepting.held.push_back((Fresh { socket, associated }, early));
                 }
                 self.core.hungry.add(self.owner_of(parent));
                 return false;
@@ -163,10 +173,9 @@ impl Turn<'_> {
             // The system refuses this one socket: nothing that the program could do about it.
             Err(_) => return true,
         };
-        if early.is_some()
-            && let Some(entry) = self.find(handle)
-        {
-            entry.lock().early = early;
+        if let Some(entry) = self.find(handle) {
+            let mut state = entry.lock();
+            (state.accepted, state.early) = (true, early);
         }
         let mut job = slot.job();
         if job.kind == OperationKind::Accept {
@@ -237,9 +246,9 @@ impl Turn<'_> {
         loop {
             let mut job = self.core.slot(index).job();
             let Body::Accept(accepting) = &mut job.body else { return };
-            let Some((socket, early)) = accepting.held.pop_front() else { return };
+            let Some((fresh, early)) = accepting.held.pop_front() else { return };
             drop(job);
-            if !self.admit(state, index, socket, early) {
+            if !self.admit(state, index, fresh, early) {
                 return;
             }
         }
@@ -268,9 +277,8 @@ impl Turn<'_> {
         for &call in &accepting.calls {
             let slot = self.core.slot(call);
             let job = slot.job();
-            if let Body::Call { socket, .. } = &job.body
-                && winsock::connected_for_s(socket.as_raw_socket() as SOCKET)
-                    .is_some_and(|seconds| seconds >= limit)
+            if let Body::Call { fresh, .. } = &job.body
+                && winsock::connected_for_s(fresh.raw()).is_some_and(|seconds| seconds >= limit)
             {
                 // SAFETY: as in `end_calls`.
                 unsafe { CancelIoEx(state.raw(), slot.overlapped()) };

@@ -47,7 +47,7 @@ impl Turn<'_> {
         if !state.closing || state.closed || state.pending > own {
             return;
         }
-        state.object = Object::None;
+        self.retire(state);
         if state.close != NONE {
             let close = std::mem::replace(&mut state.close, NONE);
             // Through the gate, behind everything else.

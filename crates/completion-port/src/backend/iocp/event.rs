@@ -13,7 +13,7 @@ use crate::{
     operation::OperationKind,
     pool::{Finished, Yielded},
 };
-use std::{os::windows::io::AsRawHandle, sync::Arc};
+use std::sync::Arc;
 use windows_sys::Win32::{
     Foundation::{ERROR_HANDLE_EOF, RtlNtStatusToDosError},
     System::IO::{CancelIoEx, OVERLAPPED_ENTRY},
@@ -51,10 +51,16 @@ impl Turn<'_> {
         let job = &mut *guard;
         let (kind, ended) = (job.kind, job.ended.is_some());
         let error = |code: u32| Error::from_code(code as i32, kind);
-        if matches!(job.body, Body::Call { .. }) {
-            drop(guard);
-            self.call_ended(state, index, result);
-            return;
+        match &job.body {
+            Body::Call { .. } => {
+                drop(guard);
+                return self.call_ended(state, index, result);
+            }
+            Body::Reuse(_) => {
+                drop(guard);
+                return self.disconnected(index, result.is_ok());
+            }
+            _ => {}
         }
         let bytes = match result {
             Ok(bytes) => u64::from(bytes),
@@ -70,6 +76,7 @@ impl Turn<'_> {
         let outcome = match (kind, &mut job.body) {
             (OperationKind::Receive, Body::Buffer(buffer)) => {
                 buffer.advance(bytes as usize);
+                state.peer_ended = bytes == 0;
                 Some(Ok(bytes))
             }
             (OperationKind::ReadAt, Body::Buffer(buffer)) => {
@@ -122,7 +129,7 @@ impl Turn<'_> {
         let Some(slot) = self.core.slots.get(token.index()) else { return };
         let opened = match yielded {
             Yielded::Payload(payload) => (result, payload),
-            Yielded::Opened(file, metadata) => match self.add(Object::File(Arc::new(file)), 0) {
+            Yielded::Opened(file, metadata) => match self.add(Object::File(Arc::new(file)), 0, false) {
                 Ok(file) => {
                     if let Some(entry) = self.find(file) {
                         entry.lock().length = metadata.length;
@@ -179,7 +186,7 @@ impl Turn<'_> {
             }
             Stage::Kernel => {
                 let raw = match &job.file {
-                    Some((_, file)) if names_the_file(job.kind) => file.as_raw_handle(),
+                    Some(file) if names_the_file(job.kind) => file.raw(),
                     _ => state.raw(),
                 };
                 // Not found means that it is done already; its packet is in the queue.

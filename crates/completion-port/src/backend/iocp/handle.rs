@@ -102,6 +102,10 @@ pub(super) struct State {
     pub(super) early: Option<Buffer>,
     /// The last receive of a stream filled its buffer: likely there is more.
     pub(super) more: bool,
+    /// The port itself made the socket, for AcceptEx.
+    pub(super) accepted: bool,
+    /// The peer's orderly end was received.
+    pub(super) peer_ended: bool,
     pub(super) closing: bool,
     /// The slot of the close that waits.
     pub(super) close: u32,
@@ -123,6 +127,8 @@ impl State {
             inline: 0,
             early: None,
             more: false,
+            accepted: false,
+            peer_ended: false,
             closing: false,
             close: NONE,
             closed: true,

@@ -64,7 +64,6 @@ impl Turn<'_> {
             Err(error) if error.kind() == ErrorKind::BuffersExhausted => {
                 slot.job().stage = Stage::Starving;
                 self.core.starving.add(slot.owner());
-                self.shared.buffers.await_return();
                 return;
             }
             Err(error) => {
@@ -76,6 +75,7 @@ impl Turn<'_> {
         match winsock::receive_now(socket, buffer.spare_mut()) {
             Ok(0) => {
                 drop(buffer);
+                state.peer_ended = true;
                 self.complete(state, index, Ok(0), Payload::None);
             }
             Ok(bytes) => {
@@ -121,12 +121,18 @@ impl Turn<'_> {
         }
     }
 
-    /// Buffers may have come back.
+    /// Buffers may have come back: as many streams go on as there are, those that waited longest first.
     pub(super) fn feed(&mut self) {
-        if self.core.starving.is_empty() {
-            return;
-        }
-        for handle in self.core.starving.take() {
+        let (buffers, bytes) = (&self.shared.buffers, self.shared.configuration.receive_bytes);
+        while !self.core.starving.is_empty() {
+            if !buffers.available(bytes) {
+                buffers.await_return();
+                // One may have come back just before.
+                if !buffers.available(bytes) {
+                    return;
+                }
+            }
+            let Some(handle) = self.core.starving.next() else { return };
             let Some(entry) = self.find(handle) else { continue };
             let mut state = entry.lock();
             let first = state.line(Direction::Receive).first;

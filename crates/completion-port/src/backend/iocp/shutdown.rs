@@ -3,7 +3,7 @@
 use super::{
     Estate,
     handle::Direction,
-    slot::{NONE, Stage},
+    slot::{Body, NONE, Stage},
     turn::Turn,
 };
 use crate::{
@@ -100,7 +100,7 @@ impl Turn<'_> {
         for slot in self.core.slots.iter() {
             let job = slot.job();
             let (token, stage) = (job.token(self.core.queue, slot.index), job.stage);
-            let internal = matches!(job.body, super::slot::Body::Call { .. });
+            let internal = matches!(job.body, Body::Call { .. } | Body::Reuse(_));
             drop(job);
             if stage != Stage::Free && !internal {
                 self.cancel(token, ErrorKind::Cancelled);
@@ -195,6 +195,7 @@ impl Turn<'_> {
         self.end_all();
         loop {
             self.close_all();
+            self.end_reuse();
             self.discard();
             let left = self.core.slots.iter().filter(|slot| slot.job().stage != Stage::Free).count();
             if left == 0 || Instant::now() >= until {

@@ -1,5 +1,6 @@
 //! The slot of an operation in flight: it owns everything that the kernel may touch.
 
+use super::reuse::Fresh;
 use crate::{
     buffer::Buffer,
     chain::BufferChain,
@@ -14,13 +15,14 @@ use std::{
     collections::VecDeque,
     fs::File,
     net::SocketAddr,
+    os::windows::io::AsRawHandle,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
-use windows_sys::Win32::System::IO::OVERLAPPED;
+use windows_sys::Win32::{Foundation::HANDLE, System::IO::OVERLAPPED};
 
 /// The index of no slot.
 pub(super) const NONE: u32 = u32::MAX;
@@ -96,18 +98,32 @@ pub(super) struct Job {
     pub(super) generation: u32,
     pub(super) stage: Stage,
     pub(super) kind: OperationKind,
-    pub(super) file: Option<(Handle, Arc<File>)>,
+    pub(super) file: Option<Borrowed>,
     pub(super) body: Body,
     pub(super) offset: u64,
     pub(super) length: u64,
     pub(super) transferred: u64,
     pub(super) data_only: bool,
-    /// A write past the end of the file as it was known: such a write blocks, whatever the call says.
-    pub(super) extends: bool,
     /// Why it is to end, once somebody asked for that.
     pub(super) ended: Option<ErrorKind>,
     /// The worker whose timers have a deadline for it.
     pub(super) deadline_at: Option<u32>,
+}
+
+/// The file that an operation works on beside its owner. Counted there as pending.
+pub(super) struct Borrowed {
+    pub(super) handle: Handle,
+    pub(super) file: Arc<File>,
+    /// A success at once queues no packet.
+    pub(super) skips: bool,
+    /// A write past the end of the file as it was known: such a write blocks, whatever the call says.
+    pub(super) extends: bool,
+}
+
+impl Borrowed {
+    pub(super) fn raw(&self) -> HANDLE {
+        self.file.as_raw_handle()
+    }
 }
 
 /// What an operation owns.
@@ -133,9 +149,11 @@ pub(super) enum Body {
     /// One AcceptEx call, of the accept in slot `parent`.
     Call {
         parent: u32,
-        socket: socket2::Socket,
+        fresh: Fresh,
         first_bytes: Option<Buffer>,
     },
+    /// A DisconnectEx, for the next connection.
+    Reuse(socket2::Socket),
 }
 
 /// An accept, or a stream of them.
@@ -144,7 +162,7 @@ pub(super) struct Accepting {
     /// The slots of the AcceptEx calls that are posted.
     pub(super) calls: Vec<u32>,
     /// Connections for which there was no handle.
-    pub(super) held: VecDeque<(socket2::Socket, Option<Buffer>)>,
+    pub(super) held: VecDeque<(Fresh, Option<Buffer>)>,
     /// The connection that ends a single accept.
     pub(super) accepted: Option<Handle>,
     /// Why the stream cannot go on.
@@ -183,7 +201,6 @@ impl Slot {
                 length: 0,
                 transferred: 0,
                 data_only: false,
-                extends: false,
                 ended: None,
                 deadline_at: None,
             }),
@@ -204,7 +221,7 @@ impl Slot {
         owner: Handle,
         kind: OperationKind,
         operation: Body,
-        file: Option<(Handle, Arc<File>)>,
+        file: Option<Borrowed>,
     ) -> u32 {
         self.owner.store(owner.to_bits(), Ordering::Release);
         for link in [&self.links.next, &self.links.before, &self.links.after] {
@@ -222,7 +239,6 @@ impl Slot {
             length: 0,
             transferred: 0,
             data_only: false,
-            extends: false,
             ended: None,
             deadline_at: None,
         };

@@ -13,7 +13,7 @@ use crate::{
     operation::OperationKind,
     pool::{Reply, Task},
 };
-use std::{net::Shutdown, os::windows::io::AsRawHandle, sync::Arc};
+use std::{net::Shutdown, sync::Arc};
 use windows_sys::Win32::{
     Foundation::{ERROR_IO_PENDING, HANDLE},
     Storage::FileSystem::{ReadFile, WriteFile},
@@ -47,7 +47,9 @@ impl Turn<'_> {
                 self.start_on_pool(state, index);
             }
             OperationKind::Append => self.start_on_pool(state, index),
-            OperationKind::WriteAt if slot.job().extends => self.start_on_pool(state, index),
+            OperationKind::WriteAt if slot.job().file.as_ref().is_some_and(|file| file.extends) => {
+                self.start_on_pool(state, index)
+            }
             OperationKind::Receive if state.early.is_some() => self.receive_early(state, index),
             _ => {
                 let issued = self.issue(state, slot);
@@ -99,8 +101,8 @@ impl Turn<'_> {
                 unsafe { winsock::send(slot, socket, skips, chain, job.transferred) }
             }
             (OperationKind::TransmitFile, Body::Chain(head)) => {
-                let file = job.file.as_ref().map_or(std::ptr::null_mut(), |(_, file)| file.as_raw_handle());
-                transmit(slot, state, (job.offset, job.length), head, job.transferred, file)
+                let Some(file) = &job.file else { return Issued::Failed(0) };
+                transmit(slot, state, (job.offset, job.length), head, job.transferred, file.raw())
             }
             (OperationKind::Connect, Body::Address(address)) => match state.socket() {
                 // SAFETY: see above.
@@ -111,24 +113,28 @@ impl Turn<'_> {
             },
             (OperationKind::ReadAt, Body::Buffer(buffer)) => {
                 let (pointer, bytes) = buffer.spare_pointer();
-                let file = job.file.as_ref().map_or(std::ptr::null_mut(), |(_, file)| file.as_raw_handle());
+                let Some(file) = &job.file else { return Issued::Failed(0) };
                 let bytes = bytes.min(MAXIMUM_FILE_BYTES) as u32;
-                // SAFETY: see above; files skip packets on success.
+                // SAFETY: see above.
                 unsafe {
                     slot.prepare(job.offset + job.transferred);
                     let count = &raw mut (*slot.wire()).bytes;
-                    judge(ReadFile(file, pointer, bytes, count, slot.overlapped()), slot)
+                    judge(ReadFile(file.raw(), pointer, bytes, count, slot.overlapped()), file.skips, slot)
                 }
             }
             (OperationKind::WriteAt, Body::Chain(chain)) => {
-                let file = job.file.as_ref().map_or(std::ptr::null_mut(), |(_, file)| file.as_raw_handle());
+                let Some(file) = &job.file else { return Issued::Failed(0) };
                 let Some(piece) = chain.pieces_from(job.transferred).next() else { return Issued::Done(0) };
                 let bytes = piece.len().min(MAXIMUM_FILE_BYTES) as u32;
-                // SAFETY: see above; files skip packets on success.
+                // SAFETY: see above.
                 unsafe {
                     slot.prepare(job.offset + job.transferred);
                     let count = &raw mut (*slot.wire()).bytes;
-                    judge(WriteFile(file, piece.as_ptr(), bytes, count, slot.overlapped()), slot)
+                    judge(
+                        WriteFile(file.raw(), piece.as_ptr(), bytes, count, slot.overlapped()),
+                        file.skips,
+                        slot,
+                    )
                 }
             }
             _ => unreachable!("{:?} is not the kernel's", job.kind),
@@ -141,7 +147,7 @@ impl Turn<'_> {
         let mut job = slot.job();
         job.stage = Stage::Pool;
         let (token, kind) = (job.token(self.core.queue, index), job.kind);
-        let file = job.file.as_ref().map(|(_, file)| Arc::clone(file));
+        let file = job.file.as_ref().map(|borrowed| Arc::clone(&borrowed.file));
         let task = match (std::mem::take(&mut job.body), file) {
             (Body::Open { directory, path, options }, _) => Task::Open { directory, path, options },
             (Body::Link { directory, path, replace }, Some(file)) => {
@@ -195,8 +201,11 @@ fn transmit(
 /// # Safety
 ///
 /// The call was made for `slot`, and the owner's lock is held.
-unsafe fn judge(succeeded: i32, slot: &Slot) -> Issued {
+unsafe fn judge(succeeded: i32, skips: bool, slot: &Slot) -> Issued {
     if succeeded != 0 {
+        if !skips {
+            return Issued::Pending;
+        }
         // SAFETY: a success at once is over: the kernel does not use the slot any more.
         return Issued::Done(unsafe { slot.outcome() }.1 as u32);
     }

@@ -2,7 +2,7 @@
 
 use super::{
     handle::{Direction, Entry, Object},
-    slot::{Job, Slot, Stage},
+    slot::{Borrowed, Job, Slot, Stage},
     system,
     turn::Turn,
     winsock,
@@ -16,7 +16,6 @@ use crate::{
     source::Source,
 };
 use std::{
-    fs::File,
     os::windows::io::{AsRawHandle, AsRawSocket},
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -102,18 +101,13 @@ impl Turn<'_> {
             core.slots.give_back(index);
             core.operations.fetch_sub(1, Ordering::Relaxed);
         };
-        let mut extends = false;
         let end = match &operation {
             Operation::WriteAt { offset, chain, .. } => offset + chain.len(),
             _ => 0,
         };
-        let file = match operation.file().map(|file| (file, self.borrow_file(file, end))) {
-            None => None,
-            Some((file, Ok((shared, past_the_end)))) => {
-                extends = past_the_end;
-                Some((file, shared))
-            }
-            Some((_, Err(reason))) => {
+        let file = match operation.file().map(|file| self.borrow_file(file, end)).transpose() {
+            Ok(file) => file,
+            Err(reason) => {
                 give_back();
                 return Err(reject(reason, operation));
             }
@@ -125,9 +119,9 @@ impl Turn<'_> {
         });
         let (Ok(()), Some(entry), Some(mut state)) = (fits, core.entry(handle), state) else {
             give_back();
-            if let Some((file, shared)) = file {
-                drop(shared);
-                self.desk.returned.push(file);
+            if let Some(Borrowed { handle, file, .. }) = file {
+                drop(file);
+                self.desk.returned.push(handle);
             }
             return Err(reject(fits.err().unwrap_or(ErrorKind::StaleHandle), operation));
         };
@@ -141,7 +135,7 @@ impl Turn<'_> {
         let token = Token::new(core.queue, index, generation);
         {
             let mut job = slot.job();
-            (job.offset, job.length, job.data_only, job.extends) = (offset, length, data_only, extends);
+            (job.offset, job.length, job.data_only) = (offset, length, data_only);
             if let Some(deadline) = after {
                 job.deadline_at = Some(self.desk.seat);
                 core.timers(self.desk.seat).set(token.to_bits(), deadline);
@@ -164,19 +158,19 @@ impl Turn<'_> {
         Ok(token)
     }
 
-    /// Counts an operation of another handle on a file, and shares it. Says whether writing up to `end` makes it longer.
-    fn borrow_file(&self, file: Handle, end: u64) -> Result<(Arc<File>, bool), ErrorKind> {
-        let entry = self.core.handles.get(file.index()).ok_or(ErrorKind::StaleHandle)?;
+    /// Counts an operation on a file, which writes up to `end` or not at all, and shares the file.
+    fn borrow_file(&self, handle: Handle, end: u64) -> Result<Borrowed, ErrorKind> {
+        let entry = self.core.handles.get(handle.index()).ok_or(ErrorKind::StaleHandle)?;
         let mut state = entry.lock();
-        if !state.is(file) || state.closing {
+        if !state.is(handle) || state.closing {
             return Err(ErrorKind::StaleHandle);
         }
-        let Object::File(shared) = &state.object else { return Err(ErrorKind::InvalidArgument) };
-        let shared = Arc::clone(shared);
+        let Object::File(file) = &state.object else { return Err(ErrorKind::InvalidArgument) };
+        let file = Arc::clone(file);
         state.pending += 1;
         let extends = end > state.length;
         state.length = state.length.max(end);
-        Ok((shared, extends))
+        Ok(Borrowed { handle, file, skips: state.skips, extends })
     }
 
     pub(super) fn associate(&mut self, source: Source, key: u64) -> Result<Handle, (Error, Source)> {
@@ -189,7 +183,7 @@ impl Turn<'_> {
                 Err(code) => return Err((Error::from_code(code as i32, of), Source::Socket(socket))),
             },
         };
-        self.add(object, key).map_err(|(error, object)| {
+        self.add(object, key, false).map_err(|(error, object)| {
             let source = match object {
                 Object::Socket(socket) | Object::Listener(socket) => Source::Socket(socket),
                 Object::File(file) => {
@@ -201,15 +195,20 @@ impl Turn<'_> {
         })
     }
 
-    /// Makes a handle for `object`: the only place where something is associated with the system's port.
-    pub(super) fn add(&mut self, object: Object, key: u64) -> Result<Handle, (Error, Object)> {
+    /// Makes a handle for `object`: the only place where something is associated with the system's port, unless it is already.
+    pub(super) fn add(
+        &mut self,
+        object: Object,
+        key: u64,
+        associated: bool,
+    ) -> Result<Handle, (Error, Object)> {
         let of = OperationKind::Associate;
         let Some((index, entry)) = self.core.handles.take(Entry::new) else {
             return Err((Error::new(ErrorKind::HandlesExhausted, of), object));
         };
         let mut state = entry.lock();
         let handle = Handle::new(self.core.queue, index, state.generation);
-        match self.prepare(&object, handle) {
+        match self.prepare(&object, handle, associated) {
             Ok(skips) => {
                 state.open(object, skips);
                 entry.set_key(key);
@@ -223,7 +222,7 @@ impl Turn<'_> {
         }
     }
 
-    fn prepare(&self, object: &Object, handle: Handle) -> Result<bool, Error> {
+    fn prepare(&self, object: &Object, handle: Handle, associated: bool) -> Result<bool, Error> {
         let (raw, skips): (HANDLE, bool) = match object {
             Object::File(file) => (file.as_raw_handle(), true),
             // AcceptEx always takes its way through the queue: nothing is gained by accepting in a row.
@@ -237,8 +236,10 @@ impl Turn<'_> {
             }
             Object::None => unreachable!("only what is open is associated"),
         };
-        self.core.port.associate(raw, handle.to_bits() as usize)?;
-        Ok(skips && system::skip_packets_on_success(raw))
+        if !associated {
+            self.core.port.associate(raw, handle.to_bits() as usize)?;
+        }
+        Ok(skips && self.core.may_skip.load(Ordering::Relaxed) && system::skip_packets_on_success(raw))
     }
 
     /// The operation of a token, if it has not come home.

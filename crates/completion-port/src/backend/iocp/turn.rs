@@ -3,7 +3,7 @@
 use super::{
     Core, Desk,
     handle::{Direction, Entry, State},
-    slot::{Body, NONE, Stage},
+    slot::{Body, Borrowed, NONE, Stage},
 };
 use crate::{
     completion::{Completion, Payload},
@@ -128,9 +128,9 @@ impl<'a> Turn<'a> {
         self.core.slots.give_back(index);
         self.core.operations.fetch_sub(1, Ordering::Relaxed);
         state.pending -= 1;
-        if let Some((file, shared_file)) = file {
-            drop(shared_file);
-            self.desk.returned.push(file);
+        if let Some(Borrowed { handle, file, .. }) = file {
+            drop(file);
+            self.desk.returned.push(handle);
         }
     }
 

@@ -6,12 +6,21 @@ use crate::{
     error::{Error, ErrorKind},
     operation::OperationKind,
 };
-use std::{ffi::c_void, mem::size_of, net::SocketAddr, os::windows::io::AsRawSocket};
+use std::{
+    ffi::c_void,
+    mem::size_of,
+    net::SocketAddr,
+    os::windows::io::{AsRawHandle, AsRawSocket, FromRawHandle, OwnedHandle},
+    time::Duration,
+};
 use windows_sys::{
     Win32::{
-        Foundation::{ERROR_IO_PENDING, HANDLE},
+        Foundation::{ERROR_IO_PENDING, HANDLE, WAIT_OBJECT_0},
         Networking::WinSock as w,
-        System::IO::OVERLAPPED,
+        System::{
+            IO::OVERLAPPED,
+            Threading::{CreateEventW, WaitForSingleObject},
+        },
     },
     core::GUID,
 };
@@ -47,6 +56,7 @@ pub(super) const MAXIMUM_TRANSMIT_BYTES: u64 = 0x7fff_fffe;
 pub(super) struct Functions {
     accept: AcceptEx,
     connect: ConnectEx,
+    disconnect: DisconnectEx,
 }
 
 type AcceptEx = unsafe extern "system" fn(
@@ -69,6 +79,8 @@ type ConnectEx = unsafe extern "system" fn(
     *mut u32,
     *mut OVERLAPPED,
 ) -> i32;
+
+type DisconnectEx = unsafe extern "system" fn(w::SOCKET, *mut OVERLAPPED, u32, u32) -> i32;
 
 fn extension(socket: w::SOCKET, name: GUID) -> Result<usize, Error> {
     let (mut address, mut bytes) = (0usize, 0);
@@ -99,11 +111,13 @@ impl Functions {
         let socket = socket.as_raw_socket() as w::SOCKET;
         let accept = extension(socket, w::WSAID_ACCEPTEX)?;
         let connect = extension(socket, w::WSAID_CONNECTEX)?;
+        let disconnect = extension(socket, w::WSAID_DISCONNECTEX)?;
         // SAFETY: the provider gave the addresses of the functions with these names, whose types Microsoft documents.
         unsafe {
             Ok(Self {
                 accept: std::mem::transmute::<usize, AcceptEx>(accept),
                 connect: std::mem::transmute::<usize, ConnectEx>(connect),
+                disconnect: std::mem::transmute::<usize, DisconnectEx>(disconnect),
             })
         }
     }
@@ -355,12 +369,111 @@ pub(super) fn connected_for_s(socket: w::SOCKET) -> Option<u32> {
     (failed == 0 && seconds != u32::MAX).then_some(seconds)
 }
 
-/// A new socket of the listener's address family, for AcceptEx.
-pub(super) fn socket_like(listener: &socket2::Socket) -> Result<socket2::Socket, Error> {
-    let of = OperationKind::Accept;
-    let domain = listener.local_addr().map_err(|error| Error::from_io(&error, of))?.domain();
-    if domain != socket2::Domain::IPV4 && domain != socket2::Domain::IPV6 {
-        return Err(Error::new(ErrorKind::Unsupported, of));
+/// The address family of a socket.
+pub(super) fn domain_of(socket: &socket2::Socket) -> Result<socket2::Domain, Error> {
+    // SAFETY: plain data, for which zeros are valid.
+    let mut information: w::WSAPROTOCOL_INFOW = unsafe { std::mem::zeroed() };
+    let mut bytes = size_of::<w::WSAPROTOCOL_INFOW>() as i32;
+    let raw = socket.as_raw_socket() as w::SOCKET;
+    // SAFETY: the option's value has this type and size.
+    let failed = unsafe {
+        w::getsockopt(raw, w::SOL_SOCKET, w::SO_PROTOCOL_INFOW, (&raw mut information).cast(), &raw mut bytes)
+    };
+    if failed != 0 {
+        return Err(Error::from_code(last_socket_code() as i32, OperationKind::Accept));
     }
-    socket2::Socket::new(domain, socket2::Type::STREAM, None).map_err(|error| Error::from_io(&error, of))
+    match socket2::Domain::from(information.iAddressFamily) {
+        domain @ (socket2::Domain::IPV4 | socket2::Domain::IPV6) => Ok(domain),
+        _ => Err(Error::new(ErrorKind::Unsupported, OperationKind::Accept)),
+    }
+}
+
+/// A new socket for AcceptEx.
+pub(super) fn new_socket(domain: socket2::Domain) -> Result<socket2::Socket, Error> {
+    socket2::Socket::new(domain, socket2::Type::STREAM, None)
+        .map_err(|error| Error::from_io(&error, OperationKind::Accept))
+}
+
+/// DisconnectEx, so that the socket can be accepted into again.
+///
+/// # Safety
+///
+/// As for [`receive`].
+pub(super) unsafe fn disconnect(
+    functions: &Functions,
+    slot: &Slot,
+    socket: w::SOCKET,
+    skips: bool,
+) -> Issued {
+    // SAFETY: as the caller promises.
+    unsafe {
+        slot.prepare(0);
+        let done = (functions.disconnect)(socket, slot.overlapped(), w::TF_REUSE_SOCKET, 0);
+        judge(done != 0, skips, 0)
+    }
+}
+
+/// A call of the test at start, with an event of its own instead of a port.
+struct Trial {
+    overlapped: OVERLAPPED,
+    area: [u8; AREA_BYTES],
+    bytes: u32,
+    event: OwnedHandle,
+}
+
+impl Trial {
+    fn new() -> Option<Box<Self>> {
+        // SAFETY: the pointers may be null; a fresh handle has one owner.
+        let event = unsafe {
+            let event = CreateEventW(std::ptr::null(), 1, 0, std::ptr::null());
+            if event.is_null() { None } else { Some(OwnedHandle::from_raw_handle(event)) }
+        }?;
+        let overlapped = OVERLAPPED { hEvent: event.as_raw_handle(), ..OVERLAPPED::default() };
+        Some(Box::new(Self { overlapped, area: [0; AREA_BYTES], bytes: 0, event }))
+    }
+
+    /// Waits for a call that returned `succeeded`. Where it does not end in time its memory is leaked: the kernel still has it.
+    fn end(mut self: Box<Self>, socket: w::SOCKET, succeeded: i32, limit: Duration) -> Option<()> {
+        if succeeded == 0 && last_socket_code() != ERROR_IO_PENDING {
+            return None;
+        }
+        // SAFETY: the event is open.
+        let waited = unsafe { WaitForSingleObject(self.event.as_raw_handle(), limit.as_millis() as u32) };
+        if waited != WAIT_OBJECT_0 {
+            Box::leak(self);
+            return None;
+        }
+        let (mut bytes, mut flags) = (0, 0);
+        // SAFETY: the call is over; everything lives through this one.
+        let done = unsafe {
+            w::WSAGetOverlappedResult(socket, &raw mut self.overlapped, &raw mut bytes, 0, &raw mut flags)
+        };
+        (done != 0).then_some(())
+    }
+}
+
+/// AcceptEx that waits up to `limit`.
+pub(super) fn accept_and_wait(
+    functions: &Functions,
+    listener: w::SOCKET,
+    socket: w::SOCKET,
+    limit: Duration,
+) -> Option<()> {
+    let mut trial = Trial::new()?;
+    let address = ADDRESS_BYTES as u32;
+    // SAFETY: all of it lies in the trial, which is leaked if the call does not end.
+    let accepted = unsafe {
+        let room = (&raw mut trial.area).cast();
+        let (bytes, overlapped) = (&raw mut trial.bytes, &raw mut trial.overlapped);
+        (functions.accept)(listener, socket, room, 0, address, address, bytes, overlapped)
+    };
+    trial.end(listener, accepted, limit)
+}
+
+/// DisconnectEx that waits up to `limit`.
+pub(super) fn disconnect_and_wait(functions: &Functions, socket: w::SOCKET, limit: Duration) -> Option<()> {
+    let mut trial = Trial::new()?;
+    // SAFETY: the OVERLAPPED lies in the trial, which is leaked if the call does not end.
+    let done = unsafe { (functions.disconnect)(socket, &raw mut trial.overlapped, w::TF_REUSE_SOCKET, 0) };
+    trial.end(socket, done, limit)
 }
