@@ -28,10 +28,10 @@ fn a_change_is_seen_when_the_disk_is_asked_again(backend: BackendChoice) {
             site.write("file", &content);
         } else {
             let other = site.write("other", &content);
-            if let Err(error) = fs::rename(other, site.path("file")) {
+            match fs::rename(other, site.path("file")) {
                 // Some versions of Windows refuse it for a file that is open, as one in the cache is.
-                assert!(cfg!(windows), "{error}");
-                site.write("file", &content);
+                Err(_) if cfg!(windows) => drop(site.write("file", &content)),
+                renamed => renamed.unwrap(),
             }
         }
         let answer = client.get("/file");

@@ -238,7 +238,7 @@ mod links {
         if !is_root() {
             use std::os::unix::fs::PermissionsExt;
             let path = site.write("locked", "x");
-            std::fs::set_permissions(path, PermissionsExt::from_mode(0)).unwrap();
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o000)).unwrap();
             assert_eq!(site.get("/locked").status, 403);
         }
     }
