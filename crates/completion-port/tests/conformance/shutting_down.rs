@@ -123,3 +123,28 @@ fn a_queue_can_have_a_new_worker_after_its_last_one_left() {
         assert_eq!((completions.len(), completions[0].token), (1, token));
     }
 }
+
+#[test]
+fn what_does_not_come_home_is_left_alone_and_counted() {
+    for backend in available() {
+        let mut rig = Rig::new(configuration(backend));
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (begun, running) = std::sync::mpsc::channel::<()>();
+        let (ended, seen) = std::sync::mpsc::channel::<()>();
+        let work = Box::new(move || -> Box<dyn std::any::Any + Send> {
+            begun.send(()).unwrap();
+            let _ = held.recv();
+            ended.send(()).unwrap();
+            Box::new(())
+        });
+        rig.submit(Handle::NONE, Operation::Call { work });
+        running.recv_timeout(PATIENCE).unwrap();
+        let port = rig.port.clone();
+        let Rig { worker, .. } = rig;
+        // Waits for some seconds, and no longer.
+        drop(worker);
+        assert_eq!(port.shutdown(Duration::ZERO).operations_left, 1);
+        drop(release);
+        seen.recv_timeout(PATIENCE).unwrap();
+    }
+}
