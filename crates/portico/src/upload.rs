@@ -11,7 +11,7 @@ use std::{
     fs, io,
     path::{MAIN_SEPARATOR, Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -28,6 +28,8 @@ pub(crate) struct UploadFolder {
     /// Its path below the root, with a separator behind it, as decoded paths begin that lie in it.
     prefix: String,
     next: AtomicU64,
+    /// Held while a name is given: Windows refuses to replace a file that is just being replaced.
+    naming: Arc<Mutex<()>>,
 }
 
 impl UploadFolder {
@@ -49,7 +51,13 @@ impl UploadFolder {
         if !prefix.is_empty() {
             prefix.push(MAIN_SEPARATOR);
         }
-        Ok(Self { directory: Arc::new(Directory::open(&path)?), path, prefix, next: AtomicU64::new(0) })
+        Ok(Self {
+            directory: Arc::new(Directory::open(&path)?),
+            path,
+            prefix,
+            next: AtomicU64::new(0),
+            naming: Arc::default(),
+        })
     }
 
     /// The name in this folder that a decoded path stands for; none if it lies elsewhere, or deeper.
@@ -82,7 +90,9 @@ impl UploadFolder {
         replace: bool,
     ) -> impl FnOnce() -> io::Result<bool> + use<> {
         let (folder, from, to) = (self.path.clone(), self.path.join(temporary), self.path.join(name));
+        let naming = Arc::clone(&self.naming);
         move || {
+            let _one_at_a_time = naming.lock().unwrap_or_else(PoisonError::into_inner);
             // A link fails where the name is taken, in one step; a rename would replace.
             let new = match fs::hard_link(&from, &to) {
                 Ok(()) => fs::remove_file(&from).map(|()| true)?,
