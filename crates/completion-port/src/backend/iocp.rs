@@ -1,7 +1,7 @@
 //! Windows I/O completion ports: a port for each queue, and any number of workers on it.
 //!
 //! [`Core`] is what the workers of a queue share: the port, the slots of the operations, the handles. A [`Desk`] is what one
-//! worker has for itself. A [`Turn`](turn::Turn) is a worker at work, with both at hand; the files beside this one teach it one
+//! worker has for itself. A [`Turn`] is a worker at work, with both at hand; the files beside this one teach it one
 //! thing each.
 //!
 //! One walk of an operation: `submit` gives it a slot and puts it into the lists of its handle; when it is first in its direction,
