@@ -28,10 +28,18 @@ impl Program {
         // No portico.toml of the folder the tests run in.
         command.current_dir(std::env::temp_dir());
         command.arg(root).args(["--port", "0"]).args(arguments).stdout(Stdio::piped());
+        // Standard output is then the log's alone.
+        let aside = arguments.contains(&"--access-log=-");
+        if aside {
+            command.stderr(Stdio::piped());
+        }
         let mut child = command.spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut banner = String::new();
-        output.read_line(&mut banner).unwrap();
+        match child.stderr.as_mut() {
+            Some(error) => BufReader::new(error).read_line(&mut banner).unwrap(),
+            None => output.read_line(&mut banner).unwrap(),
+        };
         let address = banner.split_once(" at http://").and_then(|(_, rest)| rest.split_once('/'));
         let address = address.and_then(|(address, _)| address.parse().ok());
         let Some(address) = address else {
