@@ -5,15 +5,13 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     path::Path,
-    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
 };
 
 /// A running program. It is killed when a test fails before it was stopped.
 pub(crate) struct Program {
     child: Child,
     output: BufReader<ChildStdout>,
-    /// Where it announces itself instead, with the access log on standard output.
-    announced: Option<BufReader<ChildStderr>>,
     pub(crate) banner: String,
     pub(crate) address: SocketAddr,
 }
@@ -30,15 +28,16 @@ impl Program {
         // No portico.toml of the folder the tests run in.
         command.current_dir(std::env::temp_dir());
         command.arg(root).args(["--port", "0"]).args(arguments).stdout(Stdio::piped());
-        if arguments.contains(&"--access-log=-") {
+        // Standard output is then the log's alone.
+        let aside = arguments.contains(&"--access-log=-");
+        if aside {
             command.stderr(Stdio::piped());
         }
         let mut child = command.spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut announced = child.stderr.take().map(BufReader::new);
         let mut banner = String::new();
-        match &mut announced {
-            Some(announced) => announced.read_line(&mut banner).unwrap(),
+        match child.stderr.as_mut() {
+            Some(error) => BufReader::new(error).read_line(&mut banner).unwrap(),
             None => output.read_line(&mut banner).unwrap(),
         };
         let address = banner.split_once(" at http://").and_then(|(_, rest)| rest.split_once('/'));
@@ -47,7 +46,7 @@ impl Program {
             let _ = child.kill();
             panic!("the program says {banner:?}");
         };
-        Self { child, output, announced, banner, address }
+        Self { child, output, banner, address }
     }
 
     pub(crate) fn connect(&self) -> Client {
@@ -77,7 +76,6 @@ impl Program {
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let mut text = String::new();
         self.output.read_to_string(&mut text).unwrap();
-        drop(self.announced.take());
         (self.child.wait().unwrap(), text)
     }
 
