@@ -19,6 +19,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long a shutdown waits for workers after it cancelled what they had in flight.
+const CANCELLING_TIME: Duration = Duration::from_secs(1);
+
 /// A completion port: queues, buffers and the choice of a backend. Cheap to clone; every clone is the same port.
 ///
 /// In the terms of Win32 it is what CreateIoCompletionPort returns, with its pool of buffers and of threads for what blocks.
@@ -170,10 +173,11 @@ impl Port {
     pub fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let shared = &self.shared;
         shared.begin(Phase::Draining);
-        let began = Instant::now();
-        if !shared.wait_for_workers(began + deadline) {
+        // A deadline beyond all time is none.
+        let until = Instant::now().checked_add(deadline);
+        if !shared.wait_for_workers(until) {
             shared.begin(Phase::Cancelling);
-            shared.wait_for_workers(began + deadline + Duration::from_secs(1));
+            shared.wait_for_workers(until.and_then(|until| until.checked_add(CANCELLING_TIME)));
         }
         let cancelled = shared.phase.get() == Phase::Cancelling;
         let seats = shared.lock_seats();
@@ -210,18 +214,21 @@ impl Shared {
         }
     }
 
-    fn wait_for_workers(&self, until: Instant) -> bool {
+    /// Waits until all workers have left, up to a time if there is one. Whether they have.
+    fn wait_for_workers(&self, until: Option<Instant>) -> bool {
         let mut seats = self.lock_seats();
-        loop {
-            if seats.taken.iter().all(|taken| !taken) {
-                return true;
-            }
+        while seats.taken.iter().any(|taken| *taken) {
+            let Some(until) = until else {
+                seats = self.left.wait(seats).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
             seats = self.left.wait_timeout(seats, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        true
     }
 
     /// A worker leaves its seat, with `leaked` operations that did not come home.

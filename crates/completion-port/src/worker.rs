@@ -91,7 +91,7 @@ impl Worker {
         limit: Duration,
     ) -> Result<Token, Rejected> {
         // Fresh, not the time of the last wait: a limit never counts what was spent before it was set.
-        let deadline = self.shared.now() + limit;
+        let deadline = self.shared.now().saturating_add(limit);
         self.submit_until(handle, operation, Some(deadline))
     }
 
