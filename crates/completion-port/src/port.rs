@@ -52,6 +52,14 @@ struct Seats {
     leaked: usize,
 }
 
+/// A worker's place at the port. Who drops it has left: a shutdown no longer waits for it.
+pub(crate) struct Seat {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) number: usize,
+    /// Operations that the worker could not bring home.
+    pub(crate) leaked: usize,
+}
+
 impl Port {
     /// Makes a port: chooses the backend, maps the buffers.
     ///
@@ -103,17 +111,7 @@ impl Port {
     /// [`ErrorKind::InvalidArgument`] if the port has all its workers already, [`ErrorKind::ShuttingDown`] once it shuts down, and
     /// what the system says if it refuses the worker's ring or poller.
     pub fn worker(&self) -> Result<Worker, Error> {
-        if self.shared.phase.get() != Phase::Running {
-            return Err(Error::new(ErrorKind::ShuttingDown, OperationKind::Setup));
-        }
-        let seat = {
-            let mut seats = self.shared.lock_seats();
-            let free = seats.taken.iter().position(|taken| !taken);
-            let seat = free.ok_or(Error::new(ErrorKind::InvalidArgument, OperationKind::Setup))?;
-            seats.taken[seat] = true;
-            seat
-        };
-        Worker::new(Arc::clone(&self.shared), seat).inspect_err(|_| self.shared.leave(seat, 0))
+        Worker::new(Seat::take(&self.shared)?)
     }
 
     /// Sends a packet to the workers of a queue; exactly one of them gets it, as a completion of kind
@@ -231,13 +229,31 @@ impl Shared {
         true
     }
 
-    /// A worker leaves its seat, with `leaked` operations that did not come home.
-    pub(crate) fn leave(&self, seat: usize, leaked: usize) {
-        let mut seats = self.lock_seats();
-        seats.taken[seat] = false;
-        seats.leaked += leaked;
+}
+
+impl Seat {
+    fn take(shared: &Arc<Shared>) -> Result<Self, Error> {
+        let refused = |kind| Error::new(kind, OperationKind::Setup);
+        let mut seats = shared.lock_seats();
+        // With the lock held: a shutdown that has begun either sees the seat taken, or is seen here.
+        if shared.phase.get() != Phase::Running {
+            return Err(refused(ErrorKind::ShuttingDown));
+        }
+        let free = seats.taken.iter().position(|taken| !taken);
+        let number = free.ok_or(refused(ErrorKind::InvalidArgument))?;
+        seats.taken[number] = true;
         drop(seats);
-        self.left.notify_all();
+        Ok(Self { shared: Arc::clone(shared), number, leaked: 0 })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut seats = self.shared.lock_seats();
+        seats.taken[self.number] = false;
+        seats.leaked += self.leaked;
+        drop(seats);
+        self.shared.left.notify_all();
     }
 }
 
