@@ -217,7 +217,9 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.seat.leaked = self.driver.drain();
+        // Dropped last, without a lock held: it may hold objects of the program, whose drop may panic, or call the port.
+        let mut discarded = Vec::new();
+        self.seat.leaked = self.driver.drain(&mut discarded);
     }
 }
 
