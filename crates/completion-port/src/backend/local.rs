@@ -21,7 +21,7 @@ use crate::{
     error::{Error, ErrorKind},
     identity::{Handle, Token},
     operation::{Operation, OperationKind},
-    pool::{Finished, Task, Yielded},
+    pool::{Finished, Task, Yielded, dispose},
     port::Shared,
     queue::Queue,
     shutdown::Phase,
@@ -195,7 +195,10 @@ impl<E: Engine> Local<E> {
 
     fn finish_task(&mut self, finished: Finished) {
         let Finished { token, result, yielded } = finished;
-        let Some(slot) = self.core.find_mut(token) else { return };
+        // Only what the pool has may end here: an answer to an earlier worker could bear the name of what the kernel has.
+        let Some(slot) = self.core.find_mut(token).filter(|slot| slot.on_pool) else {
+            return dispose(yielded);
+        };
         let one_step = slot.kind == OperationKind::TransmitFile;
         let (result, payload) = match yielded {
             Yielded::Payload(Payload::Buffer(buffer)) if one_step => {
