@@ -169,8 +169,7 @@ impl<E: Engine> Local<E> {
 
     /// Takes in what other threads left: packets, finished tasks, handles to close.
     fn read_inbox(&mut self) {
-        let room = self.shared.configuration.batch;
-        for _ in self.core.ready_count()..room {
+        for _ in self.core.ready_count()..self.core.enough() {
             let Some(packet) = self.queue.take_packet() else { break };
             self.core.deliver(Completion {
                 handle: Handle::NONE,

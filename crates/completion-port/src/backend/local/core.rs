@@ -536,6 +536,14 @@ impl Core {
         self.ready.len()
     }
 
+    /// With how many completions ready whoever finds more of them should stop for this wait: a batch, but always some beyond
+    /// what is ready now. Operations that complete as they are submitted can keep a batch ready for ever, and must not keep
+    /// everything else from its turn.
+    pub(crate) fn enough(&self) -> usize {
+        let batch = self.configuration.batch;
+        batch.max(self.ready.len() + batch.div_ceil(8))
+    }
+
     pub(super) fn hand_out(&mut self, into: &mut Vec<Completion>, limit: usize) -> usize {
         let count = self.ready.len().min(limit);
         into.extend(self.ready.drain(..count));
