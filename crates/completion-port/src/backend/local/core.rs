@@ -558,8 +558,14 @@ impl Core {
         self.timers.pop(self.now).map(Token::from_bits)
     }
 
+    /// Everything in flight, in the order in which it has to be cancelled: what waits behind others first, or the end of those would
+    /// begin it, and a peer would get the bytes of one answer behind the stump of another.
     pub(super) fn tokens(&self) -> Vec<Token> {
-        self.slots.iter().map(|(index, generation, _)| Token::new(self.queue, index, generation)).collect()
+        let named = |started| {
+            let slots = self.slots.iter().filter(move |(_, _, slot)| slot.started == started);
+            slots.map(|(index, generation, _)| Token::new(self.queue, index, generation))
+        };
+        named(false).chain(named(true)).collect()
     }
 
     pub(super) fn in_flight(&self) -> usize {
