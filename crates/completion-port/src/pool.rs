@@ -233,7 +233,8 @@ impl Task {
             },
             Self::Call { work } => match catch_unwind(AssertUnwindSafe(work)) {
                 Ok(returned) => (Ok(0), Yielded::Payload(Payload::Returned(returned))),
-                Err(_) => {
+                Err(panic) => {
+                    dispose(panic);
                     (Err(Error::new(ErrorKind::Other, OperationKind::Call)), Yielded::Payload(Payload::None))
                 }
             },
@@ -246,8 +247,21 @@ impl Task {
             #[cfg(unix)]
             Self::ReadAt { buffer, .. } => Payload::Buffer(buffer),
             Self::WriteAt { chain, .. } | Self::Append { chain, .. } => Payload::Chain(chain),
+            Self::Call { work } => {
+                dispose(work);
+                Payload::None
+            }
             _ => Payload::None,
         }
+    }
+}
+
+/// Drops what the program gave. A panic of that is caught, as one in the work itself: whoever drops it has an operation to
+/// complete.
+pub(crate) fn dispose<T>(given: T) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(given))) {
+        // Its own drop could panic again, and so on.
+        std::mem::forget(panic);
     }
 }
 

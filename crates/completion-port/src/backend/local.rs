@@ -21,7 +21,7 @@ use crate::{
     error::{Error, ErrorKind},
     identity::{Handle, Token},
     operation::{Operation, OperationKind},
-    pool::{Finished, Task, Yielded},
+    pool::{Finished, Task, Yielded, dispose},
     port::Shared,
     queue::Queue,
     shutdown::Phase,
@@ -169,8 +169,7 @@ impl<E: Engine> Local<E> {
 
     /// Takes in what other threads left: packets, finished tasks, handles to close.
     fn read_inbox(&mut self) {
-        let room = self.shared.configuration.batch;
-        for _ in self.core.ready_count()..room {
+        for _ in self.core.ready_count()..self.core.enough() {
             let Some(packet) = self.queue.take_packet() else { break };
             self.core.deliver(Completion {
                 handle: Handle::NONE,
@@ -195,7 +194,10 @@ impl<E: Engine> Local<E> {
 
     fn finish_task(&mut self, finished: Finished) {
         let Finished { token, result, yielded } = finished;
-        let Some(slot) = self.core.find_mut(token) else { return };
+        // Only what the pool has may end here: an answer to an earlier worker could bear the name of what the kernel has.
+        let Some(slot) = self.core.find_mut(token).filter(|slot| slot.on_pool) else {
+            return dispose(yielded);
+        };
         let one_step = slot.kind == OperationKind::TransmitFile;
         let (result, payload) = match yielded {
             Yielded::Payload(Payload::Buffer(buffer)) if one_step => {

@@ -239,9 +239,9 @@ impl Poll {
     }
 
     /// Lets those try again that wait for a buffer, in their order, until one finds none.
-    fn feed(&mut self, core: &mut Core) {
+    fn feed(&mut self, core: &mut Core, enough: usize) {
         for _ in 0..self.starved.len() {
-            if core.ready_count() >= core.configuration.batch {
+            if core.ready_count() >= enough {
                 return;
             }
             let Some(token) = self.starved.pop_front() else { return };
@@ -340,7 +340,8 @@ impl Engine for Poll {
 
     fn wait(&mut self, core: &mut Core, timeout: Option<Duration>) -> Result<(), Error> {
         self.round = self.round.wrapping_add(1);
-        self.feed(core);
+        let enough = core.enough();
+        self.feed(core, enough);
         self.make_room(core);
         // A wait that has something to hand out anyway looks at the poller only every second time: mostly what it has are the sends
         // that answer what the look before brought, and the next wait will ask for more.
@@ -353,8 +354,9 @@ impl Engine for Poll {
             self.note_events();
         }
         // One turn each, so that nobody has a second one before everybody had the first; and no more than one wait hands out.
+        let enough = core.enough();
         for _ in 0..self.turns.len() {
-            if core.ready_count() >= core.configuration.batch {
+            if core.ready_count() >= enough {
                 break;
             }
             let Some(token) = self.turns.pop_front() else { break };

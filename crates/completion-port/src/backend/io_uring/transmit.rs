@@ -30,6 +30,9 @@ impl Ring {
             self.finish(core, token, Ok(transferred));
         } else if at_hand > 0 || file_sent == range.length {
             self.transmit_send(core, token);
+        } else if core.buffers.largest() == 0 {
+            // It would wait for ever.
+            self.fail_as(core, token, ErrorKind::InvalidArgument);
         } else if self.ensure_buffer(core, token, range.length - file_sent) {
             self.transmit_read(core, token, range.offset + file_sent, range.length - file_sent);
         } else {

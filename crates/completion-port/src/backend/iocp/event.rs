@@ -141,7 +141,7 @@ impl Turn<'_> {
         };
         if let Some(entry) = self.find(slot.owner()) {
             let mut state = entry.lock();
-            if self.is_current(token) {
+            if self.is_current(token) && slot.job().stage == Stage::Pool {
                 self.complete(&mut state, token.index(), opened.0, opened.1);
                 self.advance(entry, &mut state);
             }

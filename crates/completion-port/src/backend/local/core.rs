@@ -536,6 +536,14 @@ impl Core {
         self.ready.len()
     }
 
+    /// With how many completions ready whoever finds more of them should stop for this wait: a batch, but always some beyond
+    /// what is ready now. Operations that complete as they are submitted can keep a batch ready for ever, and must not keep
+    /// everything else from its turn.
+    pub(crate) fn enough(&self) -> usize {
+        let batch = self.configuration.batch;
+        batch.max(self.ready.len() + batch.div_ceil(8))
+    }
+
     pub(super) fn hand_out(&mut self, into: &mut Vec<Completion>, limit: usize) -> usize {
         let count = self.ready.len().min(limit);
         into.extend(self.ready.drain(..count));
@@ -550,8 +558,14 @@ impl Core {
         self.timers.pop(self.now).map(Token::from_bits)
     }
 
+    /// Everything in flight, in the order in which it has to be cancelled: what waits behind others first, or the end of those would
+    /// begin it, and a peer would get the bytes of one answer behind the stump of another.
     pub(super) fn tokens(&self) -> Vec<Token> {
-        self.slots.iter().map(|(index, generation, _)| Token::new(self.queue, index, generation)).collect()
+        let named = |started| {
+            let slots = self.slots.iter().filter(move |(_, _, slot)| slot.started == started);
+            slots.map(|(index, generation, _)| Token::new(self.queue, index, generation))
+        };
+        named(false).chain(named(true)).collect()
     }
 
     pub(super) fn in_flight(&self) -> usize {
