@@ -228,7 +228,6 @@ impl Shared {
         }
         true
     }
-
 }
 
 impl Seat {

@@ -78,6 +78,8 @@ const ACCEPT_SLOTS: usize = 4_096;
 /// What the ports of all queues are made of.
 pub(crate) struct Common {
     cores: Box<[Arc<Core>]>,
+    /// Counts accepted connections, to spread them over the queues.
+    accepted: AtomicUsize,
 }
 
 /// What the workers of one queue share.
@@ -286,7 +288,7 @@ impl Common {
             core.reuse.works.store(reuse::works(&functions), Ordering::Relaxed);
             Ok(Arc::new(core))
         });
-        Ok(Self { cores: cores.collect::<Result<_, Error>>()? })
+        Ok(Self { cores: cores.collect::<Result<_, Error>>()?, accepted: AtomicUsize::new(0) })
     }
 }
 

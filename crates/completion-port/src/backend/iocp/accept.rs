@@ -8,9 +8,11 @@ use super::{
     winsock::{self, ADDRESSES_BYTES, Issued},
 };
 use crate::{
+    backend,
     buffer::Buffer,
     completion::Payload,
     error::{Error, ErrorKind},
+    identity::Handle,
     operation::OperationKind,
     shutdown::Phase,
 };
@@ -161,7 +163,7 @@ impl Turn<'_> {
     fn admit(&mut self, state: &mut State, parent: u32, fresh: Fresh, early: Option<Buffer>) -> bool {
         let slot = self.core.slot(parent);
         let Fresh { socket, associated } = fresh;
-        let handle = match self.add(Object::Socket(socket), 0, associated) {
+        let handle = match self.add_accepted(socket, associated) {
             Ok(handle) => handle,
             Err((error, Object::Socket(socket))) if error.kind() == ErrorKind::HandlesExhausted => {
                 if let Body::Accept(accepting) = &mut slot.job().body {
@@ -173,7 +175,8 @@ impl Turn<'_> {
             // The system refuses this one socket: nothing that the program could do about it.
             Err(_) => return true,
         };
-        if let Some(entry) = self.find(handle) {
+        let backend::Common::Iocp(common) = &self.shared.common;
+        if let Some(entry) = common.cores[handle.queue()].entry(handle) {
             let mut state = entry.lock();
             (state.accepted, state.early) = (true, early);
         }
@@ -187,6 +190,21 @@ impl Turn<'_> {
         drop(job);
         self.item(state, parent, 0, Payload::Accepted(handle));
         true
+    }
+
+    /// A listener belongs to one queue, but what it accepts is spread over all of them. Where another queue has no handle left,
+    /// the listener's own takes the connection.
+    fn add_accepted(&mut self, socket: socket2::Socket, associated: bool) -> Result<Handle, (Error, Object)> {
+        let backend::Common::Iocp(common) = &self.shared.common;
+        let number = common.accepted.fetch_add(1, Ordering::Relaxed) % common.cores.len();
+        let core = &common.cores[number];
+        if associated || core.queue == self.core.queue {
+            return self.add(Object::Socket(socket), 0, associated);
+        }
+        match core.add(Object::Socket(socket), 0, false) {
+            Err((error, object)) if error.kind() == ErrorKind::HandlesExhausted => self.add(object, 0, false),
+            added => added,
+        }
     }
 
     /// The accept was asked to end.
