@@ -119,12 +119,16 @@ impl Port {
     ///
     /// # Errors
     ///
-    /// The packet comes back with [`ErrorKind::QueueFull`] at the limit ([`Configuration::posts`]), or
+    /// The packet comes back with [`ErrorKind::QueueFull`] at the limit ([`Configuration::posts`]),
+    /// [`ErrorKind::ShuttingDown`] once what is in flight is being cancelled (a flood of packets would put off the end), or
     /// [`ErrorKind::InvalidArgument`] if there is no such queue.
     pub fn post(&self, queue: usize, packet: Packet) -> Result<(), (Error, Packet)> {
         let Some(target) = self.shared.queues.get(queue) else {
             return Err((Error::new(ErrorKind::InvalidArgument, OperationKind::Post), packet));
         };
+        if self.shared.phase.get() == Phase::Cancelling {
+            return Err((Error::new(ErrorKind::ShuttingDown, OperationKind::Post), packet));
+        }
         target.post(packet).map_err(|packet| (Error::new(ErrorKind::QueueFull, OperationKind::Post), packet))
     }
 

@@ -282,6 +282,9 @@ impl fmt::Debug for Buffer {
     }
 }
 
+/// Slices of one buffer at a time.
+const MAXIMUM_SLICES: u32 = u32::MAX / 2;
+
 /// A part of filled memory that does not change any more: reference-counted, cheap to clone and to cut.
 pub struct Slice {
     /// None for bytes that live as long as the program.
@@ -327,11 +330,11 @@ impl Slice {
     pub fn cut(&mut self, range: impl RangeBounds<usize>) {
         let begin = match range.start_bound() {
             Bound::Included(&begin) => begin,
-            Bound::Excluded(&before) => before + 1,
+            Bound::Excluded(&before) => before.saturating_add(1),
             Bound::Unbounded => 0,
         };
         let end = match range.end_bound() {
-            Bound::Included(&last) => last + 1,
+            Bound::Included(&last) => last.saturating_add(1),
             Bound::Excluded(&end) => end,
             Bound::Unbounded => self.len(),
         };
@@ -378,11 +381,12 @@ impl Clone for Slice {
         if let Some(block) = self.block {
             // SAFETY: the block lives while this slice holds its count.
             let references: &AtomicU32 = unsafe { block.as_ref() }.references();
-            // Relaxed is enough to add to a count that is held. The bound keeps forgotten clones from wrapping it.
-            assert!(
-                references.fetch_add(1, Ordering::Relaxed) < u32::MAX / 2,
-                "too many slices of one buffer"
-            );
+            // Relaxed is enough to add to a count that is held. The bound keeps forgotten clones from wrapping it: not even
+            // panics that are caught may add to it, and there are never so many threads that those between the two lines could.
+            if references.fetch_add(1, Ordering::Relaxed) >= MAXIMUM_SLICES {
+                references.fetch_sub(1, Ordering::Relaxed);
+                panic!("too many slices of one buffer");
+            }
         }
         Self { block: self.block, pointer: self.pointer, length: self.length }
     }
@@ -415,3 +419,59 @@ impl From<Buffer> for Slice {
 }
 
 const _: () = assert!(HEAP_CLASS as usize > 64, "class indices of pools stay below the mark for the heap");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn clones_beyond_the_bound_are_refused_however_often() {
+        let buffers = Buffers::new(&[BufferClass { capacity: 64, count: 1 }], 0).unwrap();
+        let slice = buffers.acquire(64).unwrap().freeze();
+        // SAFETY: the block lives while the slice does.
+        let references = unsafe { slice.block.unwrap().as_ref() }.references();
+        // As after as many forgotten clones.
+        references.store(MAXIMUM_SLICES, Ordering::Relaxed);
+        for _ in 0..3 {
+            assert!(catch_unwind(AssertUnwindSafe(|| slice.clone())).is_err());
+            assert_eq!(references.load(Ordering::Relaxed), MAXIMUM_SLICES);
+        }
+        references.store(1, Ordering::Relaxed);
+        drop(slice);
+        assert_eq!(buffers.in_use(), 0);
+    }
+
+    #[test]
+    fn a_range_that_no_number_ends_is_not_within_a_slice() {
+        let slice = Slice::from_static(b"hello");
+        for range in [
+            (Bound::Excluded(usize::MAX), Bound::Unbounded),
+            (Bound::Unbounded, Bound::Included(usize::MAX)),
+            (Bound::Included(3), Bound::Excluded(2)),
+        ] {
+            assert!(catch_unwind(|| slice.slice(range)).is_err(), "{range:?}");
+        }
+        assert_eq!(&slice.slice((Bound::Excluded(0), Bound::Included(1)))[..], b"e");
+    }
+
+    #[test]
+    fn only_the_last_slice_of_a_buffer_becomes_one_again() {
+        let buffers = Buffers::new(&[BufferClass { capacity: 64, count: 1 }], 0).unwrap();
+        let mut buffer = buffers.acquire(64).unwrap();
+        buffer.extend_from_slice(b"hello");
+        let slice = buffer.freeze();
+        let other = slice.clone();
+        let slice = slice.try_into_buffer().expect_err("there is another");
+        drop(other);
+        let tail = slice.slice(1..);
+        drop(slice);
+        let tail = tail.try_into_buffer().expect_err("it begins behind the front");
+        drop(tail);
+        let mut again = buffers.acquire(64).unwrap();
+        again.extend_from_slice(b"world");
+        assert_eq!(&again.freeze().try_into_buffer().unwrap()[..], b"world");
+        assert!(Slice::from_static(b"x").try_into_buffer().is_err());
+        assert_eq!(buffers.in_use(), 0);
+    }
+}

@@ -97,13 +97,17 @@ impl Turn<'_> {
 
     /// Asks for the end of everything that the program has in flight.
     fn end_all(&mut self) {
-        for slot in self.core.slots.iter() {
-            let job = slot.job();
-            let (token, stage) = (job.token(self.core.queue, slot.index), job.stage);
-            let internal = matches!(job.body, Body::Call { .. } | Body::Reuse(_));
-            drop(job);
-            if stage != Stage::Free && !internal {
-                self.cancel(token, ErrorKind::Cancelled);
+        // What waits behind others first: the end of those would begin it, and a peer would get the bytes of one answer behind
+        // the stump of another.
+        for waiting in [true, false] {
+            for slot in self.core.slots.iter() {
+                let job = slot.job();
+                let (token, stage) = (job.token(self.core.queue, slot.index), job.stage);
+                let internal = matches!(job.body, Body::Call { .. } | Body::Reuse(_));
+                drop(job);
+                if stage != Stage::Free && !internal && (stage == Stage::Waiting || !waiting) {
+                    self.cancel(token, ErrorKind::Cancelled);
+                }
             }
         }
     }
