@@ -49,8 +49,9 @@ pub(crate) trait Driver {
     fn peer_address(&self, handle: Handle) -> Result<SocketAddr, Error>;
     fn local_address(&self, handle: Handle) -> Result<SocketAddr, Error>;
     fn now(&self) -> Duration;
-    /// The worker leaves. Brings home what is in flight if no other worker serves the queue; returns how much did not come.
-    fn drain(&mut self) -> usize;
+    /// The worker leaves. Brings home what is in flight if no other worker serves the queue; returns how much did not come. What
+    /// nobody will wait for any more goes to `discarded`, so that no code of the program runs meanwhile.
+    fn drain(&mut self, discarded: &mut Vec<Completion>) -> usize;
 }
 
 /// Which backend a port uses.
@@ -214,7 +215,7 @@ impl Driver for WorkerDriver {
     fn now(&self) -> Duration {
         forward!(self, driver => driver.now())
     }
-    fn drain(&mut self) -> usize {
-        forward!(self, driver => driver.drain())
+    fn drain(&mut self, discarded: &mut Vec<Completion>) -> usize {
+        forward!(self, driver => driver.drain(discarded))
     }
 }

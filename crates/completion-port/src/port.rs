@@ -19,6 +19,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long a shutdown waits for workers after it cancelled what they had in flight.
+const CANCELLING_TIME: Duration = Duration::from_secs(1);
+
 /// A completion port: queues, buffers and the choice of a backend. Cheap to clone; every clone is the same port.
 ///
 /// In the terms of Win32 it is what CreateIoCompletionPort returns, with its pool of buffers and of threads for what blocks.
@@ -47,6 +50,14 @@ struct Seats {
     taken: Vec<bool>,
     /// Operations that a leaving worker could not bring home.
     leaked: usize,
+}
+
+/// A worker's place at the port. Who drops it has left: a shutdown no longer waits for it.
+pub(crate) struct Seat {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) number: usize,
+    /// Operations that the worker could not bring home.
+    pub(crate) leaked: usize,
 }
 
 impl Port {
@@ -100,17 +111,7 @@ impl Port {
     /// [`ErrorKind::InvalidArgument`] if the port has all its workers already, [`ErrorKind::ShuttingDown`] once it shuts down, and
     /// what the system says if it refuses the worker's ring or poller.
     pub fn worker(&self) -> Result<Worker, Error> {
-        if self.shared.phase.get() != Phase::Running {
-            return Err(Error::new(ErrorKind::ShuttingDown, OperationKind::Setup));
-        }
-        let seat = {
-            let mut seats = self.shared.lock_seats();
-            let free = seats.taken.iter().position(|taken| !taken);
-            let seat = free.ok_or(Error::new(ErrorKind::InvalidArgument, OperationKind::Setup))?;
-            seats.taken[seat] = true;
-            seat
-        };
-        Worker::new(Arc::clone(&self.shared), seat).inspect_err(|_| self.shared.leave(seat, 0))
+        Worker::new(Seat::take(&self.shared)?)
     }
 
     /// Sends a packet to the workers of a queue; exactly one of them gets it, as a completion of kind
@@ -170,10 +171,11 @@ impl Port {
     pub fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let shared = &self.shared;
         shared.begin(Phase::Draining);
-        let began = Instant::now();
-        if !shared.wait_for_workers(began + deadline) {
+        // A deadline beyond all time is none.
+        let until = Instant::now().checked_add(deadline);
+        if !shared.wait_for_workers(until) {
             shared.begin(Phase::Cancelling);
-            shared.wait_for_workers(began + deadline + Duration::from_secs(1));
+            shared.wait_for_workers(until.and_then(|until| until.checked_add(CANCELLING_TIME)));
         }
         let cancelled = shared.phase.get() == Phase::Cancelling;
         let seats = shared.lock_seats();
@@ -210,27 +212,48 @@ impl Shared {
         }
     }
 
-    fn wait_for_workers(&self, until: Instant) -> bool {
+    /// Waits until all workers have left, up to a time if there is one. Whether they have.
+    fn wait_for_workers(&self, until: Option<Instant>) -> bool {
         let mut seats = self.lock_seats();
-        loop {
-            if seats.taken.iter().all(|taken| !taken) {
-                return true;
-            }
+        while seats.taken.iter().any(|taken| *taken) {
+            let Some(until) = until else {
+                seats = self.left.wait(seats).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
             seats = self.left.wait_timeout(seats, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        true
     }
 
-    /// A worker leaves its seat, with `leaked` operations that did not come home.
-    pub(crate) fn leave(&self, seat: usize, leaked: usize) {
-        let mut seats = self.lock_seats();
-        seats.taken[seat] = false;
-        seats.leaked += leaked;
+}
+
+impl Seat {
+    fn take(shared: &Arc<Shared>) -> Result<Self, Error> {
+        let refused = |kind| Error::new(kind, OperationKind::Setup);
+        let mut seats = shared.lock_seats();
+        // With the lock held: a shutdown that has begun either sees the seat taken, or is seen here.
+        if shared.phase.get() != Phase::Running {
+            return Err(refused(ErrorKind::ShuttingDown));
+        }
+        let free = seats.taken.iter().position(|taken| !taken);
+        let number = free.ok_or(refused(ErrorKind::InvalidArgument))?;
+        seats.taken[number] = true;
         drop(seats);
-        self.left.notify_all();
+        Ok(Self { shared: Arc::clone(shared), number, leaked: 0 })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut seats = self.shared.lock_seats();
+        seats.taken[self.number] = false;
+        seats.leaked += self.leaked;
+        drop(seats);
+        self.shared.left.notify_all();
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     error::{Error, ErrorKind},
     identity::{Handle, Token},
     operation::{Operation, OperationKind},
-    port::{Port, Shared},
+    port::{Port, Seat, Shared},
     source::Source,
 };
 use std::{
@@ -25,14 +25,15 @@ use std::{
 pub struct Worker {
     shared: Arc<Shared>,
     driver: backend::WorkerDriver,
-    seat: usize,
+    /// Behind the driver, so that it is left when everything that the driver holds has been given back.
+    seat: Seat,
     _bound_to_its_thread: PhantomData<*const ()>,
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, seat: usize) -> Result<Self, Error> {
-        let queue = seat % shared.queues.len();
-        let driver = backend::WorkerDriver::new(&shared, queue)?;
+    pub(crate) fn new(seat: Seat) -> Result<Self, Error> {
+        let shared = Arc::clone(&seat.shared);
+        let driver = backend::WorkerDriver::new(&shared, seat.number % shared.queues.len())?;
         Ok(Self { shared, driver, seat, _bound_to_its_thread: PhantomData })
     }
 
@@ -91,7 +92,7 @@ impl Worker {
         limit: Duration,
     ) -> Result<Token, Rejected> {
         // Fresh, not the time of the last wait: a limit never counts what was spent before it was set.
-        let deadline = self.shared.now() + limit;
+        let deadline = self.shared.now().saturating_add(limit);
         self.submit_until(handle, operation, Some(deadline))
     }
 
@@ -195,12 +196,12 @@ impl Worker {
 
     /// Which queue the worker serves.
     pub fn queue(&self) -> usize {
-        self.seat % self.shared.queues.len()
+        self.seat.number % self.shared.queues.len()
     }
 
     /// Which worker of the port this is, counted from 0.
     pub fn number(&self) -> usize {
-        self.seat
+        self.seat.number
     }
 
     /// The port.
@@ -216,8 +217,9 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let leaked = self.driver.drain();
-        self.shared.leave(self.seat, leaked);
+        // Dropped last, without a lock held: it may hold objects of the program, whose drop may panic, or call the port.
+        let mut discarded = Vec::new();
+        self.seat.leaked = self.driver.drain(&mut discarded);
     }
 }
 

@@ -13,6 +13,8 @@ mod files;
 mod harness;
 #[path = "conformance/limits.rs"]
 mod limits;
+#[path = "conformance/misuse.rs"]
+mod misuse;
 #[path = "conformance/posting.rs"]
 mod posting;
 #[path = "conformance/shutting_down.rs"]

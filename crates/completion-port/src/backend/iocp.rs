@@ -1,7 +1,7 @@
 //! Windows I/O completion ports: a port for each queue, and any number of workers on it.
 //!
 //! [`Core`] is what the workers of a queue share: the port, the slots of the operations, the handles. A [`Desk`] is what one
-//! worker has for itself. A [`Turn`](turn::Turn) is a worker at work, with both at hand; the files beside this one teach it one
+//! worker has for itself. A [`Turn`] is a worker at work, with both at hand; the files beside this one teach it one
 //! thing each.
 //!
 //! One walk of an operation: `submit` gives it a slot and puts it into the lists of its handle; when it is first in its direction,
@@ -207,6 +207,8 @@ pub(crate) struct Iocp {
     shared: Arc<Shared>,
     core: Arc<Core>,
     desk: Desk,
+    /// What did not come home, once the worker has left.
+    left: Option<usize>,
 }
 
 /// What completion ports offer here.
@@ -333,7 +335,7 @@ impl Iocp {
             entries: vec![OVERLAPPED_ENTRY::default(); batch].into_boxed_slice(),
             now: shared.now(),
         };
-        Ok(Self { shared: Arc::clone(shared), core: Arc::clone(core), desk })
+        Ok(Self { shared: Arc::clone(shared), core: Arc::clone(core), desk, left: None })
     }
 
     fn turn(&mut self) -> Turn<'_> {
@@ -411,12 +413,18 @@ impl Driver for Iocp {
         self.desk.now
     }
 
-    fn drain(&mut self) -> usize {
-        let left = self.turn().leave();
-        if left > 0 {
+    fn drain(&mut self, discarded: &mut Vec<Completion>) -> usize {
+        let left = self.turn().leave(discarded);
+        self.left = Some(left);
+        left
+    }
+}
+
+impl Drop for Iocp {
+    fn drop(&mut self) {
+        if self.left != Some(0) {
             // The kernel, or a thread of the pool, may still write to the slots and buffers: they stay for ever.
             std::mem::forget(Arc::clone(&self.core));
         }
-        left
     }
 }

@@ -377,14 +377,14 @@ impl<E: Engine> Driver for Local<E> {
         self.core.now()
     }
 
-    fn drain(&mut self) -> usize {
+    fn drain(&mut self, discarded: &mut Vec<Completion>) -> usize {
         let until = Instant::now() + DRAIN_LIMIT;
         loop {
             for token in self.core.tokens() {
                 self.cancel_as(token, false);
             }
             self.read_inbox();
-            self.core.discard_ready();
+            self.core.hand_out(discarded, usize::MAX);
             if self.core.in_flight() == 0 {
                 break;
             }
@@ -399,7 +399,7 @@ impl<E: Engine> Driver for Local<E> {
         for handle in self.core.open_handles() {
             self.close_with(handle, Token::NONE);
         }
-        self.core.discard_ready();
+        self.core.hand_out(discarded, usize::MAX);
         self.queue.set_in_flight(0);
         self.drained = true;
         self.core.in_flight()
@@ -408,9 +408,9 @@ impl<E: Engine> Driver for Local<E> {
 
 impl<E: Engine> Drop for Local<E> {
     fn drop(&mut self) {
-        // A drain ends early where something panics that the program gave away: a packet's object as it is dropped.
+        // A drain ends early only where it panics itself.
         if !self.drained {
-            self.drain();
+            self.drain(&mut Vec::new());
         }
         if self.core.in_flight() > 0 {
             self.core.leak();

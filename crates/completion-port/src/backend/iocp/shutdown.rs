@@ -109,7 +109,7 @@ impl Turn<'_> {
     }
 
     /// The worker goes. Returns how many operations did not come home.
-    pub(super) fn leave(&mut self) -> usize {
+    pub(super) fn leave(&mut self, discarded: &mut Vec<Completion>) -> usize {
         let core = self.core;
         // One at a time: who leaves later finds what was left to it.
         let _leaving = core.leaving.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,7 +117,7 @@ impl Turn<'_> {
         core.seats[self.desk.seat as usize].taken.store(false, Ordering::SeqCst);
         let last = core.others(self.desk.seat).next().is_none();
         let left = if last {
-            self.bring_home()
+            self.bring_home(discarded)
         } else {
             self.bequeath();
             0
@@ -189,19 +189,19 @@ impl Turn<'_> {
     }
 
     /// The last worker: ends everything, closes the handles, and waits until the kernel and the pool have given back what they have.
-    fn bring_home(&mut self) -> usize {
+    fn bring_home(&mut self, discarded: &mut Vec<Completion>) -> usize {
         let until = Instant::now() + DRAIN_LIMIT;
         self.adopt();
         self.end_all();
         loop {
             self.close_all();
             self.end_reuse();
-            self.discard();
+            self.discard(discarded);
             let left = self.core.slots.iter().filter(|slot| slot.job().stage != Stage::Free).count();
             if left == 0 || Instant::now() >= until {
                 return left;
             }
-            if self.take_packets(usize::MAX, Some(Duration::from_millis(20))).is_err() {
+            if self.take_packets(self.shared.configuration.batch, Some(Duration::from_millis(20))).is_err() {
                 return left;
             }
         }
@@ -219,12 +219,12 @@ impl Turn<'_> {
         }
     }
 
-    /// Drops completions that nobody will wait for.
-    fn discard(&mut self) {
+    /// Puts aside the completions that nobody will wait for.
+    fn discard(&mut self, discarded: &mut Vec<Completion>) {
         while let Some(completion) = self.desk.ready.pop_front() {
             self.core.in_flight.fetch_sub(1, Ordering::AcqRel);
-            let Completion { handle, payload, .. } = completion;
-            drop(payload);
+            let handle = completion.handle;
+            discarded.push(completion);
             if handle != Handle::NONE {
                 self.leave_gate(handle);
             }

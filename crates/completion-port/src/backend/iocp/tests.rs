@@ -1,6 +1,6 @@
 //! What no setting reaches: accepts that wait for first bytes, and sockets that are used again.
 
-use super::Core;
+use super::{Core, handle::Entry, slot::Slot};
 use crate::{
     Backend, BufferClass, Completion, Configuration, Handle, Operation, OperationKind, Payload, Port, Worker,
     backend,
@@ -154,4 +154,11 @@ fn a_socket_that_both_sides_ended_takes_the_next_connection() {
     assert!(used.len() <= 4, "8 connections took {} sockets", used.len());
     drop(worker);
     assert_eq!(port.buffers().in_use(), 0);
+}
+
+#[test]
+fn an_idle_connection_costs_little() {
+    // A handle, and the slots of a receive stream and a deadline of the program.
+    let bytes = size_of::<Entry>() + 2 * size_of::<Slot>();
+    assert!(bytes <= 1_500, "{bytes} bytes: {} and 2 x {}", size_of::<Entry>(), size_of::<Slot>());
 }

@@ -542,10 +542,6 @@ impl Core {
         count
     }
 
-    pub(super) fn discard_ready(&mut self) {
-        self.ready.clear();
-    }
-
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         self.timers.next()
     }
