@@ -83,7 +83,10 @@ impl Connection {
         if let (Ok(bytes @ 1..), Some(trace), Payload::Buffer(buffer)) =
             (completion.result, &context.site.trace, &completion.payload)
         {
-            trace.received(context.port.number(), bytes, buffer.capacity(), buffer);
+            // The request is shown as far as it is there; a body says nothing to whoever watches.
+            let body = !matches!(self.activity, Activity::Reading) || self.discarding.is_some();
+            let shown: &[u8] = if body { b"" } else { buffer };
+            trace.received(context.port.number(), bytes, buffer.capacity(), shown);
         }
         match completion.result {
             Ok(0) => self.ended = true,

@@ -6,6 +6,8 @@ mod common;
 mod trace_listing;
 
 #[cfg(unix)]
+mod few_descriptors;
+#[cfg(unix)]
 mod killed_uploads;
 #[cfg(unix)]
 mod log_reopen;
