@@ -11,7 +11,7 @@ use std::{
     fs, io,
     path::{MAIN_SEPARATOR, Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -28,8 +28,6 @@ pub(crate) struct UploadFolder {
     /// Its path below the root, with a separator behind it, as decoded paths begin that lie in it.
     prefix: String,
     next: AtomicU64,
-    /// Held while a name is given: Windows refuses to replace a file that is just being replaced.
-    naming: Arc<Mutex<()>>,
 }
 
 impl UploadFolder {
@@ -51,13 +49,7 @@ impl UploadFolder {
         if !prefix.is_empty() {
             prefix.push(MAIN_SEPARATOR);
         }
-        Ok(Self {
-            directory: Arc::new(Directory::open(&path)?),
-            path,
-            prefix,
-            next: AtomicU64::new(0),
-            naming: Arc::default(),
-        })
+        Ok(Self { directory: Arc::new(Directory::open(&path)?), path, prefix, next: AtomicU64::new(0) })
     }
 
     /// The name in this folder that a decoded path stands for; none if it lies elsewhere, or deeper.
@@ -90,9 +82,7 @@ impl UploadFolder {
         replace: bool,
     ) -> impl FnOnce() -> io::Result<bool> + use<> {
         let (folder, from, to) = (self.path.clone(), self.path.join(temporary), self.path.join(name));
-        let naming = Arc::clone(&self.naming);
         move || {
-            let _one_at_a_time = naming.lock().unwrap_or_else(PoisonError::into_inner);
             // A link fails where the name is taken, in one step; a rename would replace.
             let new = match fs::hard_link(&from, &to) {
                 Ok(()) => fs::remove_file(&from).map(|()| true)?,
@@ -102,7 +92,7 @@ impl UploadFolder {
                     if !new && !replace {
                         return Err(io::ErrorKind::AlreadyExists.into());
                     }
-                    fs::rename(&from, &to).map(|()| new)?
+                    rename(&from, &to).map(|()| new)?
                 }
             };
             sync_folder(&folder)?;
@@ -115,6 +105,28 @@ impl UploadFolder {
         let path = self.path.join(temporary);
         move || fs::remove_file(path)
     }
+}
+
+#[cfg(not(windows))]
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// Windows refuses to replace a file while somebody has it open: an indexer, a virus scanner, another upload that just gave it this
+/// name. That passes.
+#[cfg(windows)]
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    /// In all half a second.
+    const ATTEMPTS: u64 = 10;
+    for attempt in 1..ATTEMPTS {
+        match fs::rename(from, to) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !to.is_dir() => {
+                std::thread::sleep(std::time::Duration::from_millis(10 * attempt));
+            }
+            renamed => return renamed,
+        }
+    }
+    fs::rename(from, to)
 }
 
 #[cfg(unix)]
