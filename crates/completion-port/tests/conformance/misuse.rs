@@ -5,8 +5,8 @@ use crate::harness::{
     PATIENCE, Rig, available, configuration, failure, on_each_backend, on_each_backend_with, pattern,
 };
 use completion_port::{
-    BufferChain, BufferClass, Completion, Configuration, ErrorKind, Handle, Operation, OperationKind,
-    OpenOptions, Packet, Payload, Port, Slice,
+    BufferChain, BufferClass, Completion, Configuration, ErrorKind, Handle, OpenOptions, Operation,
+    OperationKind, Packet, Payload, Port, Slice,
 };
 use std::{
     io::{ErrorKind as Io, Read, Write},
@@ -94,8 +94,7 @@ fn extreme_limits_are_errors_or_work() {
         ("buffer capacity", |configuration, limit| configuration.buffers[0].capacity = limit),
         ("buffer count", |configuration, limit| configuration.buffers[0].count = limit),
         ("buffer count of one byte", |configuration, limit| {
-            configuration.buffers[0] =
-                BufferClass { capacity: 1, count: limit.min(u32::MAX as usize - 1) };
+            configuration.buffers[0] = BufferClass { capacity: 1, count: limit.min(u32::MAX as usize - 1) };
         }),
         ("heap_bytes", |configuration, limit| configuration.heap_bytes = limit),
         ("receive_bytes", |configuration, limit| configuration.receive_bytes = limit),
@@ -360,8 +359,9 @@ fn what_stands_behind_a_cut_off_answer_is_not_sent() {
                 let (handle, mut peer) = rig.pair();
                 let held = rig.port.buffers().acquire(4_096).unwrap();
                 // What is asked to end first depends on the places of the operations: both orders.
-                let spare: Vec<_> =
-                    (0..2).map(|_| rig.submit(Handle::NONE, Operation::Timer { after: PATIENCE * 2 })).collect();
+                let spare: Vec<_> = (0..2)
+                    .map(|_| rig.submit(Handle::NONE, Operation::Timer { after: PATIENCE * 2 }))
+                    .collect();
                 for place in [usize::from(lower_first), usize::from(!lower_first)] {
                     rig.worker.cancel(spare[place]);
                     let _ = rig.next_of(spare[place]);
