@@ -71,8 +71,8 @@ use windows_sys::Win32::{
 };
 use winsock::Functions;
 
-/// Slots for AcceptEx calls, beyond the limit of operations: what the port posts for itself is not the program's business.
-/// Another slot for each handle is for closing it.
+/// Slots for AcceptEx calls, and as many for DisconnectEx calls, beyond the limit of operations: what the port posts for itself is
+/// not the program's business. Another slot for each handle is for closing it.
 const ACCEPT_SLOTS: usize = 4_096;
 
 /// What the ports of all queues are made of.
@@ -105,6 +105,8 @@ struct Core {
     /// Listeners with an accept that lacks a socket, a handle or a slot.
     hungry: Patients,
     reuse: Reuse,
+    /// AcceptEx calls that are posted.
+    calls: AtomicUsize,
     draining_begun: AtomicBool,
     cancelling_begun: AtomicBool,
     /// Sockets and files are asked to queue no packet where a call succeeds at once.
@@ -263,7 +265,7 @@ impl Common {
                     configuration
                         .operations
                         .saturating_add(configuration.handles)
-                        .saturating_add(ACCEPT_SLOTS),
+                        .saturating_add(2 * ACCEPT_SLOTS),
                 )?,
                 handles: Table::new(configuration.handles)?,
                 nobody: Entry::new(0),
@@ -277,6 +279,7 @@ impl Common {
                 starving: Patients::default(),
                 hungry: Patients::default(),
                 reuse: Reuse::default(),
+                calls: AtomicUsize::new(0),
                 draining_begun: AtomicBool::new(false),
                 cancelling_begun: AtomicBool::new(false),
                 may_skip: AtomicBool::new(true),

@@ -1,6 +1,7 @@
 //! Accepting: AcceptEx calls that are kept posted.
 
 use super::{
+    ACCEPT_SLOTS,
     handle::{Direction, Object, State},
     reuse::Fresh,
     slot::{Accepting, Body, NONE, Slot, Stage},
@@ -80,14 +81,20 @@ impl Turn<'_> {
         let Object::Listener(listener) = &state.object else {
             return Err(Error::new(ErrorKind::StaleHandle, of));
         };
+        let exhausted = Error::new(ErrorKind::OperationsExhausted, of);
+        if self.core.calls.load(Ordering::Relaxed) >= ACCEPT_SLOTS {
+            return Err(exhausted);
+        }
         let fresh = self.core.reuse.socket_for(listener)?;
+        let reused = fresh.associated;
         let wanted = self.core.first_bytes.load(Ordering::Relaxed);
         let mut first_bytes = match wanted {
             0 => None,
             _ => Some(self.shared.buffers.acquire(wanted + ADDRESSES_BYTES)?),
         };
         let slots = &self.core.slots;
-        let (index, slot) = slots.take(Slot::new).ok_or(Error::new(ErrorKind::OperationsExhausted, of))?;
+        let (index, slot) = slots.take(Slot::new).ok_or(exhausted)?;
+        self.core.calls.fetch_add(1, Ordering::Relaxed);
         let room = first_bytes.as_mut().map(|buffer| (buffer.spare_pointer().0, wanted));
         let accepted = fresh.raw();
         slot.fill(
@@ -104,7 +111,9 @@ impl Turn<'_> {
             Issued::Pending | Issued::Done(_) => Ok(index),
             Issued::Failed(code) => {
                 self.free_call(index);
-                Err(Error::from_code(code as i32, of))
+                // A socket that has served another listener may not fit this one. It is gone now: the next is another.
+                let refused = Error::from_code(code as i32, of);
+                Err(if reused { Error::with_code(ErrorKind::Reset, code as i32, of) } else { refused })
             }
         }
     }
@@ -116,6 +125,7 @@ impl Turn<'_> {
         job.generation = job.generation.wrapping_add(1) & 0x00ff_ffff;
         drop(job);
         self.core.slots.give_back(index);
+        self.core.calls.fetch_sub(1, Ordering::Relaxed);
         match body {
             Body::Call { parent, fresh, first_bytes } => Some((parent, fresh, first_bytes)),
             _ => None,

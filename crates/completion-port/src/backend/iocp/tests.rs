@@ -155,3 +155,18 @@ fn a_socket_that_both_sides_ended_takes_the_next_connection() {
     drop(worker);
     assert_eq!(port.buffers().in_use(), 0);
 }
+
+#[test]
+fn a_used_socket_that_does_not_fit_ends_no_accept_stream() {
+    let port = port_with_first_bytes(0);
+    let backend::Common::Iocp(common) = &port.shared.common;
+    // Bound already, to an address that is not the listener's.
+    for _ in 0..3 {
+        let bound = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        common.cores[0].reuse.put(socket2::Domain::IPV4, bound.into());
+    }
+    let mut worker = port.worker().unwrap();
+    let (_, address) = listen(&mut worker);
+    let _peer = TcpStream::connect(address).unwrap();
+    accepted(wait(&mut worker, PATIENCE));
+}
