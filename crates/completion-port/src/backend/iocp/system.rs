@@ -85,10 +85,10 @@ impl Drop for SystemPort {
 }
 
 impl Wake for SystemPort {
-    fn wake(&self) {
-        // It fails only where the system has no memory for the packet; workers that have something to wait for look
-        // again by themselves then (see `Iocp::nap`).
-        let _ = self.post(0, WAKE_KEY, std::ptr::null());
+    fn wake(&self) -> bool {
+        // It fails only where the system has no memory for the packet: the next change to the inbox tries again, and workers that
+        // have something to wait for look again by themselves (see `Turn::nap`).
+        self.post(0, WAKE_KEY, std::ptr::null()).is_ok()
     }
 }
 
