@@ -266,7 +266,10 @@ impl Task {
 /// Drops what the program gave. A panic of that is caught, as one in the work itself: whoever drops it has an operation to
 /// complete.
 pub(crate) fn dispose<T>(given: T) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(given))) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(given)))
+        && !panic.is::<&str>()
+        && !panic.is::<String>()
+    {
         // Its own drop could panic again, and so on.
         std::mem::forget(panic);
     }

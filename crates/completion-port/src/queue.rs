@@ -78,8 +78,11 @@ impl Queue {
     /// Wakes the worker by its waker, asleep or not. For backends whose kernel counts the wakes.
     pub(crate) fn wake_always(&self) {
         // Contended at most by wakes of one sleeper; where the worker is awake, nobody comes here.
-        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
-            waker.wake();
+        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+            && !waker.wake()
+        {
+            // Nothing is on its way: whoever comes next has to try again.
+            self.sleeping.store(true, Ordering::SeqCst);
         }
     }
 
@@ -129,5 +132,34 @@ impl Reply for Queue {
         self.finished.lock().unwrap_or_else(PoisonError::into_inner).push(finished);
         self.mail.store(true, Ordering::Release);
         self.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails as often as it says.
+    struct Weak(AtomicUsize, AtomicUsize);
+
+    impl Wake for Weak {
+        fn wake(&self) -> bool {
+            let fails =
+                self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+            self.1.fetch_add(usize::from(!fails), Ordering::SeqCst);
+            !fails
+        }
+    }
+
+    #[test]
+    fn a_wake_that_fails_is_tried_again_with_the_next_packet() {
+        let queue = Queue::new(8);
+        let waker = Arc::new(Weak(AtomicUsize::new(1), AtomicUsize::new(0)));
+        queue.set_waker(Arc::clone(&waker) as Arc<dyn Wake>);
+        assert!(queue.prepare_to_sleep());
+        for woken in [0, 1, 1] {
+            queue.post(Packet::default()).unwrap();
+            assert_eq!(waker.1.load(Ordering::SeqCst), woken);
+        }
     }
 }

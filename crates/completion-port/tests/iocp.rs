@@ -355,3 +355,25 @@ fn deadlines_of_racing_workers_end_each_operation_once() {
     drop(first);
     assert_eq!(port.buffers().in_use(), 0);
 }
+
+#[test]
+fn accepts_that_the_port_posts_leave_room_for_operations() {
+    let mut limits = configuration(1);
+    (limits.operations, limits.handles, limits.accepts_posted) = (4, 4, 4_096);
+    let port = Port::new(limits).unwrap();
+    let mut worker = port.worker().unwrap();
+    let listeners: Vec<_> = (0..2)
+        .map(|_| {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+            let handle = worker.associate(listener, 0).unwrap();
+            worker.submit(handle, Operation::AcceptStream).unwrap();
+            handle
+        })
+        .collect();
+    for _ in 0..2 {
+        worker.submit(Handle::NONE, Operation::Timer { after: PATIENCE }).unwrap();
+    }
+    for handle in listeners {
+        worker.submit(handle, Operation::Close).unwrap();
+    }
+}

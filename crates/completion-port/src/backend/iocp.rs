@@ -71,8 +71,8 @@ use windows_sys::Win32::{
 };
 use winsock::Functions;
 
-/// Slots for AcceptEx calls, beyond the limit of operations: what the port posts for itself is not the program's business.
-/// Another slot for each handle is for closing it.
+/// Slots for AcceptEx calls, and as many for DisconnectEx calls, beyond the limit of operations: what the port posts for itself is
+/// not the program's business. Another slot for each handle is for closing it.
 const ACCEPT_SLOTS: usize = 4_096;
 
 /// What the ports of all queues are made of.
@@ -107,12 +107,12 @@ struct Core {
     /// Listeners with an accept that lacks a socket, a handle or a slot.
     hungry: Patients,
     reuse: Reuse,
+    /// AcceptEx calls that are posted.
+    calls: AtomicUsize,
     draining_begun: AtomicBool,
     cancelling_begun: AtomicBool,
     /// Sockets and files are asked to queue no packet where a call succeeds at once.
     may_skip: AtomicBool,
-    /// Bytes that an AcceptEx waits for before it completes; 0 completes it when the connection is there.
-    first_bytes: AtomicUsize,
     /// A connection that such an AcceptEx waits on for so long is given up, in seconds.
     silence_s: AtomicU32,
 }
@@ -265,7 +265,7 @@ impl Common {
                     configuration
                         .operations
                         .saturating_add(configuration.handles)
-                        .saturating_add(ACCEPT_SLOTS),
+                        .saturating_add(2 * ACCEPT_SLOTS),
                 )?,
                 handles: Table::new(configuration.handles)?,
                 nobody: Entry::new(0),
@@ -279,10 +279,10 @@ impl Common {
                 starving: Patients::default(),
                 hungry: Patients::default(),
                 reuse: Reuse::default(),
+                calls: AtomicUsize::new(0),
                 draining_begun: AtomicBool::new(false),
                 cancelling_begun: AtomicBool::new(false),
                 may_skip: AtomicBool::new(true),
-                first_bytes: AtomicUsize::new(0),
                 silence_s: AtomicU32::new(10),
             };
             core.reuse.works.store(reuse::works(&functions), Ordering::Relaxed);

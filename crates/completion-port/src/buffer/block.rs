@@ -223,8 +223,11 @@ impl Inner {
         fence(Ordering::SeqCst);
         if self.awaited.load(Ordering::Relaxed) && self.awaited.swap(false, Ordering::SeqCst) {
             for sleeper in self.sleepers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                if let Some(sleeper) = sleeper.upgrade() {
-                    sleeper.wake();
+                if let Some(sleeper) = sleeper.upgrade()
+                    && !sleeper.wake()
+                {
+                    // The next buffer that returns has to try again.
+                    self.awaited.store(true, Ordering::SeqCst);
                 }
             }
         }

@@ -23,8 +23,8 @@ use std::{
 
 /// Something that a returning buffer can wake: a worker with receive streams that wait for one.
 pub(crate) trait Wake: Send + Sync {
-    /// Makes the sleeper look again. Must not block.
-    fn wake(&self);
+    /// Makes the sleeper look again. Must not block. False if the system could not.
+    fn wake(&self) -> bool;
 }
 
 /// One size class of a pool.

@@ -384,3 +384,24 @@ fn what_stands_behind_a_cut_off_answer_is_not_sent() {
         );
     }
 }
+
+#[test]
+fn lengths_that_no_number_holds_are_refused() {
+    on_each_backend(|rig| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = file_with(rig, folder.path(), b"content");
+        let (handle, _peer) = rig.pair();
+        let buffer = || rig.port.buffers().acquire(16).unwrap();
+        let (head, length) = (BufferChain::from(Slice::from_static(b"head")), u64::MAX);
+        let chain = head.clone();
+        for operation in [
+            Operation::TransmitFile { head: head.clone(), file, offset: 0, length },
+            Operation::TransmitFile { head, file, offset: 1, length },
+            Operation::ReadAt { file, offset: u64::MAX - 15, buffer: buffer() },
+            Operation::WriteAt { file, offset: u64::MAX - 3, chain },
+        ] {
+            let rejected = rig.worker.submit(handle, operation).unwrap_err();
+            assert_eq!(rejected.error.kind(), ErrorKind::InvalidArgument);
+        }
+    });
+}

@@ -23,8 +23,9 @@ impl Waker {
 }
 
 impl Wake for Waker {
-    fn wake(&self) {
+    fn wake(&self) -> bool {
         // Fails only when the counter is full, and then a wake is on its way.
         let _ = rustix::io::write(&self.descriptor, &1u64.to_ne_bytes());
+        true
     }
 }

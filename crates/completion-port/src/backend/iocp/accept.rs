@@ -1,6 +1,7 @@
 //! Accepting: AcceptEx calls that are kept posted.
 
 use super::{
+    ACCEPT_SLOTS,
     handle::{Direction, Object, State},
     reuse::Fresh,
     slot::{Accepting, Body, NONE, Slot, Stage},
@@ -82,14 +83,20 @@ impl Turn<'_> {
         let Object::Listener(listener) = &state.object else {
             return Err(Error::new(ErrorKind::StaleHandle, of));
         };
+        let exhausted = Error::new(ErrorKind::OperationsExhausted, of);
+        if self.core.calls.load(Ordering::Relaxed) >= ACCEPT_SLOTS {
+            return Err(exhausted);
+        }
         let fresh = self.core.reuse.socket_for(listener)?;
-        let wanted = self.core.first_bytes.load(Ordering::Relaxed);
+        let reused = fresh.associated;
+        let wanted = self.shared.configuration.accept_first_bytes;
         let mut first_bytes = match wanted {
             0 => None,
             _ => Some(self.shared.buffers.acquire(wanted + ADDRESSES_BYTES)?),
         };
         let slots = &self.core.slots;
-        let (index, slot) = slots.take(Slot::new).ok_or(Error::new(ErrorKind::OperationsExhausted, of))?;
+        let (index, slot) = slots.take(Slot::new).ok_or(exhausted)?;
+        self.core.calls.fetch_add(1, Ordering::Relaxed);
         let room = first_bytes.as_mut().map(|buffer| (buffer.spare_pointer().0, wanted));
         let accepted = fresh.raw();
         slot.fill(
@@ -106,7 +113,9 @@ impl Turn<'_> {
             Issued::Pending | Issued::Done(_) => Ok(index),
             Issued::Failed(code) => {
                 self.free_call(index);
-                Err(Error::from_code(code as i32, of))
+                // A socket that has served another listener may not fit this one. It is gone now: the next is another.
+                let refused = Error::from_code(code as i32, of);
+                Err(if reused { Error::with_code(ErrorKind::Reset, code as i32, of) } else { refused })
             }
         }
     }
@@ -118,6 +127,7 @@ impl Turn<'_> {
         job.generation = job.generation.wrapping_add(1) & 0x00ff_ffff;
         drop(job);
         self.core.slots.give_back(index);
+        self.core.calls.fetch_sub(1, Ordering::Relaxed);
         match body {
             Body::Call { parent, fresh, first_bytes } => Some((parent, fresh, first_bytes)),
             _ => None,
@@ -275,7 +285,7 @@ impl Turn<'_> {
 
     /// Looks after AcceptEx calls that wait for first bytes. True if there may be any, so that it has to be done again.
     pub(super) fn sweep_listeners(&self) -> bool {
-        if self.core.first_bytes.load(Ordering::Relaxed) == 0 {
+        if self.shared.configuration.accept_first_bytes == 0 {
             return false;
         }
         for entry in self.core.handles.iter() {

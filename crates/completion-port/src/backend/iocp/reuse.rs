@@ -59,6 +59,13 @@ impl Reuse {
         Ok(Fresh { socket: winsock::new_socket(domain)?, associated: false })
     }
 
+    /// Has a socket wait for its next connection.
+    #[cfg(test)]
+    pub(super) fn put(&self, domain: socket2::Domain, socket: socket2::Socket) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.lock().push((domain, socket));
+    }
+
     /// How many sockets wait.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {

@@ -68,7 +68,9 @@ impl Turn<'_> {
             O::WriteAt { offset, chain, .. } if offset.checked_add(chain.len()).is_none() => {
                 Err(ErrorKind::InvalidArgument)
             }
-            O::TransmitFile { offset, length, .. } if offset.checked_add(*length).is_none() => {
+            O::TransmitFile { head, offset, length, .. }
+                if offset.checked_add(*length).is_none() || head.len().checked_add(*length).is_none() =>
+            {
                 Err(ErrorKind::InvalidArgument)
             }
             _ => Ok(()),

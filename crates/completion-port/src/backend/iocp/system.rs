@@ -101,11 +101,14 @@ impl Drop for SystemPort {
 }
 
 impl Wake for SystemPort {
-    fn wake(&self) {
-        // It fails only where the system has no memory for the packet. The next worker that comes by looks then.
-        if self.post(0, WAKE_KEY, std::ptr::null()).is_err() {
+    fn wake(&self) -> bool {
+        // It fails only where the system has no memory for the packet. The next worker that comes by looks then, and the next change
+        // to the inbox tries again.
+        let posted = self.post(0, WAKE_KEY, std::ptr::null()).is_ok();
+        if !posted {
             self.missed.store(true, Ordering::Release);
         }
+        posted
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    os::windows::io::FromRawSocket,
     sync::atomic::Ordering,
     time::Duration,
 };
@@ -22,10 +23,10 @@ fn port_with_first_bytes(bytes: usize) -> Port {
         workers_per_queue: 1,
         buffers: vec![BufferClass { capacity: 4_096, count: 64 }],
         accepts_posted: 2,
+        accept_first_bytes: bytes,
         ..Configuration::default()
     };
     let port = Port::new(configuration).unwrap();
-    core(&port).first_bytes.store(bytes, Ordering::Relaxed);
     core(&port).silence_s.store(1, Ordering::Relaxed);
     port
 }
@@ -161,4 +162,20 @@ fn an_idle_connection_costs_little() {
     // A handle, and the slots of a receive stream and a deadline of the program.
     let bytes = size_of::<Entry>() + 2 * size_of::<Slot>();
     assert!(bytes <= 1_500, "{bytes} bytes: {} and 2 x {}", size_of::<Entry>(), size_of::<Slot>());
+}
+
+#[test]
+fn a_used_socket_that_does_not_fit_ends_no_accept_stream() {
+    let port = port_with_first_bytes(0);
+    let backend::Common::Iocp(common) = &port.shared.common;
+    for number in 1..4 {
+        // SAFETY: no handle has such a number: nothing is closed that somebody owns. Windows refuses sockets that are bound elsewhere,
+        // Wine does not.
+        let socket = unsafe { socket2::Socket::from_raw_socket(0x7fff_0000 + 4 * number) };
+        common.cores[0].reuse.put(socket2::Domain::IPV4, socket);
+    }
+    let mut worker = port.worker().unwrap();
+    let (_, address) = listen(&mut worker);
+    let _peer = TcpStream::connect(address).unwrap();
+    accepted(wait(&mut worker, PATIENCE));
 }

@@ -33,9 +33,9 @@ pub(super) struct Poller {
 struct Bell(OwnedFd);
 
 impl Wake for Bell {
-    fn wake(&self) {
+    fn wake(&self) -> bool {
         // It could fail only after 2^64 wakes.
-        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+        rustix::io::write(&self.0, &1u64.to_ne_bytes()).is_ok()
     }
 }
 

@@ -22,8 +22,8 @@ pub(super) struct Poller {
 struct Bell(polling::Poller);
 
 impl Wake for Bell {
-    fn wake(&self) {
-        let _ = self.0.notify();
+    fn wake(&self) -> bool {
+        self.0.notify().is_ok()
     }
 }
 
