@@ -36,7 +36,9 @@ impl Connection {
         // A head that goes on has its own limit, `head_bytes`, and is never whole without its rest.
         let most = match self.activity {
             Activity::Reading if !self.sending => usize::MAX,
-            _ => settings.queued_bytes / 4,
+            Activity::Uploading(_) => settings.queued_bytes / 4,
+            // Requests that wait for the answers before them: enough to go on with, and no more of the pool than that.
+            _ => (2 * settings.head_bytes).min(settings.queued_bytes / 4),
         };
         match self.receiving {
             Receiving::Nothing if waiting <= most / 2 && self.input.buffers() <= MOST_WAITING_BUFFERS / 2 => {

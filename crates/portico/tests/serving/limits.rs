@@ -14,6 +14,7 @@ on_every_backend!(
     little_memory_per_connection_serves_all_the_same,
     a_long_head_comes_in_whatever_a_connection_may_hold,
     few_buffers_for_all_serve_many,
+    clients_that_read_nothing_and_send_single_bytes_hold_few_buffers,
 );
 
 const GET: &str = "GET /file HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -149,4 +150,29 @@ fn few_buffers_for_all_serve_many(backend: BackendChoice) {
         }
     };
     assert_same(&answer.body, &content, "afterwards");
+}
+
+/// Each byte comes in a buffer of its own. A client that takes no answer and goes on sending must not keep them all.
+fn clients_that_read_nothing_and_send_single_bytes_hold_few_buffers(backend: BackendChoice) {
+    let site = Site::with(backend, |settings| {
+        settings.buffer_memory_bytes = 8 << 20;
+        settings.queued_bytes = 2 << 20;
+        settings.write_timeout = std::time::Duration::from_secs(3_600);
+        settings.header_timeout = settings.write_timeout;
+    });
+    site.write("long", bytes(20 << 20, 1));
+    site.write("file", "content");
+    let mut idle: Vec<_> = (0..12).map(|_| site.connect()).collect();
+    for client in &mut idle {
+        client.send("GET /long HTTP/1.1\r\nHost: test\r\n\r\n");
+        client.head();
+    }
+    let mut other = site.connect();
+    for _ in 0..60 {
+        for client in &mut idle {
+            client.send("G");
+        }
+        // Answered by the same worker, behind those bytes.
+        assert_eq!(other.get("/file").body, b"content");
+    }
 }
