@@ -1,6 +1,6 @@
 //! What a port is made with. Everything has a limit, set here.
 
-use crate::buffer::BufferClass;
+use crate::{buffer::BufferClass, identity::MAXIMUM_QUEUES};
 use std::num::NonZero;
 
 /// A backend: what stands behind the contract.
@@ -34,17 +34,17 @@ pub struct Configuration {
     pub backend: Option<Backend>,
     /// How many queues (completion ports, rings). A handle belongs to one queue for its life. At most 255.
     pub queues: usize,
-    /// How many workers serve each queue. More than one only on [`Backend::Iocp`]; elsewhere a queue is one worker's own.
+    /// How many workers serve each queue. More than one only on [`Backend::Iocp`]; elsewhere a queue is one worker's own. At most 1,024.
     pub workers_per_queue: usize,
     /// How many workers of a queue run at once before the kernel holds the others back; 0 is one a processor. [`Backend::Iocp`] only.
     pub concurrency: u32,
-    /// Operations in flight, for each queue.
+    /// Operations in flight, for each queue. At most 2^24.
     pub operations: usize,
-    /// Handles open, for each queue.
+    /// Handles open, for each queue. At most 2^24.
     pub handles: usize,
-    /// Posted packets waiting, for each queue.
+    /// Posted packets waiting, for each queue. Their places are allocated at start. At most 2^20.
     pub posts: usize,
-    /// Completions that one wait returns at most.
+    /// Completions that one wait returns at most. At most 65,536.
     pub batch: usize,
     /// The size classes of the buffer pool, shared by all queues.
     pub buffers: Vec<BufferClass>,
@@ -54,16 +54,35 @@ pub struct Configuration {
     pub receive_bytes: usize,
     /// Buffers that each queue keeps ready for receive streams.
     pub receive_buffers: usize,
-    /// AcceptEx calls kept posted on a listening socket. [`Backend::Iocp`] only.
+    /// AcceptEx calls kept posted on a listening socket. [`Backend::Iocp`] only. At most 4,096, which all listening sockets of a
+    /// queue share.
     pub accepts_posted: usize,
     /// How often in a row a handle may complete at once, without the kernel's queue, before others get their turn.
     pub inline_budget: u32,
     /// Bytes of a file that a transmit-file reads at once, where the backend builds it from reads and sends.
     pub transmit_bytes: usize,
-    /// Threads for what blocks: open, sync, metadata, calls, and file reads where the system has no asynchronous ones.
+    /// Threads for what blocks, at least one and at most 65,536: open, sync, metadata, calls, and file reads where the system has no asynchronous ones.
     pub pool_threads: usize,
-    /// Operations that wait for a thread of the pool at most.
+    /// Operations that wait for a thread of the pool at most; at least one.
     pub pool_queue: usize,
+}
+
+impl Configuration {
+    /// Whether every limit is one that can be kept without allocating beyond reason, and none contradicts another.
+    pub(crate) fn is_sound(&self) -> bool {
+        let limits = [
+            (self.queues, 1, MAXIMUM_QUEUES),
+            (self.workers_per_queue, 1, 1 << 10),
+            (self.operations, 1, 1 << 24),
+            (self.handles, 0, 1 << 24),
+            (self.posts, 0, 1 << 20),
+            (self.batch, 1, 1 << 16),
+            (self.receive_bytes, 1, usize::MAX),
+            (self.accepts_posted, 0, 1 << 12),
+            (self.pool_threads, 0, 1 << 16),
+        ];
+        limits.into_iter().all(|(limit, least, most)| (least..=most).contains(&limit))
+    }
 }
 
 impl Default for Configuration {

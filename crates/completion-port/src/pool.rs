@@ -113,8 +113,15 @@ impl State {
 
 impl Pool {
     pub(crate) fn new(threads: usize, queue: usize) -> Self {
-        let inner = Mutex::new(Inner { jobs: VecDeque::with_capacity(queue), ..Inner::default() });
-        Self { state: Arc::new(State { inner, work: Condvar::new(), threads: threads.max(1), queue }) }
+        let inner = Mutex::new(Inner { jobs: VecDeque::with_capacity(queue.min(1_024)), ..Inner::default() });
+        Self {
+            state: Arc::new(State {
+                inner,
+                work: Condvar::new(),
+                threads: threads.max(1),
+                queue: queue.max(1),
+            }),
+        }
     }
 
     /// Whether as many tasks wait as the limit says. Work that a program can put off is refused then; reads and writes are

@@ -6,7 +6,7 @@ use crate::{
     completion::Packet,
     configuration::{Backend, Configuration},
     error::{Error, ErrorKind},
-    identity::{Handle, MAXIMUM_QUEUES},
+    identity::Handle,
     operation::OperationKind,
     pool::Pool,
     queue::Queue,
@@ -66,16 +66,11 @@ impl Port {
     /// # Errors
     ///
     /// [`ErrorKind::Unsupported`] if the backend that was asked for cannot work here ([`Port::backends`] says why);
-    /// [`ErrorKind::InvalidArgument`] for a configuration that contradicts itself; what the system says otherwise.
+    /// [`ErrorKind::InvalidArgument`] for a configuration that contradicts itself or exceeds what [`Configuration`] says;
+    /// what the system says otherwise.
     pub fn new(configuration: Configuration) -> Result<Self, Error> {
         let invalid = Error::new(ErrorKind::InvalidArgument, OperationKind::Setup);
-        if configuration.queues == 0
-            || configuration.queues > MAXIMUM_QUEUES
-            || configuration.workers_per_queue == 0
-        {
-            return Err(invalid);
-        }
-        if configuration.batch == 0 || configuration.receive_bytes == 0 || configuration.operations == 0 {
+        if !configuration.is_sound() {
             return Err(invalid);
         }
         let choice = backend::choose(configuration.backend)?;

@@ -27,7 +27,7 @@ pub struct Sequencer<T> {
 impl<T> Sequencer<T> {
     /// Numbers begin with 0. An item may come up to `window` numbers early, counted from the next that is due.
     pub fn new(window: usize) -> Self {
-        Self { next: 0, places: VecDeque::with_capacity(window), window }
+        Self { next: 0, places: VecDeque::with_capacity(window.min(1_024)), window }
     }
 
     /// The number of the item that is due next.
@@ -72,6 +72,7 @@ mod tests {
         let mut sequencer = Sequencer::new(2);
         assert_eq!(sequencer.put(2, 'c'), Err('c'));
         assert_eq!(sequencer.put(u64::MAX, 'z'), Err('z'));
+        assert_eq!(Sequencer::new(usize::MAX).put(0, 'a'), Ok(()));
         sequencer.put(1, 'b').unwrap();
         assert_eq!(sequencer.put(1, 'x'), Err('x'));
         sequencer.put(0, 'a').unwrap();

@@ -32,10 +32,11 @@ impl<T> Slab<T> {
 
     /// A table in place of `tables` earlier ones, whose names are unlikely to name anything here.
     pub(crate) fn succeeding(tables: u32, limit: usize) -> Self {
+        let limit = limit.min(NONE as usize);
         let chunks = Vec::with_capacity(limit.div_ceil(CHUNK));
         // The golden ratio of the range keeps the beginnings of any number of tables far apart.
         let first = tables.wrapping_mul(0x009e_3779) & GENERATION_MASK;
-        Self { chunks, free: NONE, length: 0, limit: limit.min(NONE as usize), first }
+        Self { chunks, free: NONE, length: 0, limit, first }
     }
 
     pub(crate) fn len(&self) -> usize {

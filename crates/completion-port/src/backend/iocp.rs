@@ -266,8 +266,8 @@ impl Common {
                         .operations
                         .saturating_add(configuration.handles)
                         .saturating_add(ACCEPT_SLOTS),
-                ),
-                handles: Table::new(configuration.handles),
+                )?,
+                handles: Table::new(configuration.handles)?,
                 nobody: Entry::new(0),
                 seats: (0..configuration.workers_per_queue).map(|_| Seat::default()).collect(),
                 operation_limit: configuration.operations,

@@ -14,6 +14,8 @@ use std::{
 pub(crate) const HEAP_CLASS: u16 = u16::MAX;
 const PAGE_BYTES: usize = 4096;
 const MAXIMUM_BYTES: usize = 1 << 30;
+/// Buffers of one class: their books are touched at start.
+const MAXIMUM_COUNT: u32 = 1 << 24;
 
 /// One piece of memory and its count. Blocks of a pool live in the pool's own arrays; a heap block is a box of its own.
 pub(crate) struct Block {
@@ -117,8 +119,10 @@ impl Inner {
             } else {
                 class.capacity.next_power_of_two()
             };
-            let count =
-                u32::try_from(class.count).ok().filter(|&count| count < u32::MAX).ok_or_else(refused)?;
+            let count = u32::try_from(class.count)
+                .ok()
+                .filter(|&count| count <= MAXIMUM_COUNT)
+                .ok_or_else(refused)?;
             let bytes =
                 capacity.checked_mul(count as usize).ok_or_else(refused)?.next_multiple_of(PAGE_BYTES);
             sizes.push((capacity, count, bytes));
@@ -127,20 +131,30 @@ impl Inner {
         let total = sizes.iter().try_fold(0usize, |total, size| total.checked_add(size.2));
         let total = total.ok_or(Error::new(ErrorKind::InvalidArgument, OperationKind::Setup))?;
         let mapping = Mapping::new(total)?;
+        // What can fail comes before the pool, which cannot.
+        let rooms: Vec<_> = sizes
+            .iter()
+            .map(|&(_, count, _)| {
+                let mut blocks = Vec::new();
+                let refused = |_| Error::new(ErrorKind::SystemResources, OperationKind::Setup);
+                blocks.try_reserve_exact(count as usize).map_err(refused)?;
+                Ok((blocks, FreeList::new(count).map_err(refused)?))
+            })
+            .collect::<Result<_, Error>>()?;
         Ok(Arc::new_cyclic(|owner| {
             let mut begin = 0;
-            let classes = sizes.iter().enumerate().map(|(class, &(capacity, count, bytes))| {
-                let blocks = (0..count).map(|index| Block {
+            let classes = sizes.iter().zip(rooms).enumerate();
+            let classes = classes.map(|(class, (&(capacity, count, bytes), (mut blocks, free)))| {
+                blocks.extend((0..count).map(|index| Block {
                     references: AtomicU32::new(0),
                     capacity: capacity as u32,
                     index,
                     class: class as u16,
                     data: mapping.at(begin + index as usize * capacity),
                     owner: owner.as_ptr(),
-                });
-                let blocks = blocks.collect();
+                }));
                 begin += bytes;
-                Class { capacity, blocks, free: FreeList::new(count) }
+                Class { capacity, blocks: blocks.into_boxed_slice(), free }
             });
             Self {
                 classes: classes.collect(),

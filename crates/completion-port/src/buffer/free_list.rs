@@ -1,6 +1,9 @@
 //! A lock-free stack of block numbers: last in, first out, so that the memory that is warm in the cache is used first.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::{
+    collections::TryReserveError,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+};
 
 /// Marks the end of the list.
 const NONE: u32 = u32::MAX;
@@ -14,13 +17,18 @@ pub(crate) struct FreeList {
 }
 
 impl FreeList {
-    /// A list in which all of `count` blocks are free.
-    pub(crate) fn new(count: u32) -> Self {
-        let next = (0..count)
-            .map(|index| AtomicU32::new(if index + 1 < count { index + 1 } else { NONE }))
-            .collect();
+    /// A list in which all of `count` blocks are free, unless there is no memory for it.
+    pub(crate) fn new(count: u32) -> Result<Self, TryReserveError> {
+        let mut next = Vec::new();
+        next.try_reserve_exact(count as usize)?;
+        next.extend((1..count).map(AtomicU32::new));
+        next.extend((count > 0).then_some(AtomicU32::new(NONE)));
         let first = if count == 0 { NONE } else { 0 };
-        Self { head: AtomicU64::new(u64::from(first)), next, available: AtomicU32::new(count) }
+        Ok(Self {
+            head: AtomicU64::new(u64::from(first)),
+            next: next.into_boxed_slice(),
+            available: AtomicU32::new(count),
+        })
     }
 
     pub(crate) fn pop(&self) -> Option<u32> {
@@ -77,19 +85,19 @@ mod tests {
 
     #[test]
     fn gives_every_number_once_last_returned_first() {
-        let list = FreeList::new(3);
+        let list = FreeList::new(3).unwrap();
         let taken = [list.pop(), list.pop(), list.pop(), list.pop()];
         assert_eq!(taken, [Some(0), Some(1), Some(2), None]);
         list.push(1);
         list.push(2);
         assert_eq!(list.available(), 2);
         assert_eq!([list.pop(), list.pop(), list.pop()], [Some(2), Some(1), None]);
-        assert_eq!(FreeList::new(0).pop(), None);
+        assert_eq!(FreeList::new(0).unwrap().pop(), None);
     }
 
     #[test]
     fn no_number_is_held_twice_by_racing_threads() {
-        let list = FreeList::new(8);
+        let list = FreeList::new(8).unwrap();
         let held: Vec<AtomicBool> = (0..8).map(|_| AtomicBool::new(false)).collect();
         std::thread::scope(|scope| {
             for _ in 0..4 {

@@ -32,7 +32,7 @@ pub(crate) trait Wake: Send + Sync {
 pub struct BufferClass {
     /// Bytes in each buffer. Rounded up to a divisor of 4,096 or a multiple of it.
     pub capacity: usize,
-    /// How many buffers. Their memory is reserved at start, and used by the system only once touched.
+    /// How many buffers, at most 2^24. Their memory is reserved at start, and used by the system only once touched.
     pub count: usize,
 }
 
@@ -57,7 +57,7 @@ impl Buffers {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidArgument`] for a class of no bytes, of more than 1 GiB a buffer or of 2^32 or more buffers, and
+    /// [`ErrorKind::InvalidArgument`] for a class of no bytes, of more than 1 GiB a buffer or of more than 2^24 buffers, and
     /// [`ErrorKind::SystemResources`] if the system cannot map the memory.
     pub fn new(classes: &[BufferClass], heap_bytes: usize) -> Result<Self, Error> {
         Ok(Self { inner: Inner::new(classes, heap_bytes)? })

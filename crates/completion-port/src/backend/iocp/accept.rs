@@ -129,10 +129,11 @@ impl Turn<'_> {
         let Some((parent, fresh, mut first_bytes)) = self.free_call(index) else { return };
         let slot = self.core.slot(parent);
         let mut job = slot.job();
-        let over = job.ended.is_some();
+        // A cancel is a request: what was accepted before it took effect is still reported. But no Accept takes two.
+        let (ended, stream) = (job.ended.is_some(), job.kind == OperationKind::AcceptStream);
         let Body::Accept(accepting) = &mut job.body else { return };
         accepting.calls.retain(|&call| call != index);
-        let over = over || accepting.failed.is_some() || accepting.accepted.is_some();
+        let over = (ended && !stream) || accepting.failed.is_some() || accepting.accepted.is_some();
         drop(job);
         let listener = state.raw_socket();
         let updated = result
@@ -149,7 +150,7 @@ impl Turn<'_> {
             Err(code) => {
                 drop((fresh, first_bytes));
                 let kind = Error::from_code(code as i32, OperationKind::Accept).kind();
-                if !over && !matches!(kind, ErrorKind::Reset | ErrorKind::Cancelled) {
+                if !over && !ended && !matches!(kind, ErrorKind::Reset | ErrorKind::Cancelled) {
                     // Something is wrong with the listener or the system: no faster than the naps of the worker.
                     self.core.hungry.add(self.owner_of(parent));
                     return;

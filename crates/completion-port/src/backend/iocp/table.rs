@@ -1,6 +1,10 @@
 //! A table whose entries never move and are handed out without a lock.
 
-use crate::buffer::free_list::FreeList;
+use crate::{
+    buffer::free_list::FreeList,
+    error::{Error, ErrorKind},
+    operation::OperationKind,
+};
 use std::sync::OnceLock;
 
 /// Entries are allocated so many at a time: the table grows with use.
@@ -13,10 +17,11 @@ pub(super) struct Table<T> {
 }
 
 impl<T> Table<T> {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Result<Self, Error> {
+        let refused = |_| Error::new(ErrorKind::SystemResources, OperationKind::Setup);
         let limit = u32::try_from(limit).unwrap_or(u32::MAX - 1).min(u32::MAX - 1);
         let chunks = (0..(limit as usize).div_ceil(CHUNK)).map(|_| OnceLock::new()).collect();
-        Self { chunks, free: FreeList::new(limit) }
+        Ok(Self { chunks, free: FreeList::new(limit).map_err(refused)? })
     }
 
     /// Takes a free entry, made by `make` from its index if it was never used before.
@@ -50,7 +55,7 @@ mod tests {
 
     #[test]
     fn entries_keep_their_address_and_are_held_once() {
-        let table = Table::new(600);
+        let table = Table::new(600).unwrap();
         let taken: Vec<_> = std::iter::from_fn(|| table.take(|index| index)).collect();
         assert_eq!(taken.len(), 600);
         for (index, entry) in &taken {
