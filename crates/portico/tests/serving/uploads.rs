@@ -140,7 +140,7 @@ fn a_client_may_wait_for_100(backend: BackendChoice) {
 }
 
 fn too_large_is_refused_before_the_body(backend: BackendChoice) {
-    let site = Site::with_uploads(backend, |settings| settings.upload_bytes = 1_000);
+    let mut site = Site::with_uploads(backend, |settings| settings.upload_bytes = 1_000);
     assert_eq!(site.connect().upload("PUT", "/in/most", &[b'x'; 1_000]).status, 201);
     for length in ["1001", "99999999999", "18446744073709551615"] {
         let mut client = site.connect();
@@ -154,6 +154,8 @@ fn too_large_is_refused_before_the_body(backend: BackendChoice) {
     client.send(format!("258\r\n{}\r\n", "x".repeat(600)).repeat(2));
     let answer = client.answer();
     assert_eq!((answer.status, answer.closes()), (413, true));
+    // Stopping waits until everything has ended.
+    assert!(site.stop(Duration::from_secs(60)).is_clean());
     assert_eq!(site.names("in"), ["most"]);
 }
 
@@ -320,7 +322,7 @@ fn names_that_are_not_uploaded(backend: BackendChoice) {
 }
 
 fn broken_bodies_are_refused(backend: BackendChoice) {
-    let site = Site::with_uploads(backend, |_| {});
+    let mut site = Site::with_uploads(backend, |_| {});
     for (rest, status) in [
         ("\r\n", 411),
         ("Content-Range: bytes 0-3/10\r\nContent-Length: 4\r\n\r\nbody", 400),
@@ -342,5 +344,7 @@ fn broken_bodies_are_refused(backend: BackendChoice) {
         client.finish();
         client.ends();
     }
+    // Stopping waits until everything has ended.
+    assert!(site.stop(Duration::from_secs(60)).is_clean());
     assert!(site.names("in").is_empty());
 }
