@@ -1,6 +1,6 @@
 //! What a worker lends to the connection whose turn it is.
 
-use crate::{file_cache::FileCache, site::Site};
+use crate::{file_cache::FileCache, open_files, site::Site};
 use completion_port::Worker;
 use portico_http::date::DateCache;
 use std::{sync::Arc, time::SystemTime};
@@ -23,10 +23,8 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(port: Worker, site: Arc<Site>, workers: usize) -> Self {
         let settings = &site.settings;
-        let cache = FileCache::new(
-            (settings.file_cache_entries / workers).max(1),
-            settings.file_cache_bytes / workers,
-        );
+        let entries = settings.file_cache_entries.min(open_files::most_cached());
+        let cache = FileCache::new((entries / workers).max(1), settings.file_cache_bytes / workers);
         let scratch = vec![0; site.limits.target_bytes].into();
         let (dates, wall) = (DateCache::new(), SystemTime::now());
         Self { port, cache, dates, wall, scratch, key: String::new(), draining: false, site }

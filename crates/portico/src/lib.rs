@@ -37,6 +37,7 @@ mod file_cache;
 mod input;
 pub mod log;
 pub mod mime;
+mod open_files;
 mod output;
 pub mod path;
 mod server;

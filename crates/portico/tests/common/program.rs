@@ -19,7 +19,19 @@ pub(crate) struct Program {
 impl Program {
     /// Serves `root` on any free port, and waits until it does.
     pub(crate) fn start(root: &Path, arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_portico"));
+        Self::launch(Command::new(env!("CARGO_BIN_EXE_portico")), root, arguments)
+    }
+
+    /// Serves `root` where a process may have no more open files than this.
+    #[cfg(unix)]
+    pub(crate) fn start_with_open_files(most: usize, root: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {most} && exec \"$0\" \"$@\""));
+        command.arg(env!("CARGO_BIN_EXE_portico"));
+        Self::launch(command, root, arguments)
+    }
+
+    fn launch(mut command: Command, root: &Path, arguments: &[&str]) -> Self {
         for (name, _) in
             std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PORTICO_"))
         {

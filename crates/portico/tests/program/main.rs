@@ -10,4 +10,6 @@ mod killed_uploads;
 #[cfg(unix)]
 mod log_reopen;
 #[cfg(unix)]
+mod open_files;
+#[cfg(unix)]
 mod shutdown;
