@@ -47,8 +47,9 @@ fn check_segments(path: &target::Path<'_>) {
     let joined = path.segments().collect::<Vec<_>>().join("/");
     assert_eq!(path.text().strip_suffix('/').unwrap_or(path.text()), joined);
     assert_eq!(path.ends_with_slash(), path.text().is_empty() || path.text().ends_with('/'));
+    // A dot segment may have taken one away that was written; none comes from elsewhere.
     let empty = path.segments().any(str::is_empty);
-    assert_eq!(path.has_empty_segment(), empty, "{:?}", path.text());
+    assert!(path.has_empty_segment() || !empty, "{:?}", path.text());
 }
 
 fn check_below_root(text: &str) {

@@ -46,6 +46,9 @@ pub enum Payload {
     /// The chain of a send or write (of a transmit-file: its head).
     Chain(BufferChain),
     /// A new connection, associated with key 0; give it its key with [`Worker::set_key`](crate::Worker::set_key).
+    ///
+    /// On [`Backend::Iocp`](crate::Backend::Iocp) with several queues it may belong to any of them
+    /// ([`Handle::queue`]): hand it to a worker of that queue, with [`Port::post`](crate::Port::post) and [`Handle::to_bits`].
     Accepted(Handle),
     /// An open file, associated with key 0.
     Opened {

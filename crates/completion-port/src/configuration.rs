@@ -57,6 +57,9 @@ pub struct Configuration {
     /// AcceptEx calls kept posted on a listening socket. [`Backend::Iocp`] only. At most 4,096, which all listening sockets of a
     /// queue share.
     pub accepts_posted: usize,
+    /// Bytes that an AcceptEx waits for, so that they come with the connection and serve its first receives; 0 reports a connection
+    /// as soon as it is there. A connection that sends nothing for ten seconds is then given up. [`Backend::Iocp`] only.
+    pub accept_first_bytes: usize,
     /// How often in a row a handle may complete at once, without the kernel's queue, before others get their turn.
     pub inline_budget: u32,
     /// Bytes of a file that a transmit-file reads at once, where the backend builds it from reads and sends.
@@ -109,6 +112,7 @@ impl Default for Configuration {
             receive_bytes: 4_096,
             receive_buffers: 256,
             accepts_posted: 25,
+            accept_first_bytes: 0,
             inline_budget: 16,
             transmit_bytes: 131_072,
             pool_threads: 4,

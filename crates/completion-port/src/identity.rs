@@ -27,8 +27,9 @@ macro_rules! name {
             pub const fn to_bits(self) -> u64 {
                 self.0
             }
-            #[allow(dead_code, reason = "not every platform's backend uses every part of a name")]
-            pub(crate) const fn from_bits(bits: u64) -> Self {
+            /// The name that [`to_bits`](Self::to_bits) gave: the way to send it in a packet. One that was made up is stale, or
+            /// names something else of the same port, and nothing worse.
+            pub const fn from_bits(bits: u64) -> Self {
                 Self(bits)
             }
             #[allow(dead_code, reason = "not every platform's backend uses every part of a name")]

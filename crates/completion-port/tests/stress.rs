@@ -286,3 +286,8 @@ fn io_uring_keeps_the_laws_whatever_is_done() {
 fn readiness_keeps_the_laws_whatever_is_done() {
     (0..9).for_each(|seed| run(Backend::Readiness, seed));
 }
+
+#[test]
+fn iocp_keeps_the_laws_whatever_is_done() {
+    (0..9).for_each(|seed| run(Backend::Iocp, seed));
+}

@@ -38,11 +38,12 @@ impl<'a> Path<'a> {
         self.text.is_empty() || self.text.ends_with('/')
     }
 
-    /// Whether two slashes follow each other, or the path starts with two. RFC 3986 keeps empty segments; a file
-    /// system drops them, so that one file would have many names, and a redirect to such a path can lead to another
-    /// host.
+    /// Whether two slashes follow each other as the path was written, be it in what dot segments take away again.
+    /// RFC 3986 keeps empty segments; a file system drops them, so that one file would have many names, and a redirect
+    /// to a path that starts with one leads to another host (`//host/../../folder`).
     pub fn has_empty_segment(&self) -> bool {
-        self.text.starts_with('/') || self.text.contains("//")
+        // No escape stands for a slash, so that the decoded path has none that is not written.
+        self.written.contains("//")
     }
 
     /// The segments in order, without the empty one behind a slash at the end.

@@ -118,6 +118,11 @@ fn forms_of_a_path() {
         ("//host/a", &["", "host", "a"], false, true, "//host/a"),
         ("/a//b", &["a", "", "b"], false, true, "/a//b"),
         ("/a//", &["a", ""], true, true, "/a//"),
+        // Dot segments take the empty ones away, and would leave a redirect that leads to another host.
+        ("//host/../../a", &["a"], false, true, "//host/../../a"),
+        ("//../a", &["a"], false, true, "//../a"),
+        ("/b//../a", &["b", "a"], false, true, "/b//../a"),
+        ("http://host//evil/../../a", &["a"], false, true, "//evil/../../a"),
     ] {
         with_path(target, |path| {
             assert_eq!(path.segments().collect::<Vec<_>>(), segments, "{target}");

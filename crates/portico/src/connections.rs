@@ -8,8 +8,11 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-/// Accepting ends when the last place is taken, but the system may have accepted more until then: as many as its backlog held. Each
-/// takes a handle of the port, which has [`SPARE_HANDLES`] more than connections.
+/// Accepting ends when the last place is taken and so many clients wait for one: at the limit one that leaves makes room for one that
+/// waits, and accepting need not end and begin for each.
+const ENOUGH_WAITING: usize = 64;
+/// The system may have accepted more until accepting has ended: as many as its backlog held. Each takes a handle of the port, which has
+/// [`SPARE_HANDLES`] more than connections.
 const MOST_WAITING: usize = SPARE_HANDLES / 2;
 /// Handles of a queue beside those of connections and cached files: for listening, for uploads, and for clients that wait.
 pub(crate) const SPARE_HANDLES: usize = 2_048;
@@ -77,9 +80,9 @@ impl Connections {
         std::mem::take(&mut *lock(&self.waiting))
     }
 
-    /// Whether the limit is reached.
+    /// Whether the limit is reached, and enough clients wait.
     pub(crate) fn is_full(&self) -> bool {
-        self.count.load(Ordering::Relaxed) == self.places.len()
+        self.count.load(Ordering::Relaxed) == self.places.len() && lock(&self.waiting).len() >= ENOUGH_WAITING
     }
 
     /// Enters a connection under its key and lets it act.

@@ -1,6 +1,6 @@
 //! What a worker lends to the connection whose turn it is.
 
-use crate::{file_cache::FileCache, site::Site};
+use crate::{descriptors, file_cache::FileCache, site::Site};
 use completion_port::Worker;
 use portico_http::date::DateCache;
 use std::{sync::Arc, time::SystemTime};
@@ -25,6 +25,7 @@ impl Context {
         let settings = &site.settings;
         let cache = FileCache::new(
             (settings.file_cache_entries / workers).max(1),
+            (descriptors::for_cached_files() / workers).max(1),
             settings.file_cache_bytes / workers,
         );
         let scratch = vec![0; site.limits.target_bytes].into();

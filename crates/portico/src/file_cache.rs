@@ -1,6 +1,7 @@
 //! The open-file cache of one worker: entries by path, bounded in number and in bytes, the long unused ones leaving first.
 
 use crate::entry::Entry;
+use completion_port::Handle;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -11,6 +12,9 @@ pub(crate) struct FileCache {
     /// Where the search for the next to leave goes on: CLOCK, which costs a hit no more than setting a mark.
     hand: usize,
     most_entries: usize,
+    /// How many entries may keep their file open: the system's descriptors are for connections too.
+    most_open: usize,
+    open: usize,
     most_bytes: usize,
     bytes: usize,
 }
@@ -22,12 +26,14 @@ struct Cached {
 }
 
 impl FileCache {
-    pub(crate) fn new(most_entries: usize, most_bytes: usize) -> Self {
+    pub(crate) fn new(most_entries: usize, most_open: usize, most_bytes: usize) -> Self {
         Self {
             places: FxHashMap::default(),
             entries: Vec::new(),
             hand: 0,
             most_entries,
+            most_open,
+            open: 0,
             most_bytes,
             bytes: 0,
         }
@@ -50,11 +56,14 @@ impl FileCache {
         if let Some(&place) = self.places.get(path) {
             let cached = &mut self.entries[place as usize];
             self.bytes -= bytes_of(&cached.entry);
+            self.open += usize::from(is_open(&entry));
+            self.open -= usize::from(is_open(&cached.entry));
             cached.entry = entry;
         } else {
             if self.entries.len() >= self.most_entries {
-                self.evict();
+                self.evict(|_| true);
             }
+            self.open += usize::from(is_open(&entry));
             let path: Box<str> = path.into();
             self.places.insert(path.clone(), self.entries.len() as u32);
             // What was never asked for again is the first to leave.
@@ -62,7 +71,10 @@ impl FileCache {
         }
         self.bytes += bytes;
         while self.bytes > self.most_bytes && self.entries.len() > 1 {
-            self.evict();
+            self.evict(|_| true);
+        }
+        while self.open > self.most_open {
+            self.evict(is_open);
         }
     }
 
@@ -73,12 +85,14 @@ impl FileCache {
         }
     }
 
-    fn evict(&mut self) {
+    /// Lets the next entry go that was not asked for lately and is `eligible`. There must be one.
+    fn evict(&mut self, eligible: impl Fn(&Entry) -> bool) {
         loop {
             if self.hand >= self.entries.len() {
                 self.hand = 0;
             }
-            if std::mem::take(&mut self.entries[self.hand].used) {
+            let cached = &mut self.entries[self.hand];
+            if !eligible(&cached.entry) || std::mem::take(&mut cached.used) {
                 self.hand += 1;
             } else {
                 return self.take(self.hand);
@@ -90,6 +104,7 @@ impl FileCache {
         let gone = self.entries.swap_remove(place);
         self.places.remove(&gone.path);
         self.bytes -= bytes_of(&gone.entry);
+        self.open -= usize::from(is_open(&gone.entry));
         if let Some(moved) = self.entries.get(place) {
             *self.places.get_mut(&moved.path).expect("every entry has its place") = place as u32;
         }
@@ -98,6 +113,10 @@ impl FileCache {
 
 fn bytes_of(entry: &Entry) -> usize {
     entry.file().and_then(|file| file.bytes.as_ref()).map_or(0, |bytes| bytes.len())
+}
+
+fn is_open(entry: &Entry) -> bool {
+    entry.file().is_some_and(|file| file.handle.handle() != Handle::NONE)
 }
 
 #[cfg(test)]
@@ -124,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_is_used_stays_and_the_number_is_bounded() {
-        let mut cache = FileCache::new(3, 100);
+        let mut cache = FileCache::new(3, 3, 100);
         for path in ["a", "b", "c"] {
             cache.insert(path, nothing());
         }
@@ -138,7 +157,7 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_and_counted_exactly() {
-        let mut cache = FileCache::new(100, 10);
+        let mut cache = FileCache::new(100, 100, 10);
         cache.insert("a", file(b"123456"));
         cache.insert("b", file(b"1234"));
         assert_eq!(cache.bytes, 10);
@@ -151,5 +170,39 @@ mod tests {
         cache.remove("a");
         assert_eq!((cache.bytes, cache.places.len()), (0, 0));
         assert!(cache.would_keep(10) && !cache.would_keep(11));
+    }
+
+    #[test]
+    fn open_files_are_bounded_apart() {
+        let port = completion_port::Port::new(completion_port::Configuration::default()).unwrap();
+        let mut worker = port.worker().unwrap();
+        // What is open does not matter; a socket is associated alike on every system.
+        let mut open = || {
+            let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let associated = worker.associate(completion_port::Source::from(socket), 1);
+            let handle = associated.map_err(|(error, _)| error).unwrap();
+            let metadata = Metadata {
+                length: 1,
+                kind: FileKind::File,
+                modified: SystemTime::UNIX_EPOCH,
+                identity: (0, 0),
+            };
+            let fields = HeadFields { server: None, cache_control: None };
+            let file = File::new(metadata, "text/plain", None, OpenFile::new(worker.port(), handle), &fields);
+            Arc::new(Entry::new(Kind::File(Box::new(file)), Duration::ZERO))
+        };
+        let mut cache = FileCache::new(100, 2, 100);
+        cache.insert("small", file(b"1"));
+        for path in ["a", "b", "c", "d"] {
+            cache.insert(path, open());
+        }
+        assert_eq!((cache.open, cache.entries.len()), (2, 3));
+        cache.insert("small", open());
+        assert_eq!(cache.open, 2);
+        assert!(cache.entries.len() <= 3);
+        for path in ["small", "a", "b", "c", "d"] {
+            cache.remove(path);
+        }
+        assert_eq!(cache.open, 0);
     }
 }

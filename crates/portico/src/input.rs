@@ -15,17 +15,26 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// Takes in a buffer that was received.
+    /// Takes in a buffer that was received. Bytes that fit behind those before them are copied there, and the buffer is free
+    /// again: a client that sends its bytes one by one must not hold a buffer for each.
     pub(crate) fn push(&mut self, buffer: Buffer) {
         if buffer.is_empty() {
             return;
         }
-        if self.current.is_none() {
-            self.current = Some(buffer);
-            self.start = 0;
-        } else {
-            self.later_bytes += buffer.len();
-            self.later.push_back(buffer);
+        let waits = !self.later.is_empty();
+        match self.later.back_mut().or(self.current.as_mut()) {
+            None => {
+                self.current = Some(buffer);
+                self.start = 0;
+            }
+            Some(last) if last.spare_capacity() >= buffer.len() => {
+                last.extend_from_slice(&buffer);
+                self.later_bytes += if waits { buffer.len() } else { 0 };
+            }
+            Some(_) => {
+                self.later_bytes += buffer.len();
+                self.later.push_back(buffer);
+            }
         }
     }
 
@@ -188,6 +197,25 @@ mod tests {
         assert_eq!(input.bytes(), b"ee");
         input.clear();
         assert_eq!(buffers.in_use(), 0);
+    }
+
+    #[test]
+    fn single_bytes_do_not_hold_a_buffer_each() {
+        let buffers = Buffers::new(&[BufferClass { capacity: 64, count: 4 }], 0).unwrap();
+        let mut input = Input::default();
+        for byte in 0..130 {
+            let mut received = buffers.acquire(64).unwrap();
+            received.extend_from_slice(&[byte]);
+            input.push(received);
+        }
+        assert_eq!((input.len(), input.buffers(), buffers.in_use()), (130, 3, 3));
+        let mut all = Vec::new();
+        while !input.is_empty() {
+            all.extend_from_slice(input.bytes());
+            input.consume(input.bytes().len());
+        }
+        assert!(all.into_iter().eq(0..130));
+        assert_eq!((input.len(), buffers.in_use()), (0, 0));
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod connection;
 mod connections;
 mod context;
 mod decide;
+mod descriptors;
 mod entry;
 mod file_cache;
 mod input;

@@ -16,8 +16,21 @@ pub(crate) fn backends() -> Vec<String> {
     Port::backends(None)
 }
 
+/// Lets the process open as many files as the system allows; by default it is few, for programs that cannot cope with more.
+#[cfg(unix)]
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// Serves until the program is told to stop; the exit code says whether the end was clean.
 pub(crate) fn run(settings: Settings) -> ExitCode {
+    #[cfg(unix)]
+    raise_descriptor_limit();
     let orders = match signals::listen() {
         Ok(orders) => orders,
         Err(error) => {

@@ -92,7 +92,7 @@ impl UploadFolder {
                     if !new && !replace {
                         return Err(io::ErrorKind::AlreadyExists.into());
                     }
-                    fs::rename(&from, &to).map(|()| new)?
+                    rename(&from, &to).map(|()| new)?
                 }
             };
             sync_folder(&folder)?;
@@ -105,6 +105,28 @@ impl UploadFolder {
         let path = self.path.join(temporary);
         move || fs::remove_file(path)
     }
+}
+
+#[cfg(not(windows))]
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// Windows refuses to replace a file while somebody has it open: an indexer, a virus scanner, another upload that just gave it this
+/// name. That passes.
+#[cfg(windows)]
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    /// In all half a second.
+    const ATTEMPTS: u64 = 10;
+    for attempt in 1..ATTEMPTS {
+        match fs::rename(from, to) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !to.is_dir() => {
+                std::thread::sleep(std::time::Duration::from_millis(10 * attempt));
+            }
+            renamed => return renamed,
+        }
+    }
+    fs::rename(from, to)
 }
 
 #[cfg(unix)]

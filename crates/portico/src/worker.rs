@@ -6,7 +6,7 @@ use crate::{
     context::Context,
 };
 use completion_port::{
-    Completion, Error, ErrorKind, Handle, Operation, OperationKind, Payload, Source, Token,
+    Completion, Error, ErrorKind, Handle, Operation, OperationKind, Packet, Payload, Source, Token,
 };
 use std::{
     net::TcpListener,
@@ -63,6 +63,11 @@ impl Server {
                     }
                     OperationKind::Draining => self.drain(),
                     OperationKind::AcceptStream => self.on_accepted(completion),
+                    OperationKind::Post => {
+                        if let Payload::Packet(packet) = completion.payload {
+                            self.admit(Handle::from_bits(packet.value));
+                        }
+                    }
                     _ if completion.key == NO_CONNECTION => self.accept_again(),
                     _ => self.hand_over(completion),
                 }
@@ -104,6 +109,19 @@ impl Server {
             }
         }
         let Payload::Accepted(handle) = completion.payload else { return };
+        if handle.queue() == self.context.port.queue() {
+            return self.admit(handle);
+        }
+        // Windows has one listener for all queues; its connections are spread over them.
+        let packet = Packet { value: handle.to_bits(), ..Packet::default() };
+        let port = self.context.port.port();
+        if port.post(handle.queue(), packet).is_err() {
+            port.close(handle);
+        }
+    }
+
+    /// Makes a connection of an accepted client, or lets it wait for a place.
+    fn admit(&mut self, handle: Handle) {
         if self.context.draining || !self.connections.wait_for_place(handle) {
             return self.context.port.close(handle);
         }

@@ -1,7 +1,7 @@
 //! Windows I/O completion ports: a port for each queue, and any number of workers on it.
 //!
 //! [`Core`] is what the workers of a queue share: the port, the slots of the operations, the handles. A [`Desk`] is what one
-//! worker has for itself. A [`Turn`](turn::Turn) is a worker at work, with both at hand; the files beside this one teach it one
+//! worker has for itself. A [`Turn`] is a worker at work, with both at hand; the files beside this one teach it one
 //! thing each.
 //!
 //! One walk of an operation: `submit` gives it a slot and puts it into the lists of its handle; when it is first in its direction,
@@ -78,6 +78,8 @@ const ACCEPT_SLOTS: usize = 4_096;
 /// What the ports of all queues are made of.
 pub(crate) struct Common {
     cores: Box<[Arc<Core>]>,
+    /// Counts accepted connections, to spread them over the queues.
+    accepted: AtomicUsize,
 }
 
 /// What the workers of one queue share.
@@ -111,8 +113,6 @@ struct Core {
     cancelling_begun: AtomicBool,
     /// Sockets and files are asked to queue no packet where a call succeeds at once.
     may_skip: AtomicBool,
-    /// Bytes that an AcceptEx waits for before it completes; 0 completes it when the connection is there.
-    first_bytes: AtomicUsize,
     /// A connection that such an AcceptEx waits on for so long is given up, in seconds.
     silence_s: AtomicU32,
 }
@@ -283,13 +283,12 @@ impl Common {
                 draining_begun: AtomicBool::new(false),
                 cancelling_begun: AtomicBool::new(false),
                 may_skip: AtomicBool::new(true),
-                first_bytes: AtomicUsize::new(0),
                 silence_s: AtomicU32::new(10),
             };
             core.reuse.works.store(reuse::works(&functions), Ordering::Relaxed);
             Ok(Arc::new(core))
         });
-        Ok(Self { cores: cores.collect::<Result<_, Error>>()? })
+        Ok(Self { cores: cores.collect::<Result<_, Error>>()?, accepted: AtomicUsize::new(0) })
     }
 }
 

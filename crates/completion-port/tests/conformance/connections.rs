@@ -57,6 +57,40 @@ fn a_reset_is_an_error_and_not_an_end() {
     });
 }
 
+/// What the system took before a cancel came into effect is reported; the rest waits for the next accept.
+#[test]
+fn no_connection_is_lost_between_accept_streams() {
+    on_each_backend(|rig| {
+        let (listener, address) = rig.listener();
+        let mut stream = rig.submit(listener, Operation::AcceptStream);
+        let peers: Vec<_> = (0..60).map(|_| connect(address)).collect();
+        let mut accepted = Vec::new();
+        while accepted.len() < peers.len() {
+            let completion = rig.next_of(stream);
+            if let Payload::Accepted(handle) = completion.payload {
+                accepted.push(handle);
+                // Again and again, while others are on their way.
+                rig.worker.cancel(stream);
+            }
+            if completion.last {
+                stream = rig.submit(listener, Operation::AcceptStream);
+            }
+        }
+        for mut peer in peers {
+            let own = peer.local_addr().unwrap();
+            let position = accepted.iter().position(|&handle| rig.worker.peer_address(handle) == Ok(own));
+            let handle = accepted.swap_remove(position.expect("the peer's connection was accepted"));
+            let sent = rig.send(handle, b"x");
+            assert_eq!(rig.next_of(sent).result, Ok(1));
+            rig.close(handle);
+            assert_eq!(peer.read(&mut [0; 8]).unwrap(), 1);
+        }
+        rig.worker.cancel(stream);
+        assert!(rig.next_of(stream).last);
+        rig.close(listener);
+    });
+}
+
 #[test]
 fn an_accept_stream_takes_every_connection_until_cancelled() {
     on_each_backend(|rig| {

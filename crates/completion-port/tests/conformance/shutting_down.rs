@@ -1,7 +1,7 @@
 //! Shutdown: draining, cancelling, and the last packet.
 
 use crate::harness::{PATIENCE, Rig, available, configuration, failure};
-use completion_port::{ErrorKind, Operation, OperationKind, Payload};
+use completion_port::{ErrorKind, Handle, Operation, OperationKind, Packet, Payload};
 use std::{
     io::{Read, Write},
     time::Duration,
@@ -101,5 +101,50 @@ fn cancel_all_needs_no_deadline() {
         let Rig { worker, .. } = rig;
         drop(worker);
         assert_eq!(port.buffers().in_use(), 0);
+    }
+}
+
+#[test]
+fn a_queue_can_have_a_new_worker_after_its_last_one_left() {
+    for backend in available() {
+        let rig = Rig::new(configuration(backend));
+        let port = rig.port.clone();
+        let Rig { worker, .. } = rig;
+        drop(worker);
+        port.post(0, Packet { key: 3, ..Packet::default() }).unwrap();
+        let mut worker = port.worker().unwrap();
+        let mut completions = Vec::new();
+        worker.wait(&mut completions, Some(PATIENCE)).unwrap();
+        assert_eq!((completions.len(), completions[0].kind, completions[0].key), (1, OperationKind::Post, 3));
+        let token =
+            worker.submit(Handle::NONE, Operation::Timer { after: Duration::from_millis(1) }).unwrap();
+        completions.clear();
+        worker.wait(&mut completions, Some(PATIENCE)).unwrap();
+        assert_eq!((completions.len(), completions[0].token), (1, token));
+    }
+}
+
+#[test]
+fn what_does_not_come_home_is_left_alone_and_counted() {
+    for backend in available() {
+        let mut rig = Rig::new(configuration(backend));
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (begun, running) = std::sync::mpsc::channel::<()>();
+        let (ended, seen) = std::sync::mpsc::channel::<()>();
+        let work = Box::new(move || -> Box<dyn std::any::Any + Send> {
+            begun.send(()).unwrap();
+            let _ = held.recv();
+            ended.send(()).unwrap();
+            Box::new(())
+        });
+        rig.submit(Handle::NONE, Operation::Call { work });
+        running.recv_timeout(PATIENCE).unwrap();
+        let port = rig.port.clone();
+        let Rig { worker, .. } = rig;
+        // Waits for some seconds, and no longer.
+        drop(worker);
+        assert_eq!(port.shutdown(Duration::ZERO).operations_left, 1);
+        drop(release);
+        seen.recv_timeout(PATIENCE).unwrap();
     }
 }

@@ -60,7 +60,9 @@ impl Connection {
                 if let Err(error) = result {
                     tracing::warn!(path = &*lookup.key, %error, "a file could not be opened");
                 }
-                // Not remembered: it may be over in a moment.
+                // Not remembered: it may be over in a moment. What was known is forgotten, and with it an open file that a deletion on
+                // Windows may be waiting for.
+                context.cache.remove(&lookup.key);
                 self.known =
                     Some(Arc::new(Entry::new(Kind::Nothing(status_of(result.err())), context.port.now())));
             }

@@ -36,7 +36,9 @@ impl Connection {
         // A head that goes on has its own limit, `head_bytes`, and is never whole without its rest.
         let most = match self.activity {
             Activity::Reading if !self.sending => usize::MAX,
-            _ => settings.queued_bytes / 4,
+            Activity::Uploading(_) => settings.queued_bytes / 4,
+            // Requests that wait for the answers before them: enough to go on with, and no more of the pool than that.
+            _ => (2 * settings.head_bytes).min(settings.queued_bytes / 4),
         };
         match self.receiving {
             Receiving::Nothing if waiting <= most / 2 && self.input.buffers() <= MOST_WAITING_BUFFERS / 2 => {
@@ -83,7 +85,10 @@ impl Connection {
         if let (Ok(bytes @ 1..), Some(trace), Payload::Buffer(buffer)) =
             (completion.result, &context.site.trace, &completion.payload)
         {
-            trace.received(context.port.number(), bytes, buffer.capacity(), buffer);
+            // The request is shown as far as it is there; a body says nothing to whoever watches.
+            let body = !matches!(self.activity, Activity::Reading) || self.discarding.is_some();
+            let shown: &[u8] = if body { b"" } else { buffer };
+            trace.received(context.port.number(), bytes, buffer.capacity(), shown);
         }
         match completion.result {
             Ok(0) => self.ended = true,

@@ -227,6 +227,8 @@ impl Connection {
                 replace: replacing,
             },
             Some(temporary) => {
+                // Windows lets nobody replace a file that is open: not this one's successor either.
+                upload.file = OpenFile::none();
                 let work = folder.publish(temporary, &upload.name, upload.replace);
                 Operation::Call { work: Box::new(move || Box::new(work())) }
             }

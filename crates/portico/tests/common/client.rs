@@ -186,6 +186,11 @@ impl Client {
         assert_eq!(self.ending(), Ending::End);
     }
 
+    /// What came behind the head that was read.
+    pub(crate) fn take_received(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+
     /// Whether anything is there that was not asked for.
     pub(crate) fn has_more(&self) -> bool {
         !self.buffer.is_empty()

@@ -11,7 +11,7 @@ use portico::{
     End, Server, StartError,
     settings::{BackendChoice, Settings},
 };
-use std::{fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
+use std::{fs, net::SocketAddr, path::Path, path::PathBuf, sync::Mutex, sync::Once, time::Duration};
 use tempfile::TempDir;
 
 /// Makes one test of each function `fn name(backend: BackendChoice)` for every backend that this system may have.
@@ -78,6 +78,7 @@ impl Site {
 
     /// Serves an empty folder with other settings.
     pub(crate) fn with(backend: BackendChoice, change: impl FnOnce(&mut Settings)) -> Self {
+        note_panics_of_workers();
         let folder = tempfile::tempdir().unwrap();
         let mut settings = settings(folder.path(), backend);
         change(&mut settings);
@@ -123,6 +124,11 @@ impl Site {
         self.server.as_ref().unwrap()
     }
 
+    /// Takes the server, to be stopped while clients still use this.
+    pub(crate) fn take_server(&mut self) -> Server {
+        self.server.take().unwrap()
+    }
+
     /// Stops the server.
     pub(crate) fn stop(&mut self, deadline: Duration) -> End {
         self.server.take().unwrap().stop(deadline)
@@ -136,9 +142,27 @@ impl Drop for Site {
             let end = server.stop(Duration::from_secs(30));
             if !std::thread::panicking() {
                 assert!(end.is_clean(), "the server ended like this: {end}");
+                let panics = PANICS.lock().unwrap();
+                assert!(panics.is_empty(), "in this or another test: {panics:?}");
             }
         }
     }
+}
+
+/// What workers panicked about. A server outlives that; a test must not.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn note_panics_of_workers() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if std::thread::current().name().is_some_and(|name| name.starts_with("portico-")) {
+                PANICS.lock().unwrap().push(panic.to_string());
+            }
+            before(panic);
+        }));
+    });
 }
 
 /// Writes a file below `root`; folders on the way are made.
@@ -181,4 +205,10 @@ pub(crate) fn assert_same(got: &[u8], wanted: &[u8], what: &str) {
     if let Some(place) = got.iter().zip(wanted).position(|(got, wanted)| got != wanted) {
         panic!("{what}: first differs at byte {place} of {}", wanted.len());
     }
+}
+
+/// Says a figure that was measured; shown with `--nocapture`.
+#[allow(clippy::print_stderr, reason = "figures are for whoever runs the test by hand")]
+pub(crate) fn report(figure: &str) {
+    eprintln!("{figure}");
 }

@@ -19,7 +19,19 @@ pub(crate) struct Program {
 impl Program {
     /// Serves `root` on any free port, and waits until it does.
     pub(crate) fn start(root: &Path, arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_portico"));
+        Self::start_with(Command::new(env!("CARGO_BIN_EXE_portico")), root, arguments)
+    }
+
+    /// The same with so many descriptors at most.
+    #[cfg(unix)]
+    pub(crate) fn start_with_descriptors(most: u32, root: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {most} && exec \"$0\" \"$@\""));
+        command.arg(env!("CARGO_BIN_EXE_portico"));
+        Self::start_with(command, root, arguments)
+    }
+
+    fn start_with(mut command: Command, root: &Path, arguments: &[&str]) -> Self {
         for (name, _) in
             std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PORTICO_"))
         {
@@ -28,10 +40,18 @@ impl Program {
         // No portico.toml of the folder the tests run in.
         command.current_dir(std::env::temp_dir());
         command.arg(root).args(["--port", "0"]).args(arguments).stdout(Stdio::piped());
+        // Standard output is then the log's alone.
+        let aside = arguments.contains(&"--access-log=-");
+        if aside {
+            command.stderr(Stdio::piped());
+        }
         let mut child = command.spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut banner = String::new();
-        output.read_line(&mut banner).unwrap();
+        match child.stderr.as_mut() {
+            Some(error) => BufReader::new(error).read_line(&mut banner).unwrap(),
+            None => output.read_line(&mut banner).unwrap(),
+        };
         let address = banner.split_once(" at http://").and_then(|(_, rest)| rest.split_once('/'));
         let address = address.and_then(|(address, _)| address.parse().ok());
         let Some(address) = address else {

@@ -55,5 +55,5 @@ fn the_log_may_go_to_standard_output(backend: BackendChoice) {
     program.signal("INT");
     let (status, output) = program.wait();
     assert!(status.success());
-    assert!(output.contains("\"GET /file HTTP/1.1\" 200 7 "), "{output}");
+    assert!(output.lines().count() == 1 && output.contains("\"GET /file HTTP/1.1\" 200 7 "), "{output}");
 }

@@ -3,11 +3,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod trace_listing;
-
+#[cfg(unix)]
+mod few_descriptors;
+// Under Wine the connections of a killed program stay open for as long as its server lives.
 #[cfg(unix)]
 mod killed_uploads;
 #[cfg(unix)]
 mod log_reopen;
 #[cfg(unix)]
 mod shutdown;
+mod trace_listing;

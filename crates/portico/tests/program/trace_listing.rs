@@ -4,7 +4,7 @@
 use crate::common::{Program, assert_same, bytes, on_every_backend, write};
 use portico::settings::BackendChoice;
 
-on_every_backend!(the_listing_is_the_seeds);
+on_every_backend!(the_listing_is_the_seeds, a_body_is_counted_and_not_shown);
 
 const FILE_BYTES: usize = 189_853;
 const SLICE_BYTES: u64 = 768;
@@ -119,5 +119,33 @@ fn the_listing_is_the_seeds(backend: BackendChoice) {
     }
     assert_eq!((sum, to_write), (FILE_BYTES as u64, None));
     drop(client);
+    program.kill();
+}
+
+fn a_body_is_counted_and_not_shown(backend: BackendChoice) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("in")).unwrap();
+    let upload = folder.path().join("in");
+    let mut program = Program::start(
+        folder.path(),
+        &["--backend", backend.name(), "--workers=1", "--trace", "--upload", upload.to_str().unwrap()],
+    );
+    let mut client = program.connect();
+    client
+        .send("PUT /in/new HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 100000\r\n\r\n");
+    assert_eq!(client.head().status, 100);
+    client.send("Z".repeat(100_000));
+    assert_eq!(client.answer().status, 201);
+    let mut listing = String::new();
+    while !listing.contains("AcumBytes= 100000\n") {
+        let line = program.line();
+        listing.push_str(&line);
+        listing.push('\n');
+    }
+    assert!(listing.contains("PUT /in/new HTTP/1.1\nHost: test\n") && !listing.contains("ZZZ"), "{listing}");
+    let sum = |operation: &str| -> u64 {
+        entries(&listing).iter().filter(|entry| entry.operation == operation).map(|entry| entry.bytes).sum()
+    };
+    assert_eq!((sum("IO_SOCKET_READ"), sum("IO_FILE_WRITE")), (100_000 + 82, 100_000));
     program.kill();
 }

@@ -22,13 +22,17 @@ fn a_change_is_seen_when_the_disk_is_asked_again(backend: BackendChoice) {
     let site = site(backend);
     let mut client = site.connect();
     // Between memory and stream in both directions; in place, by replacement, and gone.
-    for (step, length) in [100, 200_000, 300_000, 50, 0, 70_000].into_iter().enumerate() {
+    for (step, length) in [100, 200_000, 300_000, 50, 0, 70_000, 10].into_iter().enumerate() {
         let content = bytes(length, step as u64);
         if step % 2 == 0 {
             site.write("file", &content);
         } else {
             let other = site.write("other", &content);
-            fs::rename(other, site.path("file")).unwrap();
+            match fs::rename(other, site.path("file")) {
+                // Some versions of Windows refuse it for a file that is open, as one in the cache is.
+                Err(_) if cfg!(windows) => drop(site.write("file", &content)),
+                renamed => renamed.unwrap(),
+            }
         }
         let answer = client.get("/file");
         assert_same(&answer.body, &content, &format!("step {step}"));
@@ -113,5 +117,6 @@ fn a_file_that_is_deleted_under_a_download_arrives_whole(backend: BackendChoice)
         return;
     }
     assert_same(&client.try_body(LONG).unwrap(), &content, "the deleted file");
-    assert_eq!(client.get("/long").status, 404);
+    // On Windows the name may stay until the last handle is closed, which the cache's is.
+    assert!(client.get("/long").status == 404 || cfg!(windows));
 }

@@ -148,6 +148,10 @@ fn a_folder_without_its_slash_is_redirected(backend: BackendChoice) {
         assert_eq!((answer.status, answer.field("Location")), (301, Some(location)), "{target}");
     }
     assert_eq!(client.get("/two%20words/").body, b"x");
+    // What follows two slashes would be a host to the client.
+    for target in ["//host/../../folder", "//../folder", "http://test//host/../../folder", "//folder"] {
+        assert_eq!(client.get(target).status, 404, "{target}");
+    }
 }
 
 fn names_may_be_encoded_and_of_any_script(backend: BackendChoice) {

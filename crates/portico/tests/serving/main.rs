@@ -10,6 +10,7 @@ mod limits;
 mod paths;
 mod protocol;
 mod refusals;
+mod rough;
 mod time_limits;
 mod uploads;
 mod whole;

@@ -2,7 +2,6 @@
 
 use crate::common::{Site, on_every_backend, write};
 use portico::settings::BackendChoice;
-use std::time::Duration;
 
 on_every_backend!(
     nothing_outside_the_root_is_served,
@@ -167,7 +166,7 @@ fn what_is_missing_gets_a_page(backend: BackendChoice) {
 mod links {
     use super::*;
     use portico::settings::FollowSymlinks;
-    use std::os::unix::fs::symlink;
+    use std::{os::unix::fs::symlink, time::Duration};
 
     on_every_backend!(
         links_are_followed_inside_the_root_only,
@@ -239,7 +238,7 @@ mod links {
         if !is_root() {
             use std::os::unix::fs::PermissionsExt;
             let path = site.write("locked", "x");
-            std::fs::set_permissions(path, PermissionsExt::from_mode(0)).unwrap();
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o000)).unwrap();
             assert_eq!(site.get("/locked").status, 403);
         }
     }

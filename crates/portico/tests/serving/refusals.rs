@@ -142,13 +142,9 @@ fn what_is_too_large_is_named(backend: BackendChoice) {
         (format!("GET /{} HTTP/1.1\r\nHost: test\r\n\r\n", "a".repeat(20_000)), 414),
         (format!("GET /file?{} HTTP/1.1\r\nHost: test\r\n\r\n", "a".repeat(1_000_000)), 414),
         (format!("GET /file?{} HTTP/1.1\r\nHost: test\r\n\r\n", "a".repeat(4_000)), 200),
-        ("GET /file HTTP/1.1\r\nHost: test\r\nX: ".repeat(1), 0),
     ] {
         let mut client = site.connect();
         let whole = client.try_send(&request);
-        if status == 0 {
-            continue;
-        }
         let answer = client.answer();
         assert_eq!(answer.status, status, "{}", &request[..request.len().min(60)]);
         if status == 200 {

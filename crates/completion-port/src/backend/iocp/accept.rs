@@ -9,9 +9,11 @@ use super::{
     winsock::{self, ADDRESSES_BYTES, Issued},
 };
 use crate::{
+    backend,
     buffer::Buffer,
     completion::Payload,
     error::{Error, ErrorKind},
+    identity::Handle,
     operation::OperationKind,
     shutdown::Phase,
 };
@@ -87,7 +89,7 @@ impl Turn<'_> {
         }
         let fresh = self.core.reuse.socket_for(listener)?;
         let reused = fresh.associated;
-        let wanted = self.core.first_bytes.load(Ordering::Relaxed);
+        let wanted = self.shared.configuration.accept_first_bytes;
         let mut first_bytes = match wanted {
             0 => None,
             _ => Some(self.shared.buffers.acquire(wanted + ADDRESSES_BYTES)?),
@@ -137,10 +139,11 @@ impl Turn<'_> {
         let Some((parent, fresh, mut first_bytes)) = self.free_call(index) else { return };
         let slot = self.core.slot(parent);
         let mut job = slot.job();
-        let over = job.ended.is_some();
+        // A cancel is a request: what was accepted before it took effect is still reported. But no Accept takes two.
+        let (ended, stream) = (job.ended.is_some(), job.kind == OperationKind::AcceptStream);
         let Body::Accept(accepting) = &mut job.body else { return };
         accepting.calls.retain(|&call| call != index);
-        let over = over || accepting.failed.is_some() || accepting.accepted.is_some();
+        let over = (ended && !stream) || accepting.failed.is_some() || accepting.accepted.is_some();
         drop(job);
         let listener = state.raw_socket();
         let updated = result
@@ -157,7 +160,7 @@ impl Turn<'_> {
             Err(code) => {
                 drop((fresh, first_bytes));
                 let kind = Error::from_code(code as i32, OperationKind::Accept).kind();
-                if !over && !matches!(kind, ErrorKind::Reset | ErrorKind::Cancelled) {
+                if !over && !ended && !matches!(kind, ErrorKind::Reset | ErrorKind::Cancelled) {
                     // Something is wrong with the listener or the system: no faster than the naps of the worker.
                     self.core.hungry.add(self.owner_of(parent));
                     return;
@@ -171,7 +174,7 @@ impl Turn<'_> {
     fn admit(&mut self, state: &mut State, parent: u32, fresh: Fresh, early: Option<Buffer>) -> bool {
         let slot = self.core.slot(parent);
         let Fresh { socket, associated } = fresh;
-        let handle = match self.add(Object::Socket(socket), 0, associated) {
+        let handle = match self.add_accepted(socket, associated) {
             Ok(handle) => handle,
             Err((error, Object::Socket(socket))) if error.kind() == ErrorKind::HandlesExhausted => {
                 if let Body::Accept(accepting) = &mut slot.job().body {
@@ -183,7 +186,8 @@ impl Turn<'_> {
             // The system refuses this one socket: nothing that the program could do about it.
             Err(_) => return true,
         };
-        if let Some(entry) = self.find(handle) {
+        let backend::Common::Iocp(common) = &self.shared.common;
+        if let Some(entry) = common.cores[handle.queue()].entry(handle) {
             let mut state = entry.lock();
             (state.accepted, state.early) = (true, early);
         }
@@ -197,6 +201,21 @@ impl Turn<'_> {
         drop(job);
         self.item(state, parent, 0, Payload::Accepted(handle));
         true
+    }
+
+    /// A listener belongs to one queue, but what it accepts is spread over all of them. Where another queue has no handle left,
+    /// the listener's own takes the connection.
+    fn add_accepted(&mut self, socket: socket2::Socket, associated: bool) -> Result<Handle, (Error, Object)> {
+        let backend::Common::Iocp(common) = &self.shared.common;
+        let number = common.accepted.fetch_add(1, Ordering::Relaxed) % common.cores.len();
+        let core = &common.cores[number];
+        if associated || core.queue == self.core.queue {
+            return self.add(Object::Socket(socket), 0, associated);
+        }
+        match core.add(Object::Socket(socket), 0, false) {
+            Err((error, object)) if error.kind() == ErrorKind::HandlesExhausted => self.add(object, 0, false),
+            added => added,
+        }
     }
 
     /// The accept was asked to end.
@@ -266,7 +285,7 @@ impl Turn<'_> {
 
     /// Looks after AcceptEx calls that wait for first bytes. True if there may be any, so that it has to be done again.
     pub(super) fn sweep_listeners(&self) -> bool {
-        if self.core.first_bytes.load(Ordering::Relaxed) == 0 {
+        if self.shared.configuration.accept_first_bytes == 0 {
             return false;
         }
         for entry in self.core.handles.iter() {

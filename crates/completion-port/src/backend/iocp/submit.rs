@@ -1,6 +1,7 @@
 //! Taking operations in, and sockets and files.
 
 use super::{
+    Core,
     handle::{Direction, Entry, Object},
     slot::{Borrowed, Job, Slot, Stage},
     system,
@@ -204,12 +205,19 @@ impl Turn<'_> {
         key: u64,
         associated: bool,
     ) -> Result<Handle, (Error, Object)> {
+        self.core.add(object, key, associated)
+    }
+}
+
+impl Core {
+    /// Gives an object a handle of this queue, and associates it with the queue's port unless it is already.
+    pub(super) fn add(&self, object: Object, key: u64, associated: bool) -> Result<Handle, (Error, Object)> {
         let of = OperationKind::Associate;
-        let Some((index, entry)) = self.core.handles.take(Entry::new) else {
+        let Some((index, entry)) = self.handles.take(Entry::new) else {
             return Err((Error::new(ErrorKind::HandlesExhausted, of), object));
         };
         let mut state = entry.lock();
-        let handle = Handle::new(self.core.queue, index, state.generation);
+        let handle = Handle::new(self.queue, index, state.generation);
         match self.prepare(&object, handle, associated) {
             Ok(skips) => {
                 state.open(object, skips);
@@ -218,7 +226,7 @@ impl Turn<'_> {
             }
             Err(error) => {
                 drop(state);
-                self.core.handles.give_back(index);
+                self.handles.give_back(index);
                 Err((error, object))
             }
         }
@@ -239,11 +247,13 @@ impl Turn<'_> {
             Object::None => unreachable!("only what is open is associated"),
         };
         if !associated {
-            self.core.port.associate(raw, handle.to_bits() as usize)?;
+            self.port.associate(raw, handle.to_bits() as usize)?;
         }
-        Ok(skips && self.core.may_skip.load(Ordering::Relaxed) && system::skip_packets_on_success(raw))
+        Ok(skips && self.may_skip.load(Ordering::Relaxed) && system::skip_packets_on_success(raw))
     }
+}
 
+impl Turn<'_> {
     /// The operation of a token, if it has not come home.
     pub(super) fn is_current(&self, token: Token) -> bool {
         let slot = self.core.slots.get(token.index());

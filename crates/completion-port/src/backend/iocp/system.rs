@@ -1,7 +1,10 @@
 //! The completion port of the system: create, associate, post, take.
 
 use crate::{buffer::Wake, error::Error, operation::OperationKind};
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use windows_sys::Win32::{
     Foundation::{CloseHandle, GetLastError, HANDLE, INVALID_HANDLE_VALUE, WAIT_TIMEOUT},
     Storage::FileSystem::SetFileCompletionNotificationModes,
@@ -20,6 +23,8 @@ const FILE_SKIP_SET_EVENT_ON_HANDLE: u8 = 2;
 /// Owns the HANDLE. Closed when the last owner goes, which is not before everything in flight has come home.
 pub(super) struct SystemPort {
     handle: HANDLE,
+    /// A wake could not be queued.
+    missed: AtomicBool,
 }
 
 // SAFETY: a completion port may be used from all threads; the HANDLE is only a name.
@@ -33,7 +38,11 @@ impl SystemPort {
         // SAFETY: INVALID_HANDLE_VALUE and no port make a new port.
         let handle =
             unsafe { CreateIoCompletionPort(INVALID_HANDLE_VALUE, std::ptr::null_mut(), 0, concurrency) };
-        if handle.is_null() { Err(last_error(OperationKind::Setup)) } else { Ok(Self { handle }) }
+        if handle.is_null() {
+            Err(last_error(OperationKind::Setup))
+        } else {
+            Ok(Self { handle, missed: AtomicBool::new(false) })
+        }
     }
 
     /// Associates a socket or file, once for its life.
@@ -77,6 +86,13 @@ impl SystemPort {
     }
 }
 
+impl SystemPort {
+    /// Whether a wake could not be queued since the last call: then the inbox is worth a look all the same.
+    pub(super) fn has_missed_a_wake(&self) -> bool {
+        self.missed.load(Ordering::Relaxed) && self.missed.swap(false, Ordering::AcqRel)
+    }
+}
+
 impl Drop for SystemPort {
     fn drop(&mut self) {
         // SAFETY: the only owner, and nothing that is in flight refers to the port any more (kept by `Core`).
@@ -86,9 +102,13 @@ impl Drop for SystemPort {
 
 impl Wake for SystemPort {
     fn wake(&self) -> bool {
-        // It fails only where the system has no memory for the packet: the next change to the inbox tries again, and workers that
-        // have something to wait for look again by themselves (see `Turn::nap`).
-        self.post(0, WAKE_KEY, std::ptr::null()).is_ok()
+        // It fails only where the system has no memory for the packet. The next worker that comes by looks then, and the next change
+        // to the inbox tries again.
+        let posted = self.post(0, WAKE_KEY, std::ptr::null()).is_ok();
+        if !posted {
+            self.missed.store(true, Ordering::Release);
+        }
+        posted
     }
 }
 

@@ -1,6 +1,6 @@
 //! What no setting reaches: accepts that wait for first bytes, and sockets that are used again.
 
-use super::Core;
+use super::{Core, handle::Entry, slot::Slot};
 use crate::{
     Backend, BufferClass, Completion, Configuration, Handle, Operation, OperationKind, Payload, Port, Worker,
     backend,
@@ -23,10 +23,10 @@ fn port_with_first_bytes(bytes: usize) -> Port {
         workers_per_queue: 1,
         buffers: vec![BufferClass { capacity: 4_096, count: 64 }],
         accepts_posted: 2,
+        accept_first_bytes: bytes,
         ..Configuration::default()
     };
     let port = Port::new(configuration).unwrap();
-    core(&port).first_bytes.store(bytes, Ordering::Relaxed);
     core(&port).silence_s.store(1, Ordering::Relaxed);
     port
 }
@@ -155,6 +155,13 @@ fn a_socket_that_both_sides_ended_takes_the_next_connection() {
     assert!(used.len() <= 4, "8 connections took {} sockets", used.len());
     drop(worker);
     assert_eq!(port.buffers().in_use(), 0);
+}
+
+#[test]
+fn an_idle_connection_costs_little() {
+    // A handle, and the slots of a receive stream and a deadline of the program.
+    let bytes = size_of::<Entry>() + 2 * size_of::<Slot>();
+    assert!(bytes <= 1_500, "{bytes} bytes: {} and 2 x {}", size_of::<Entry>(), size_of::<Slot>());
 }
 
 #[test]

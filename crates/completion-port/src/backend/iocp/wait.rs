@@ -101,7 +101,7 @@ impl Turn<'_> {
         let sleep = if behind { Some(Duration::ZERO) } else { sleep };
         let taken = self.core.port.take(&mut self.desk.entries[..room], sleep);
         seat.asleep.store(false, Ordering::SeqCst);
-        let mut woken = false;
+        let mut woken = self.core.port.has_missed_a_wake();
         for place in 0..taken? {
             let packet = self.desk.entries[place];
             woken |= packet.lpOverlapped.is_null() && packet.lpCompletionKey == WAKE_KEY;
