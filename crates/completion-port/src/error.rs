@@ -128,6 +128,8 @@ fn classify(code: i32) -> ErrorKind {
         libc::EMFILE | libc::ENFILE => ErrorKind::DescriptorsExhausted,
         libc::ENOBUFS | libc::ENOMEM => ErrorKind::SystemResources,
         libc::EXDEV | libc::ELOOP => ErrorKind::OutsideDirectory,
+        // A socket, or a pipe that nobody reads.
+        libc::ENXIO => ErrorKind::WrongFileKind,
         libc::ENOTCONN | libc::ECONNABORTED => ErrorKind::Reset,
         libc::EOPNOTSUPP | libc::ENOSYS => ErrorKind::Unsupported,
         libc::EACCES | libc::EPERM => ErrorKind::PermissionDenied,

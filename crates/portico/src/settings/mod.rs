@@ -80,7 +80,7 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// Between two requests of a connection. Default: 60 seconds.
     pub idle_timeout: Duration,
-    /// Without the client taking a byte of the answer. Default: 60 seconds.
+    /// For the client to take one slice of a file, or one batch of answers. Default: 60 seconds.
     pub write_timeout: Duration,
     /// For what is running when the server is told to stop. Default: 30 seconds.
     pub shutdown_timeout: Duration,

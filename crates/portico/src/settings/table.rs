@@ -170,7 +170,7 @@ pub static TABLE: &[Setting] = &[
     row!(Serving, server_name, "BOOL", "Send a Server field"),
     row!(Serving, cache_control, "TEXT", "Send this Cache-Control field with files, such as max-age=3600"),
 
-    row!(Files, follow_symlinks, "POLICY", "Symbolic links that are followed: those that stay inside ROOT, or none"),
+    row!(Files, follow_symlinks, "POLICY", "Symbolic links that are followed: relative ones that stay inside ROOT, or none"),
     row!(Files, dot_files, "BOOL", "Serve names that begin with a dot (.well-known always is)"),
     row!(Files, send_slice_bytes, "BYTES", 16, 16 * MIB, "The slice of a file that is read while the one before it is sent"),
     row!(Files, file_cache_entries, "COUNT", 1, 16 * MIB, "Open files that the cache holds"),
@@ -190,7 +190,7 @@ pub static TABLE: &[Setting] = &[
     row!(TimeLimits, header_timeout_ms = header_timeout, "MS", 1, DAY_MS, "From the first byte of a request to the end of its head"),
     row!(TimeLimits, body_timeout_ms = body_timeout, "MS", 1, DAY_MS, "Without a byte of a request body"),
     row!(TimeLimits, idle_timeout_ms = idle_timeout, "MS", 1, DAY_MS, "Between two requests of a connection"),
-    row!(TimeLimits, write_timeout_ms = write_timeout, "MS", 1, DAY_MS, "Without the client taking a byte of the answer"),
+    row!(TimeLimits, write_timeout_ms = write_timeout, "MS", 1, DAY_MS, "For the client to take one slice of a file, or one batch of answers"),
     row!(TimeLimits, shutdown_timeout_ms = shutdown_timeout, "MS", 0, DAY_MS, "For what still runs when the server is told to stop"),
 
     row!(Upload, upload, "FOLDER", "Let PUT and POST create files in this folder, which lies inside ROOT"),

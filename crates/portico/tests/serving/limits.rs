@@ -5,10 +5,6 @@ use portico::settings::BackendChoice;
 
 on_every_backend!(
     clients_beyond_the_limit_wait_for_others_to_leave,
-    #[cfg_attr(
-        windows,
-        ignore = "cancelling an accept stream there loses the connections that came meanwhile"
-    )]
     many_clients_beyond_the_limit_wait_too,
     the_limit_is_reached_again_and_again,
     little_memory_per_connection_serves_all_the_same,

@@ -235,6 +235,8 @@ mod links {
         let made = std::process::Command::new("mkfifo").arg(site.path("pipe")).status();
         assert!(made.unwrap().success());
         assert_eq!(site.get("/pipe").status, 403);
+        let _listener = std::os::unix::net::UnixListener::bind(site.path("socket")).unwrap();
+        assert_eq!(site.get("/socket").status, 404);
         if !is_root() {
             use std::os::unix::fs::PermissionsExt;
             let path = site.write("locked", "x");
