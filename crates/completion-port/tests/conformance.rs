@@ -17,6 +17,8 @@ mod limits;
 mod misuse;
 #[path = "conformance/posting.rs"]
 mod posting;
+#[path = "conformance/random.rs"]
+mod random;
 #[path = "conformance/shutting_down.rs"]
 mod shutting_down;
 #[path = "conformance/transmitting.rs"]
