@@ -55,11 +55,13 @@ fn put_makes_and_replaces(backend: BackendChoice) {
 }
 
 fn post_makes_and_does_not_replace(backend: BackendChoice) {
-    let site = Site::with_uploads(backend, |_| {});
+    let mut site = Site::with_uploads(backend, |_| {});
     let mut client = site.connect();
     assert_eq!(client.upload("POST", "/in/name", b"first").status, 201);
     assert_eq!(client.upload("POST", "/in/name", b"second").status, 409);
     assert_eq!(site.get("/in/name").body, b"first");
+    // Stopping waits until everything has ended.
+    assert!(site.stop(Duration::from_secs(60)).is_clean());
     assert_eq!(site.names("in"), ["name"]);
 }
 
@@ -238,7 +240,7 @@ fn many_uploads_at_once(backend: BackendChoice) {
 }
 
 fn two_uploads_of_one_name(backend: BackendChoice) {
-    let site = Site::with_uploads(backend, |settings| settings.workers = 2);
+    let mut site = Site::with_uploads(backend, |settings| settings.workers = 2);
     for round in 0..10 {
         let name = format!("/in/{round}");
         let statuses: Vec<_> = std::thread::scope(|scope| {
@@ -267,6 +269,8 @@ fn two_uploads_of_one_name(backend: BackendChoice) {
         let found = fs::read(site.path(&format!("in/{round}"))).unwrap();
         assert!((0..4).any(|number| found == bytes(50_000, number)), "two bodies were mixed");
     }
+    // Stopping waits until everything has ended.
+    assert!(site.stop(Duration::from_secs(60)).is_clean());
     assert_eq!(site.names("in").len(), 10);
 }
 
