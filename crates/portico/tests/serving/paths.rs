@@ -59,7 +59,7 @@ fn nothing_outside_the_root_is_served(backend: BackendChoice) {
         "/folder//../../secret.txt",
         "/folder/./inside.txt/../../../secret.txt",
         "/secret.txt",
-        "/root/../secret.txt",
+        "/anything/../secret.txt",
         "/..",
         "/../",
         "/%2e%2e",
