@@ -51,7 +51,7 @@ pub enum ErrorKind {
     AlreadyExists,
     /// The path leads out of the folder that it has to stay in, or through a link that the options forbid.
     OutsideDirectory,
-    /// The path names a folder where a file is wanted, or the reverse.
+    /// The path names a folder where a file is wanted, or the reverse, or what cannot be opened at all, such as a socket.
     WrongFileKind,
     /// No space is left on the device.
     StorageFull,
@@ -107,7 +107,7 @@ fn kind_of(kind: io::ErrorKind) -> ErrorKind {
     use io::ErrorKind as Io;
     match kind {
         Io::NotFound => ErrorKind::NotFound,
-        Io::PermissionDenied => ErrorKind::PermissionDenied,
+        Io::PermissionDenied | Io::ReadOnlyFilesystem => ErrorKind::PermissionDenied,
         Io::AlreadyExists => ErrorKind::AlreadyExists,
         Io::ConnectionReset | Io::ConnectionAborted | Io::BrokenPipe => ErrorKind::Reset,
         Io::ConnectionRefused => ErrorKind::Refused,
@@ -116,7 +116,7 @@ fn kind_of(kind: io::ErrorKind) -> ErrorKind {
         Io::StorageFull | Io::QuotaExceeded => ErrorKind::StorageFull,
         Io::OutOfMemory => ErrorKind::SystemResources,
         Io::Unsupported => ErrorKind::Unsupported,
-        Io::InvalidInput => ErrorKind::InvalidArgument,
+        Io::InvalidInput | Io::InvalidFilename => ErrorKind::InvalidArgument,
         _ => ErrorKind::Other,
     }
 }
@@ -128,8 +128,8 @@ fn classify(code: i32) -> ErrorKind {
         libc::EMFILE | libc::ENFILE => ErrorKind::DescriptorsExhausted,
         libc::ENOBUFS | libc::ENOMEM => ErrorKind::SystemResources,
         libc::EXDEV | libc::ELOOP => ErrorKind::OutsideDirectory,
-        // A socket, or a pipe that nobody reads.
-        libc::ENXIO => ErrorKind::WrongFileKind,
+        // Opening a socket, or a device that is not there.
+        libc::ENXIO | libc::ENODEV => ErrorKind::WrongFileKind,
         libc::ENOTCONN | libc::ECONNABORTED => ErrorKind::Reset,
         libc::EOPNOTSUPP | libc::ENOSYS => ErrorKind::Unsupported,
         libc::EACCES | libc::EPERM => ErrorKind::PermissionDenied,

@@ -2,7 +2,7 @@
 
 use crate::{
     context::Context,
-    entry::{Entry, Kind},
+    entry::{Entry, File, Kind},
 };
 use portico_http::{
     conditional::{self, Outcome},
@@ -138,9 +138,7 @@ fn decide_for_any(request: &Request<'_>, known: Option<Arc<Entry>>, context: &mu
         }
         Method::Put | Method::Post => {
             return match upload.filter(|_| !path.ends_with_slash()) {
-                Some(name) => {
-                    Decision::Upload { name: name.to_owned(), replace: request.method == Method::Put }
-                }
+                Some(name) => decide_for_upload(request, known, key, name),
                 None => {
                     Decision::Simple(Simple { allow: Some(ALLOW), ..Simple::new(Status::METHOD_NOT_ALLOWED) })
                 }
@@ -199,4 +197,22 @@ fn decide_for_any(request: &Request<'_>, known: Option<Arc<Entry>>, context: &mu
             }
         }
     }
+}
+
+/// An upload with preconditions is decided by what the disk says now: what the cache trusts may be older than the client's knowledge.
+fn decide_for_upload(request: &Request<'_>, known: Option<Arc<Entry>>, key: &str, name: &str) -> Decision {
+    let mut replace = request.method == Method::Put;
+    if request.if_match.is_present()
+        || request.if_none_match.is_present()
+        || request.if_unmodified_since.is_some()
+    {
+        let Some(entry) = known else { return Decision::LookUp(Lookup { key: key.into(), index: 0 }) };
+        let current = entry.file().map(File::representation);
+        if conditional::evaluate(request, current.as_ref()) != Outcome::Proceed {
+            return Decision::Simple(Simple::new(Status::PRECONDITION_FAILED));
+        }
+        // A file that comes into being before this one is whole must not be lost either.
+        replace &= !(request.if_none_match.is_present() && current.is_none());
+    }
+    Decision::Upload { name: name.to_owned(), replace }
 }

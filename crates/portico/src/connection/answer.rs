@@ -205,7 +205,7 @@ impl Connection {
 
     /// There is no room in the output: it has to be sent first, or, if it is empty, no buffer is free and the client is told.
     pub(super) fn wait_for_room<T>(&mut self, context: &mut Context) -> Option<T> {
-        if self.output.is_empty() {
+        if self.output.is_empty() && !self.sending {
             self.send_overloaded(context);
         }
         None

@@ -29,11 +29,14 @@ impl Connection {
         match &self.activity {
             Activity::Lingering => Waiting::End,
             _ if self.sending => Waiting::Write,
-            Activity::Uploading(_) => Waiting::Body,
+            Activity::Uploading(upload) if upload.wants_input() => Waiting::Body,
             Activity::Reading if self.discarding.is_some() => Waiting::Body,
             Activity::Reading if self.scanner.examined() > 0 => Waiting::Head,
             Activity::Reading => Waiting::Request,
-            Activity::LookingUp(_) | Activity::Loading(_) | Activity::Streaming(_) => Waiting::Write,
+            Activity::Uploading(_)
+            | Activity::LookingUp(_)
+            | Activity::Loading(_)
+            | Activity::Streaming(_) => Waiting::Write,
         }
     }
 
@@ -78,9 +81,10 @@ impl Connection {
         }
         match self.waiting {
             Waiting::Head | Waiting::Body if !self.sending => {
-                self.abandon_upload(context);
-                self.activity = Activity::Reading;
-                self.refuse(Status::REQUEST_TIMEOUT, context);
+                match self.activity {
+                    Activity::Uploading(_) => self.fail_upload(Status::REQUEST_TIMEOUT, context),
+                    _ => self.refuse(Status::REQUEST_TIMEOUT, context),
+                }
                 self.start_linger_limit(context);
             }
             _ => self.close(context),

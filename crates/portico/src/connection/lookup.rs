@@ -178,7 +178,7 @@ fn is_missing(error: &Error) -> bool {
     )
 }
 
-fn status_of(error: Option<Error>) -> Status {
+pub(super) fn status_of(error: Option<Error>) -> Status {
     match error.map(|error| error.kind()) {
         Some(ErrorKind::PermissionDenied) => Status::FORBIDDEN,
         Some(

@@ -1,6 +1,6 @@
 //! Taking a request body into a file.
 
-use super::{Activity, Connection, answer::LateRecord};
+use super::{Activity, Connection, answer::LateRecord, lookup::status_of};
 use crate::{
     context::Context,
     decide::Simple,
@@ -39,9 +39,14 @@ impl Connection {
             Ok(decoder) => decoder,
             Err(rejection) => return self.refuse_upload(request, rejection.status, context),
         };
+        let continues = request.expect_continue && !decoder.is_finished();
+        if continues && !self.output.has_room_for_slice() {
+            // The answers before it go first.
+            return None;
+        }
         let keep = request.keep_alive && context.site.settings.keep_alive && !context.draining;
         let log = self.remote.map(|_| LateRecord::new(request, Status::CREATED, self.arrived));
-        if request.expect_continue && !decoder.is_finished() {
+        if continues {
             self.output.join(Slice::from_static(CONTINUE));
         }
         self.activity = Activity::Uploading(Box::new(Upload {
@@ -267,8 +272,7 @@ impl Connection {
             // Of a file, or of a folder, which no file replaces.
             ErrorKind::AlreadyExists | ErrorKind::WrongFileKind => Status::CONFLICT,
             ErrorKind::StorageFull => Status::INSUFFICIENT_STORAGE,
-            ErrorKind::PermissionDenied => Status::FORBIDDEN,
-            _ => Status::INTERNAL_SERVER_ERROR,
+            _ => status_of(Some(error)),
         };
         if status != Status::CONFLICT {
             tracing::warn!(%error, "an upload failed");
@@ -277,16 +281,15 @@ impl Connection {
     }
 
     /// Ends an upload with an error; nothing of it is left.
-    fn fail_upload(&mut self, status: Status, context: &mut Context) {
+    pub(super) fn fail_upload(&mut self, status: Status, context: &mut Context) {
         self.abandon_upload(context);
         if let Activity::Uploading(upload) = std::mem::replace(&mut self.activity, Activity::Reading) {
             self.last_answer = true;
             self.still_sends |= !upload.decoder.is_finished();
             let sent = self.write_simple(upload.version, &Simple::closing(status), 0, context);
-            match (sent, upload.log) {
-                (Some(sent), Some(late)) => late.record_as(status, self.remote, sent, context),
-                (None, _) if !self.sending => self.send_overloaded(context),
-                _ => {}
+            // Without room the end of the connection says it, behind the answers that wait to be sent.
+            if let (Some(sent), Some(late)) = (sent, upload.log) {
+                late.record_as(status, self.remote, sent, context);
             }
         }
     }

@@ -8,6 +8,7 @@ on_every_backend!(
     hidden_names_are_served_only_when_told_to,
     the_configuration_is_never_served,
     what_is_missing_gets_a_page,
+    what_is_too_long_for_the_system_is_missing,
 );
 
 const SECRET: &str = "the secret outside";
@@ -150,6 +151,16 @@ fn the_configuration_is_never_served(backend: BackendChoice) {
     }
 }
 
+fn what_is_too_long_for_the_system_is_missing(backend: BackendChoice) {
+    let site = Site::start(backend);
+    for length in [4_080, 4_090, 4_094, 4_095, 4_096, 4_097, 5_000] {
+        let path = &format!("/{}", format!("{}/", "n".repeat(200)).repeat(25))[..length + 1];
+        for target in [path.trim_end_matches('/').to_owned(), format!("{path}/")] {
+            assert_eq!(site.get(&target).status, 404, "{length}: {}", target.len());
+        }
+    }
+}
+
 fn what_is_missing_gets_a_page(backend: BackendChoice) {
     let site = Site::start(backend);
     let mut client = site.connect();
@@ -235,7 +246,7 @@ mod links {
         let made = std::process::Command::new("mkfifo").arg(site.path("pipe")).status();
         assert!(made.unwrap().success());
         assert_eq!(site.get("/pipe").status, 403);
-        let _listener = std::os::unix::net::UnixListener::bind(site.path("socket")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(site.path("socket")).unwrap();
         assert_eq!(site.get("/socket").status, 404);
         if !is_root() {
             use std::os::unix::fs::PermissionsExt;

@@ -1,7 +1,7 @@
 //! Time limits, seen by what happens when they are over.
 
 use crate::common::{Ending, Site, bytes, on_every_backend};
-use portico::settings::{BackendChoice, Settings};
+use portico::settings::{BackendChoice, LogTarget, Settings};
 use std::time::Duration;
 
 on_every_backend!(
@@ -9,6 +9,7 @@ on_every_backend!(
     a_head_that_trickles_in_is_answered_408,
     an_idle_connection_is_closed,
     a_body_that_stops_is_answered_408,
+    an_upload_that_stops_is_logged_with_its_name,
     an_unwanted_body_that_stops_ends_the_connection,
     a_reader_that_stops_is_cut,
     a_client_that_never_ends_its_side_is_left,
@@ -106,6 +107,21 @@ fn a_body_that_stops_is_answered_408(backend: BackendChoice) {
         client.ends();
     }
     assert_eq!(site.get("/in/new").status, 404);
+}
+
+fn an_upload_that_stops_is_logged_with_its_name(backend: BackendChoice) {
+    let mut site = Site::with_uploads(backend, |settings| {
+        long(settings);
+        settings.body_timeout = SHORT;
+        settings.access_log = Some(LogTarget::File(settings.root.join("log")));
+    });
+    let mut client = site.connect();
+    client.send("PUT /in/new HTTP/1.1\r\nHost: test\r\nUser-Agent: slow\r\nContent-Length: 10\r\n\r\nhalf");
+    assert_eq!(client.answer().status, 408);
+    drop(client);
+    assert!(site.stop(Duration::from_secs(60)).is_clean());
+    let log = std::fs::read_to_string(site.path("log")).unwrap();
+    assert!(log.contains("\"PUT /in/new HTTP/1.1\" 408 ") && log.contains("\"slow\""), "{log}");
 }
 
 fn an_unwanted_body_that_stops_ends_the_connection(backend: BackendChoice) {

@@ -18,6 +18,8 @@ on_every_backend!(
     two_uploads_of_one_name,
     names_that_are_not_uploaded,
     broken_bodies_are_refused,
+    preconditions_of_an_upload_are_kept,
+    a_client_may_wait_for_100_behind_many_answers,
 );
 
 fn uploads_are_refused_unless_allowed(backend: BackendChoice) {
@@ -351,4 +353,67 @@ fn broken_bodies_are_refused(backend: BackendChoice) {
     // Stopping waits until everything has ended.
     assert!(site.stop(Duration::from_secs(60)).is_clean());
     assert!(site.names("in").is_empty());
+}
+
+fn preconditions_of_an_upload_are_kept(backend: BackendChoice) {
+    let site = Site::with_uploads(backend, |settings| settings.file_revalidate = Duration::from_secs(3_600));
+    let mut client = site.connect();
+    let mut put = |method: &str, name: &str, fields: &str, body: &str| {
+        let length = body.len();
+        client.send(format!(
+            "{method} /in/{name} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n{fields}\r\n{body}"
+        ));
+        client.answer().status
+    };
+    let etag = |name: &str| site.get(&format!("/in/{name}")).field("ETag").unwrap().to_owned();
+    // There is nothing yet.
+    assert_eq!(put("PUT", "name", "If-Match: *\r\n", "none"), 412);
+    assert_eq!(put("PUT", "name", "If-Match: \"a\"\r\n", "none"), 412);
+    assert_eq!(put("PUT", "name", "If-None-Match: *\r\n", "first"), 201);
+    // Now there is.
+    let first = etag("name");
+    assert_eq!(put("PUT", "name", "If-None-Match: *\r\n", "again"), 412);
+    assert_eq!(put("POST", "name", "If-None-Match: *\r\n", "again"), 412);
+    assert_eq!(put("PUT", "name", &format!("If-None-Match: {first}\r\n"), "again"), 412);
+    assert_eq!(put("PUT", "name", "If-Match: \"a\"\r\n", "again"), 412);
+    let long_ago = "If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+    assert_eq!(put("PUT", "name", long_ago, "again"), 412);
+    assert_eq!(fs::read(site.path("in/name")).unwrap(), b"first");
+    assert_eq!(put("PUT", "name", &format!("If-Match: {first}\r\n"), "the second"), 204);
+    // What another wrote in the meantime is seen, however long the cache trusts what it knows.
+    let second = etag("name");
+    assert_eq!(put("PUT", "name", &format!("If-Match: {first}\r\n"), "lost"), 412);
+    fs::write(site.path("in/name"), "by another hand").unwrap();
+    assert_eq!(put("PUT", "name", &format!("If-Match: {second}\r\n"), "lost"), 412);
+    assert_eq!(fs::read(site.path("in/name")).unwrap(), b"by another hand");
+    // Where a body waits for 100 it is not asked for.
+    let mut client = site.connect();
+    client.send(
+        "PUT /in/name HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\nIf-None-Match: *\r\nExpect: 100-continue\r\n\r\n",
+    );
+    assert_eq!(client.answer().status, 412);
+}
+
+/// The 100 takes a place in the gathered send of its own, whatever waits there.
+fn a_client_may_wait_for_100_behind_many_answers(backend: BackendChoice) {
+    let site = Site::with_uploads(backend, |settings| settings.pipeline_depth = 100);
+    site.write("joined", bytes(5_000, 1));
+    site.write("copied", "content");
+    assert_eq!((site.get("/joined").status, site.get("/copied").status), (200, 200));
+    let (joined, copied) =
+        ("GET /joined HTTP/1.1\r\nHost: test\r\n\r\n", "GET /copied HTTP/1.1\r\nHost: test\r\n\r\n");
+    for count in 28..=34 {
+        let mut client = site.connect();
+        client.send(format!(
+            "{}{copied}PUT /in/{count} HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n",
+            joined.repeat(count)
+        ));
+        for _ in 0..count {
+            assert_same(&client.answer().body, &bytes(5_000, 1), "joined");
+        }
+        assert_eq!(client.answer().body, b"content", "{count}");
+        assert_eq!(client.answer().status, 100, "{count}");
+        client.send("body");
+        assert_eq!(client.answer().status, 201, "{count}");
+    }
 }
