@@ -3,7 +3,10 @@
 use crate::{descriptors, file_cache::FileCache, site::Site};
 use completion_port::Worker;
 use portico_http::date::DateCache;
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 pub(crate) struct Context {
     pub(crate) port: Worker,
@@ -16,8 +19,29 @@ pub(crate) struct Context {
     pub(crate) scratch: Box<[u8]>,
     /// The path of the request at hand, below the root.
     pub(crate) key: String,
+    /// Warnings that any client can cause by asking.
+    pub(crate) warnings: Warnings,
     /// The server is shutting down: every answer is the last of its connection.
     pub(crate) draining: bool,
+}
+
+/// Lets one warning a second through, so that a shortage does not fill the program log.
+#[derive(Default)]
+pub(crate) struct Warnings {
+    next: Duration,
+    held_back: u64,
+}
+
+impl Warnings {
+    /// Whether to warn now: how many warnings were held back since the last.
+    pub(crate) fn may_warn(&mut self, now: Duration) -> Option<u64> {
+        if now < self.next {
+            self.held_back += 1;
+            return None;
+        }
+        self.next = now + Duration::from_secs(1);
+        Some(std::mem::take(&mut self.held_back))
+    }
 }
 
 impl Context {
@@ -30,6 +54,29 @@ impl Context {
         );
         let scratch = vec![0; site.limits.target_bytes].into();
         let (dates, wall) = (DateCache::new(), SystemTime::now());
-        Self { port, cache, dates, wall, scratch, key: String::new(), draining: false, site }
+        Self {
+            port,
+            cache,
+            dates,
+            wall,
+            scratch,
+            key: String::new(),
+            warnings: Warnings::default(),
+            draining: false,
+            site,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_warning_a_second_and_the_others_are_counted() {
+        let mut warnings = Warnings::default();
+        let answers =
+            [0, 10, 999, 1_000, 1_500, 3_000].map(|ms| warnings.may_warn(Duration::from_millis(ms)));
+        assert_eq!(answers, [Some(0), None, None, Some(2), None, Some(1)]);
     }
 }

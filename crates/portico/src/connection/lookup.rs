@@ -57,8 +57,10 @@ impl Connection {
                 }
             }
             (result, _) => {
-                if let Err(error) = result {
-                    tracing::warn!(path = &*lookup.key, %error, "a file could not be opened");
+                if let Err(error) = result
+                    && let Some(held_back) = context.warnings.may_warn(context.port.now())
+                {
+                    tracing::warn!(path = &*lookup.key, %error, held_back, "a file could not be opened");
                 }
                 // Not remembered: it may be over in a moment. What was known is forgotten, and with it an open file that a deletion on
                 // Windows may be waiting for.
