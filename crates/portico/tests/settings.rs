@@ -293,6 +293,11 @@ fn code_meets_the_same_limits() {
     settings.receive_buffer_bytes = 16;
     settings.cache_control = Some("a\nb".to_owned());
     assert!(settings.check().is_err());
+    // It goes into the head of every file, which has room for this much.
+    settings.cache_control = Some("a".repeat(512));
+    assert!(settings.check().is_ok());
+    settings.cache_control = Some("a".repeat(513));
+    assert!(settings.check().unwrap_err().to_string().contains("at most 512 bytes"));
 }
 
 #[test]

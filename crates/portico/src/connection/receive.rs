@@ -12,6 +12,9 @@ const BODY_BYTES: usize = 65_536;
 /// Buffers that may wait to be read, per connection, whatever their length.
 const MOST_WAITING_BUFFERS: usize = 64;
 
+/// Buffers that a connection may keep in any case while its answer is being sent.
+const FEW_BUFFERS: usize = 2;
+
 /// What is under way to receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Receiving {
@@ -107,8 +110,22 @@ impl Connection {
                 }
             }
         }
-        if let Activity::Uploading(_) = self.activity {
-            self.progressed = true;
+        match self.activity {
+            Activity::Uploading(_) => self.progressed = true,
+            // It takes no answer and sends on. Where that took the last buffers, it is this client that goes without.
+            Activity::Reading if !self.sending => {}
+            _ if self.input.buffers() > FEW_BUFFERS && is_dry(context) => {
+                tracing::warn!(
+                    "a connection ends because it sends more than it reads, and no buffer is free"
+                );
+                self.close(context);
+            }
+            _ => {}
         }
     }
+}
+
+/// Whether no buffer is left to receive into.
+fn is_dry(context: &Context) -> bool {
+    !context.port.buffers().available(context.site.settings.receive_buffer_bytes)
 }

@@ -212,6 +212,9 @@ impl Field for LogTarget {
     }
 }
 
+/// The longest text of a setting: the head of a file has room for one beside its other fields.
+const MOST_TEXT_BYTES: usize = 512;
+
 impl Field for String {
     const SHAPE: Shape = Shape::Text;
 
@@ -221,6 +224,12 @@ impl Field for String {
         if text.trim() != text || text.is_empty() || !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
             return Err(format!(
                 "{text:?} cannot be the value of a header field: use visible ASCII characters"
+            ));
+        }
+        if text.len() > MOST_TEXT_BYTES {
+            return Err(format!(
+                "the text has {} bytes, and may have at most {MOST_TEXT_BYTES} bytes",
+                text.len()
             ));
         }
         Ok(text)

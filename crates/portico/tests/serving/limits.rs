@@ -11,6 +11,7 @@ on_every_backend!(
     a_long_head_comes_in_whatever_a_connection_may_hold,
     few_buffers_for_all_serve_many,
     clients_that_read_nothing_and_send_single_bytes_hold_few_buffers,
+    clients_that_read_nothing_and_send_much_do_not_take_the_last_buffers,
 );
 
 const GET: &str = "GET /file HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -170,5 +171,37 @@ fn clients_that_read_nothing_and_send_single_bytes_hold_few_buffers(backend: Bac
         }
         // Answered by the same worker, behind those bytes.
         assert_eq!(other.get("/file").body, b"content");
+    }
+}
+
+/// What a client sends behind a request whose answer it does not take comes in all the same, for a while. Where that would take the
+/// last buffers such a client is cut, and the others are served.
+fn clients_that_read_nothing_and_send_much_do_not_take_the_last_buffers(backend: BackendChoice) {
+    let site = Site::with(backend, |settings| {
+        settings.send_slice_bytes = 16_384;
+        settings.buffer_memory_bytes = 2 << 20;
+        settings.write_timeout = std::time::Duration::from_secs(3_600);
+        settings.header_timeout = settings.write_timeout;
+    });
+    site.write("long", bytes(20 << 20, 1));
+    site.write("file", "content");
+    for _ in 0..3 {
+        let mut idle: Vec<_> = (0..14).map(|_| site.connect()).collect();
+        for client in &mut idle {
+            socket2::SockRef::from(&client.stream).set_recv_buffer_size(4_096).unwrap();
+            client.send("GET /long HTTP/1.1\r\nHost: test\r\n\r\n");
+            client.head();
+        }
+        // Until the system has taken of each answer what it takes.
+        let mut other = site.connect();
+        for _ in 0..3_000 {
+            assert_eq!(other.get("/file").body, b"content");
+        }
+        for client in &mut idle {
+            client.stream.set_nonblocking(true).unwrap();
+            client.try_send("G".repeat(300_000));
+            client.stream.set_nonblocking(false).unwrap();
+        }
+        assert_eq!(site.get("/file").body, b"content");
     }
 }
