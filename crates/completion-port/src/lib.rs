@@ -65,6 +65,7 @@ mod buffer;
 mod chain;
 mod completion;
 mod configuration;
+mod direction;
 mod error;
 mod file;
 #[cfg(any(windows, test))]

@@ -3,6 +3,7 @@
 use crate::{
     buffer::Buffer,
     chain::BufferChain,
+    error::ErrorKind,
     file::{Directory, OpenOptions},
     identity::Handle,
 };
@@ -213,6 +214,22 @@ impl Operation {
             Self::Call { .. } => OperationKind::Call,
             Self::Close => OperationKind::Close,
         }
+    }
+
+    /// Whether the arguments make sense by themselves, the same on every backend.
+    pub(crate) fn check_arguments(&self) -> Result<(), ErrorKind> {
+        let fits = match self {
+            Self::Receive { buffer } => buffer.spare_capacity() > 0,
+            Self::ReadAt { offset, buffer, .. } => {
+                buffer.spare_capacity() > 0 && offset.checked_add(buffer.capacity() as u64).is_some()
+            }
+            Self::WriteAt { offset, chain, .. } => offset.checked_add(chain.len()).is_some(),
+            Self::TransmitFile { head, offset, length, .. } => {
+                offset.checked_add(*length).is_some() && head.len().checked_add(*length).is_some()
+            }
+            _ => true,
+        };
+        if fits { Ok(()) } else { Err(ErrorKind::InvalidArgument) }
     }
 
     /// The file that the operation names beside its handle.

@@ -1,5 +1,6 @@
 //! The phases of a port's life, and how its end is reported.
 
+use crate::operation::OperationKind;
 use std::{
     fmt,
     sync::atomic::{AtomicU8, Ordering},
@@ -14,6 +15,17 @@ pub(crate) enum Phase {
     Draining,
     /// Everything in flight is cancelled.
     Cancelling,
+}
+
+impl Phase {
+    /// Whether an operation of `kind` is refused: accepts once it drains, everything but a close once it cancels.
+    pub(crate) fn refuses(self, kind: OperationKind) -> bool {
+        match self {
+            Self::Running => false,
+            Self::Draining => matches!(kind, OperationKind::Accept | OperationKind::AcceptStream),
+            Self::Cancelling => kind != OperationKind::Close,
+        }
+    }
 }
 
 #[derive(Default)]

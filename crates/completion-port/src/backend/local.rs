@@ -299,12 +299,7 @@ impl<E: Engine> Driver for Local<E> {
         deadline: Option<Duration>,
     ) -> Result<Token, Rejected> {
         let kind = operation.kind();
-        let refused = match self.shared.phase.get() {
-            Phase::Running => false,
-            Phase::Draining => matches!(kind, OperationKind::Accept | OperationKind::AcceptStream),
-            Phase::Cancelling => kind != OperationKind::Close,
-        };
-        if refused {
+        if self.shared.phase.get().refuses(kind) {
             return Err(Rejected { error: Error::new(ErrorKind::ShuttingDown, kind), operation });
         }
         if matches!(kind, OperationKind::Open | OperationKind::Call) && self.shared.pool.is_full() {

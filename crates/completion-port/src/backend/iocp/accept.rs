@@ -2,7 +2,7 @@
 
 use super::{
     ACCEPT_SLOTS,
-    handle::{Direction, Object, State},
+    handle::{Object, State},
     reuse::Fresh,
     slot::{Accepting, Body, NONE, Slot, Stage},
     turn::Turn,
@@ -12,6 +12,7 @@ use crate::{
     backend,
     buffer::Buffer,
     completion::Payload,
+    direction::Direction,
     error::{Error, ErrorKind},
     identity::Handle,
     operation::OperationKind,

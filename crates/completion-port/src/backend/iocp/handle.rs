@@ -2,7 +2,12 @@
 
 use super::slot::NONE;
 use crate::{
-    buffer::Buffer, completion::Completion, error::ErrorKind, gate::Gate, identity::Handle,
+    buffer::Buffer,
+    completion::Completion,
+    direction::{Direction, Nature},
+    error::ErrorKind,
+    gate::Gate,
+    identity::Handle,
     operation::OperationKind,
 };
 use std::{
@@ -59,26 +64,6 @@ pub(super) struct Line {
 
 impl Line {
     const EMPTY: Self = Self { first: NONE, last: NONE, started: false };
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
-    Receive,
-    Send,
-}
-
-impl Direction {
-    pub(super) const BOTH: [Self; 2] = [Self::Receive, Self::Send];
-
-    /// The direction of operations that must not overtake each other.
-    pub(super) fn of(kind: OperationKind) -> Option<Self> {
-        use OperationKind as Kind;
-        match kind {
-            Kind::Accept | Kind::AcceptStream | Kind::Receive | Kind::ReceiveStream => Some(Self::Receive),
-            Kind::Connect | Kind::Disconnect | Kind::Send | Kind::TransmitFile => Some(Self::Send),
-            _ => None,
-        }
-    }
 }
 
 pub(super) struct State {
@@ -181,22 +166,14 @@ impl State {
 
     /// Whether an operation of `kind` may be submitted for the handle.
     pub(super) fn fits(&self, kind: OperationKind) -> Result<(), ErrorKind> {
-        use OperationKind as Kind;
-        let fits = match kind {
-            Kind::Accept | Kind::AcceptStream => matches!(self.object, Object::Listener(_)),
-            Kind::Connect
-            | Kind::Disconnect
-            | Kind::Receive
-            | Kind::ReceiveStream
-            | Kind::Send
-            | Kind::TransmitFile => {
-                matches!(self.object, Object::Socket(_))
-            }
-            _ => true,
+        let nature = match self.object {
+            Object::Listener(_) => Nature::Listener,
+            Object::Socket(_) => Nature::Socket,
+            Object::File(_) | Object::None => Nature::File,
         };
         if self.closing {
             Err(ErrorKind::StaleHandle)
-        } else if fits {
+        } else if nature.takes(kind) {
             Ok(())
         } else {
             Err(ErrorKind::InvalidArgument)

@@ -1,13 +1,14 @@
 //! Receive streams: a receive of zero bytes, which holds no buffer, and then what is there into a buffer of the pool.
 
 use super::{
-    handle::{Direction, Entry, State},
+    handle::{Entry, State},
     slot::{Body, NONE, Stage},
     turn::Turn,
     winsock::{self, Issued},
 };
 use crate::{
     completion::Payload,
+    direction::Direction,
     error::{Error, ErrorKind},
     operation::OperationKind,
 };

@@ -2,12 +2,12 @@
 
 use super::{
     Estate,
-    handle::Direction,
     slot::{Body, NONE, Stage},
     turn::Turn,
 };
 use crate::{
     completion::{Completion, Payload},
+    direction::Direction,
     error::ErrorKind,
     identity::{Handle, Token},
     operation::OperationKind,

@@ -2,7 +2,7 @@
 
 use super::{
     Core,
-    handle::{Direction, Entry, Object},
+    handle::{Entry, Object},
     slot::{Borrowed, Job, Slot, Stage},
     system,
     turn::Turn,
@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     completion::Rejected,
+    direction::Direction,
     error::{Error, ErrorKind},
     identity::{Handle, Token},
     operation::{Operation, OperationKind},
-    shutdown::Phase,
     source::Source,
 };
 use std::{
@@ -52,28 +52,12 @@ impl Turn<'_> {
 
     fn check(&self, operation: &Operation) -> Result<(), ErrorKind> {
         use Operation as O;
-        match (self.shared.phase.get(), operation) {
-            (Phase::Running, _) | (_, O::Close) => {}
-            (Phase::Cancelling, _) | (_, O::Accept | O::AcceptStream) => return Err(ErrorKind::ShuttingDown),
-            (Phase::Draining, _) => {}
+        if self.shared.phase.get().refuses(operation.kind()) {
+            return Err(ErrorKind::ShuttingDown);
         }
         match operation {
             O::Open { .. } | O::Call { .. } if self.shared.pool.is_full() => Err(ErrorKind::QueueFull),
-            O::Receive { buffer } | O::ReadAt { buffer, .. } if buffer.spare_capacity() == 0 => {
-                Err(ErrorKind::InvalidArgument)
-            }
-            O::ReadAt { offset, buffer, .. } if offset.checked_add(buffer.capacity() as u64).is_none() => {
-                Err(ErrorKind::InvalidArgument)
-            }
-            O::WriteAt { offset, chain, .. } if offset.checked_add(chain.len()).is_none() => {
-                Err(ErrorKind::InvalidArgument)
-            }
-            O::TransmitFile { head, offset, length, .. }
-                if offset.checked_add(*length).is_none() || head.len().checked_add(*length).is_none() =>
-            {
-                Err(ErrorKind::InvalidArgument)
-            }
-            _ => Ok(()),
+            _ => operation.check_arguments(),
         }
     }
 

@@ -2,11 +2,12 @@
 
 use super::{
     Core, Desk,
-    handle::{Direction, Entry, State},
+    handle::{Entry, State},
     slot::{Body, Borrowed, NONE, Stage},
 };
 use crate::{
     completion::{Completion, Payload},
+    direction::Direction,
     error::{Error, ErrorKind},
     identity::{Handle, Token},
     operation::OperationKind,

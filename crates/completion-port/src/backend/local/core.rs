@@ -1,13 +1,14 @@
 //! The books of a queue: which operations are in flight, in which order, and what waits for whom. No system call is made here.
 
 use super::{
-    handle::{Descriptor, Direction, Line, State},
+    handle::{Descriptor, Line, State},
     slot::{Body, Slot},
 };
 use crate::{
     buffer::{Buffer, Buffers},
     completion::{Completion, Payload, Rejected},
     configuration::Configuration,
+    direction::Direction,
     error::{Error, ErrorKind},
     identity::{Handle, Token},
     operation::{Operation, OperationKind},
@@ -307,27 +308,7 @@ impl Core {
                 return Err(ErrorKind::InvalidArgument);
             }
         }
-        match operation {
-            Operation::Receive { buffer } | Operation::ReadAt { buffer, .. }
-                if buffer.spare_capacity() == 0 =>
-            {
-                Err(ErrorKind::InvalidArgument)
-            }
-            Operation::ReadAt { offset, buffer, .. }
-                if offset.checked_add(buffer.capacity() as u64).is_none() =>
-            {
-                Err(ErrorKind::InvalidArgument)
-            }
-            Operation::WriteAt { offset, chain, .. } if offset.checked_add(chain.len()).is_none() => {
-                Err(ErrorKind::InvalidArgument)
-            }
-            Operation::TransmitFile { head, offset, length, .. }
-                if offset.checked_add(*length).is_none() || head.len().checked_add(*length).is_none() =>
-            {
-                Err(ErrorKind::InvalidArgument)
-            }
-            _ => Ok(()),
-        }
+        operation.check_arguments()
     }
 
     /// Enters the operation in its handle's list, and counts it as pending.

@@ -1,6 +1,7 @@
 //! What the core knows of a handle.
 
 use crate::{
+    direction::{Direction, Nature},
     error::{Error, ErrorKind},
     identity::Token,
     operation::OperationKind,
@@ -86,24 +87,6 @@ impl Line {
     pub(super) const EMPTY: Self = Self { first: Token::NONE, last: Token::NONE };
 }
 
-/// Which line an operation stands in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
-    Receive,
-    Send,
-}
-
-impl Direction {
-    pub(super) fn of(kind: OperationKind) -> Option<Self> {
-        use OperationKind as Kind;
-        match kind {
-            Kind::Accept | Kind::AcceptStream | Kind::Receive | Kind::ReceiveStream => Some(Self::Receive),
-            Kind::Connect | Kind::Disconnect | Kind::Send | Kind::TransmitFile => Some(Self::Send),
-            _ => None,
-        }
-    }
-}
-
 /// Per-handle state. It lives until its last operation has come home: the seed's count of pending I/O.
 pub(super) struct State {
     pub(super) descriptor: Descriptor,
@@ -142,22 +125,14 @@ impl State {
 
     /// Whether an operation of `kind` makes sense on the handle.
     pub(super) fn fits(&self, kind: OperationKind) -> Result<(), ErrorKind> {
-        use OperationKind as Kind;
-        let fits = match kind {
-            Kind::Accept | Kind::AcceptStream => matches!(self.descriptor, Descriptor::Listener(_)),
-            Kind::Connect
-            | Kind::Disconnect
-            | Kind::Receive
-            | Kind::ReceiveStream
-            | Kind::Send
-            | Kind::TransmitFile => {
-                matches!(self.descriptor, Descriptor::Socket(_))
-            }
-            _ => true,
+        let nature = match self.descriptor {
+            Descriptor::Listener(_) => Nature::Listener,
+            Descriptor::Socket(_) => Nature::Socket,
+            Descriptor::File(_) => Nature::File,
         };
         if self.closing {
             Err(ErrorKind::StaleHandle)
-        } else if fits {
+        } else if nature.takes(kind) {
             Ok(())
         } else {
             Err(ErrorKind::InvalidArgument)
