@@ -109,6 +109,15 @@ impl Buffers {
         self.inner.classes().iter().any(|class| class.capacity() >= capacity && class.available() > 0)
     }
 
+    /// Whether of the buffers that [`Buffers::acquire`] of `capacity` could find fewer than an eighth are free: time to ask for
+    /// some back, before whoever waits for one waits for ever.
+    pub fn are_low(&self, capacity: usize) -> bool {
+        let fitting = self.inner.classes().iter().filter(|class| class.capacity() >= capacity);
+        let (free, all) =
+            fitting.fold((0, 0), |(free, all), class| (free + class.available(), all + class.count()));
+        free < all.div_ceil(8)
+    }
+
     /// Registers a worker to be woken by a returning buffer after [`Buffers::await_return`], for as long as something else holds the
     /// waker.
     pub(crate) fn register(&self, waker: Arc<dyn Wake>) {
@@ -440,6 +449,17 @@ mod tests {
         references.store(1, Ordering::Relaxed);
         drop(slice);
         assert_eq!(buffers.in_use(), 0);
+    }
+
+    #[test]
+    fn buffers_are_low_below_an_eighth_of_those_that_fit() {
+        let classes = [BufferClass { capacity: 64, count: 100 }, BufferClass { capacity: 256, count: 16 }];
+        let buffers = Buffers::new(&classes, 0).unwrap();
+        let mut taken = Vec::new();
+        for count in 0..=16 {
+            assert_eq!((buffers.are_low(65), buffers.are_low(64)), (count > 14, false), "{count}");
+            taken.extend(buffers.acquire(65));
+        }
     }
 
     #[test]

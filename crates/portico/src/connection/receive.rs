@@ -112,11 +112,12 @@ impl Connection {
         }
         match self.activity {
             Activity::Uploading(_) => self.progressed = true,
-            // It takes no answer and sends on. Where that took the last buffers, it is this client that goes without.
+            // It takes no answer and sends on. It is this client that goes without, and in time: once the last buffer is with such
+            // clients no receive completes any more, and nobody would notice.
             Activity::Reading if !self.sending => {}
-            _ if self.input.buffers() > FEW_BUFFERS && is_dry(context) => {
+            _ if self.input.buffers() > FEW_BUFFERS && buffers_are_low(context) => {
                 tracing::warn!(
-                    "a connection ends because it sends more than it reads, and no buffer is free"
+                    "a connection ends because it sends more than it reads, and few buffers are free"
                 );
                 self.close(context);
             }
@@ -125,7 +126,6 @@ impl Connection {
     }
 }
 
-/// Whether no buffer is left to receive into.
-fn is_dry(context: &Context) -> bool {
-    !context.port.buffers().available(context.site.settings.receive_buffer_bytes)
+fn buffers_are_low(context: &Context) -> bool {
+    context.port.buffers().are_low(context.site.settings.receive_buffer_bytes)
 }
