@@ -243,7 +243,8 @@ fn an_outgoing_connection_carries_bytes() {
         let address = listener.local_addr().unwrap();
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         let handle = rig.worker.associate(socket, 3).unwrap();
-        let connecting = rig.submit(handle, Operation::Connect { address });
+        let connecting =
+            rig.submit(handle, Operation::Connect { address: address.into(), first: BufferChain::new() });
         // In the same direction: it goes out once the connection is there.
         let sending = rig.submit(handle, Operation::Send { chain: Slice::from_static(b"first").into() });
         let completion = rig.next();
@@ -273,7 +274,12 @@ fn a_refused_connection_says_so() {
         let address = bound.local_addr().unwrap().as_socket().unwrap();
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         let handle = rig.worker.associate(socket, 3).unwrap();
-        assert_eq!(failure(&rig.run(handle, Operation::Connect { address })), ErrorKind::Refused);
+        assert_eq!(
+            failure(
+                &rig.run(handle, Operation::Connect { address: address.into(), first: BufferChain::new() })
+            ),
+            ErrorKind::Refused
+        );
         rig.close(handle);
     });
 }
@@ -317,7 +323,10 @@ fn connections_work_over_ipv6_too() {
         let accepting = rig.submit(listener, Operation::Accept);
         let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).unwrap();
         let client = rig.worker.associate(socket, 2).unwrap();
-        assert_eq!(rig.run(client, Operation::Connect { address }).result, Ok(0));
+        assert_eq!(
+            rig.run(client, Operation::Connect { address: address.into(), first: BufferChain::new() }).result,
+            Ok(0)
+        );
         let Payload::Accepted(server) = rig.next_of(accepting).payload else {
             panic!("nothing was accepted")
         };

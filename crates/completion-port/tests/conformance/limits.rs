@@ -1,8 +1,12 @@
 //! At the limits: what does not fit comes back whole, what waits goes on later.
 
-use crate::harness::{connect, failure, on_each_backend_with};
-use completion_port::{BufferClass, ErrorKind, Handle, Operation, Payload};
-use std::{io::Write, net::TcpListener, time::Duration};
+use crate::harness::{Rig, connect, failure, on_each_backend_with};
+use completion_port::{BufferClass, ErrorKind, Handle, Operation, OperationKind, Payload};
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    time::Duration,
+};
 
 #[test]
 fn an_operation_beyond_the_limit_comes_back_whole() {
@@ -140,6 +144,34 @@ fn a_receive_stream_that_waits_for_a_buffer_can_be_cancelled() {
             let end = rig.next_of(stream);
             assert_eq!((failure(&end), end.last), (ErrorKind::Cancelled, true));
             rig.close(handle);
+        },
+    );
+}
+
+/// Bytes that wait for a peer that does not read are bounded; when it reads, the program hears of it.
+#[test]
+fn sends_are_refused_above_the_mark_and_a_writable_completion_follows() {
+    on_each_backend_with(
+        |configuration| configuration.send_bytes = 1 << 20,
+        |rig| {
+            let (handle, mut peer) = rig.pair();
+            // Alone, a send may be of any length.
+            let huge = rig.submit(handle, Operation::Send { chain: Rig::huge_chain() });
+            let chain = rig.chain(b"later");
+            let rejected = rig.worker.submit(handle, Operation::Send { chain }).unwrap_err();
+            assert_eq!(rejected.error.kind(), ErrorKind::SendQueueFull);
+            let Operation::Send { chain } = rejected.operation else { panic!("it comes back whole") };
+            let reader = std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                peer.read_to_end(&mut bytes).unwrap();
+                bytes.len()
+            });
+            assert_eq!(rig.next_of(huge).result, Ok(64 << 20));
+            let writable = rig.next();
+            assert_eq!((writable.kind, writable.handle, writable.key), (OperationKind::Writable, handle, 7));
+            assert_eq!(rig.run(handle, Operation::Send { chain }).result, Ok(5));
+            rig.close(handle);
+            assert_eq!(reader.join().unwrap(), (64 << 20) + 5);
         },
     );
 }
