@@ -26,7 +26,7 @@ pub enum TransmitElement {
 ///
 /// let mut list = TransmitList::default();
 /// list.push(TransmitElement::Memory(Slice::from_static(b"--boundary\r\n\r\n"))).unwrap();
-/// assert_eq!((list.len(), list.elements().len()), (16, 1));
+/// assert_eq!((list.len(), list.elements().len()), (14, 1));
 /// ```
 #[derive(Debug, Default)]
 pub struct TransmitList {
