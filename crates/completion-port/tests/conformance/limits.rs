@@ -26,7 +26,7 @@ fn an_operation_beyond_the_limit_comes_back_whole() {
             assert_eq!(failure(&rig.next_of(tokens[2])), ErrorKind::Cancelled);
             assert_eq!(rig.run(handle, Operation::Send { chain }).result, Ok(5));
             let mut read = [0; 5];
-            std::io::Read::read_exact(&mut peer, &mut read).unwrap();
+            peer.read_exact(&mut read).unwrap();
         },
     );
 }
