@@ -80,6 +80,7 @@ mod shutdown;
 #[cfg(unix)]
 mod slab;
 mod source;
+mod support;
 mod timers;
 mod worker;
 
@@ -95,4 +96,5 @@ pub use port::Port;
 pub use sequencer::Sequencer;
 pub use shutdown::ShutdownReport;
 pub use source::Source;
+pub use support::{Means, Support};
 pub use worker::Worker;

@@ -254,6 +254,35 @@ impl fmt::Debug for Operation {
 }
 
 impl OperationKind {
+    /// All of them, in their order.
+    pub const ALL: &'static [Self] = &[
+        Self::Accept,
+        Self::AcceptStream,
+        Self::Connect,
+        Self::Disconnect,
+        Self::Receive,
+        Self::ReceiveStream,
+        Self::Send,
+        Self::TransmitFile,
+        Self::ReadAt,
+        Self::WriteAt,
+        Self::Append,
+        Self::Sync,
+        Self::Open,
+        Self::Link,
+        Self::Metadata,
+        Self::Timer,
+        Self::Call,
+        Self::Close,
+        Self::Post,
+        Self::Draining,
+        Self::Shutdown,
+        Self::Setup,
+        Self::Associate,
+        Self::Acquire,
+        Self::Wait,
+    ];
+
     /// A short name in the field's own words, for messages.
     pub const fn name(self) -> &'static str {
         match self {

@@ -20,6 +20,8 @@ mod harness;
 mod limits;
 #[path = "conformance/misuse.rs"]
 mod misuse;
+#[path = "conformance/operations.rs"]
+mod operations;
 #[path = "conformance/peer.rs"]
 mod peer;
 #[path = "conformance/posting.rs"]
@@ -40,6 +42,7 @@ const TABLES: &[(&str, &[suite::Case])] = &[
     ("files", files::CASES),
     ("limits", limits::CASES),
     ("misuse", misuse::CASES),
+    ("operations", operations::CASES),
     ("posting", posting::CASES),
     ("random", random::CASES),
     ("shutting_down", shutting_down::CASES),

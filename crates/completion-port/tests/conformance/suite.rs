@@ -1,7 +1,7 @@
 //! The cases, the backends that they run on, and the count at the end.
 
 use crate::harness::{Rig, configuration};
-use completion_port::{Backend, Configuration, ErrorKind, Port};
+use completion_port::{Backend, Configuration, ErrorKind, Means, OperationKind, Port};
 use libtest_mimic::Trial;
 use std::{
     collections::BTreeMap,
@@ -116,6 +116,18 @@ pub(crate) fn summary(tables: &[(&'static str, &'static [Case])], available: &[B
             let reason = reasons.iter().find_map(|line| line.strip_prefix(name));
             lines.push(format!("  {name}: none{}", reason.unwrap_or(": it is not in this build")));
         }
+    }
+    let mut unsupported: Vec<String> = Vec::new();
+    for (&kind, backend) in OperationKind::ALL.iter().flat_map(|kind| BACKENDS.map(|backend| (kind, backend)))
+    {
+        let support = kind.support(backend).filter(|support| support.means == Means::Unsupported);
+        unsupported.extend(
+            support.map(|support| format!("  {} on {}: {}", kind.name(), backend.name(), support.how)),
+        );
+    }
+    if !unsupported.is_empty() {
+        lines.push("operations that are unsupported:".to_owned());
+        lines.append(&mut unsupported);
     }
     let mut restricted: Vec<String> = Vec::new();
     for (file, case) in tables.iter().flat_map(|(file, cases)| cases.iter().map(move |case| (file, case))) {

@@ -1,0 +1,132 @@
+//! Each operation that there is, once: it works, or is unsupported where the table says so.
+
+use crate::{harness::Rig, suite::Case};
+use completion_port::{
+    BufferChain, Completion, Directory, ErrorKind, Handle, Means, OpenOptions, Operation, OperationKind,
+    Packet, Payload,
+};
+use std::{io::Write, path::Path, sync::Arc, time::Duration};
+
+pub(crate) const CASES: &[Case] = cases![each_operation_works_or_is_unsupported_as_the_table_says];
+
+/// An open file that can be read and written; `append` writes at its end only.
+fn file(rig: &mut Rig, folder: &Path, options: OpenOptions) -> Result<Handle, ErrorKind> {
+    let path = if options == OpenOptions::new().unnamed(true).write(true) {
+        folder.to_owned()
+    } else {
+        folder.join("file")
+    };
+    let opened = rig.run(Handle::NONE, Operation::Open { directory: None, path, options });
+    match (opened.result, opened.payload) {
+        (Ok(_), Payload::Opened { file, .. }) => Ok(file),
+        (result, _) => Err(result.expect_err("an open that succeeds brings a file").kind()),
+    }
+}
+
+/// Has one operation of the kind complete, in a way that succeeds where there is such a thing.
+fn example(rig: &mut Rig, folder: &Path, kind: OperationKind) -> Completion {
+    use OperationKind as Kind;
+    let named = OpenOptions::new().read(true).write(true).create(true);
+    let nothing = BufferChain::new;
+    match kind {
+        Kind::Accept | Kind::AcceptStream => {
+            let (listener, address) = rig.listener();
+            let _peer = rig.connect(address);
+            rig.run(listener, if kind == Kind::Accept { Operation::Accept } else { Operation::AcceptStream })
+        }
+        Kind::Connect => {
+            let listener = rig.peer_listener();
+            let address = listener.local_addr();
+            let handle = rig.unconnected(address);
+            rig.run(handle, Operation::Connect { address })
+        }
+        Kind::Disconnect => {
+            let (handle, _peer) = rig.pair();
+            rig.run(handle, Operation::Disconnect)
+        }
+        Kind::Receive | Kind::ReceiveStream => {
+            let (handle, mut peer) = rig.pair();
+            peer.write_all(b"bytes").unwrap();
+            let operation = match kind {
+                Kind::Receive => Operation::Receive { buffer: rig.port.buffers().acquire(10).unwrap() },
+                _ => Operation::ReceiveStream,
+            };
+            rig.run(handle, operation)
+        }
+        Kind::Send => {
+            let (handle, _peer) = rig.pair();
+            let chain = rig.chain(b"bytes");
+            rig.run(handle, Operation::Send { chain })
+        }
+        Kind::TransmitFile => {
+            let (handle, _peer) = rig.pair();
+            let file = file(rig, folder, named).unwrap();
+            rig.run(handle, Operation::TransmitFile { head: nothing(), file, offset: 0, length: 3 })
+        }
+        Kind::ReadAt => {
+            let file = file(rig, folder, named).unwrap();
+            let buffer = rig.port.buffers().acquire(10).unwrap();
+            rig.run(file, Operation::ReadAt { file, offset: 0, buffer })
+        }
+        Kind::WriteAt => {
+            let file = file(rig, folder, named).unwrap();
+            let chain = rig.chain(b"bytes");
+            rig.run(file, Operation::WriteAt { file, offset: 0, chain })
+        }
+        Kind::Append => {
+            let file = file(rig, folder, OpenOptions::new().append(true)).unwrap();
+            let chain = rig.chain(b"bytes");
+            rig.run(file, Operation::Append { file, chain })
+        }
+        Kind::Sync => {
+            let file = file(rig, folder, named).unwrap();
+            rig.run(file, Operation::Sync { file, data_only: false })
+        }
+        Kind::Open => rig.run(
+            Handle::NONE,
+            Operation::Open { directory: None, path: folder.join("file"), options: named },
+        ),
+        Kind::Link => {
+            // Without a name where there is such a thing: that is what a link is for.
+            let unnamed = OpenOptions::new().unnamed(true).write(true);
+            let file = file(rig, folder, unnamed).or_else(|_| file(rig, folder, named)).unwrap();
+            let directory = Arc::new(Directory::open(folder).unwrap());
+            rig.run(file, Operation::Link { file, directory, path: "linked".into(), replace: false })
+        }
+        Kind::Metadata => {
+            let file = file(rig, folder, named).unwrap();
+            rig.run(file, Operation::Metadata { file })
+        }
+        Kind::Timer => rig.run(Handle::NONE, Operation::Timer { after: Duration::ZERO }),
+        Kind::Call => rig.run(Handle::NONE, Operation::Call { work: Box::new(|| Box::new(())) }),
+        Kind::Close => {
+            let (handle, _peer) = rig.pair();
+            rig.run(handle, Operation::Close)
+        }
+        Kind::Post => {
+            rig.port.post(0, Packet::default()).unwrap();
+            rig.next()
+        }
+        other => panic!("{other:?} is in the table of operations, and has no example here"),
+    }
+}
+
+fn each_operation_works_or_is_unsupported_as_the_table_says(rig: &mut Rig) {
+    let backend = rig.port.backend();
+    for &kind in OperationKind::ALL {
+        let Some(support) = kind.support(backend) else { continue };
+        // Each on its own, so that what one leaves in flight is nobody's business.
+        let mut rig = rig.fresh();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "content").unwrap();
+        let completion = example(&mut rig, folder.path(), kind);
+        assert_eq!(completion.kind, kind);
+        let outcome = completion.result.map_err(|error| error.kind());
+        match support.means {
+            Means::Unsupported => assert_eq!(outcome, Err(ErrorKind::Unsupported), "{kind:?}: {support:?}"),
+            _ => assert!(outcome.is_ok(), "{kind:?} ended with {outcome:?}, but the table says {support:?}"),
+        }
+        drop(completion);
+        rig.finish();
+    }
+}
