@@ -96,6 +96,21 @@ impl OperationKind {
                 built("accept(2) when readable"),
             ),
             Self::Connect => row(native("ConnectEx"), native(""), built("connect(2), done when writable")),
+            Self::ReceiveScatter
+            | Self::ReceiveFrom
+            | Self::ReceiveMessage
+            | Self::SendTo
+            | Self::SendMessage
+            | Self::Control
+            | Self::WatchDirectory => {
+                let nothing = unsupported("the backend does not make this call");
+                row(nothing, nothing, nothing)
+            }
+            Self::TransmitPackets => row(
+                unsupported("the backend does not make this call"),
+                built("each element as transmit file sends it"),
+                built("each element as transmit file sends it"),
+            ),
             Self::Disconnect => row(
                 built("shutdown(SD_SEND)"),
                 built("shutdown(2) in place"),
@@ -153,6 +168,11 @@ impl OperationKind {
                 built("CancelIoEx, then closesocket or CloseHandle when all is home"),
                 built("IORING_OP_ASYNC_CANCEL, then close(2) when all is home"),
                 built("close(2) when all is home"),
+            ),
+            Self::Writable => row(
+                built("counted with the sends"),
+                built("counted with the sends"),
+                built("counted with the sends"),
             ),
             Self::Post => row(
                 built("a queue in memory; PostQueuedCompletionStatus wakes"),

@@ -11,7 +11,7 @@ use completion_port::{
 use std::{
     cell::{Cell, RefCell},
     io::{ErrorKind as Io, Read, Write},
-    net::Shutdown,
+    net::{Shutdown, SocketAddr},
     rc::Rc,
 };
 
@@ -30,6 +30,10 @@ pub(crate) const CASES: &[Case] = cases![
     connections_work_over_ipv6_too,
     a_handle_belongs_to_its_queue,
 ];
+
+fn connect_to(address: SocketAddr) -> Operation {
+    Operation::Connect { address: address.into(), first: BufferChain::new() }
+}
 
 fn what_was_received_can_be_sent_back(rig: &mut Rig) {
     let (handle, mut peer) = rig.pair();
@@ -239,7 +243,7 @@ fn an_outgoing_connection_carries_bytes(rig: &mut Rig) {
     let listener = rig.peer_listener();
     let address = listener.local_addr();
     let handle = rig.unconnected(address);
-    let connecting = rig.submit(handle, Operation::Connect { address });
+    let connecting = rig.submit(handle, connect_to(address));
     // In the same direction: it goes out once the connection is there.
     let sending = rig.submit(handle, Operation::Send { chain: Slice::from_static(b"first").into() });
     let completion = rig.next();
@@ -262,7 +266,7 @@ fn an_outgoing_connection_carries_bytes(rig: &mut Rig) {
 fn a_refused_connection_says_so(rig: &mut Rig) {
     let (address, _guard) = rig.network.refusing();
     let handle = rig.unconnected(address);
-    assert_eq!(failure(&rig.run(handle, Operation::Connect { address })), ErrorKind::Refused);
+    assert_eq!(failure(&rig.run(handle, connect_to(address))), ErrorKind::Refused);
     rig.close(handle);
 }
 
@@ -295,7 +299,7 @@ fn connections_work_over_ipv6_too(rig: &mut Rig) {
     let listener = rig.worker.associate(listener, 1).unwrap();
     let accepting = rig.submit(listener, Operation::Accept);
     let client = rig.unconnected(address);
-    assert_eq!(rig.run(client, Operation::Connect { address }).result, Ok(0));
+    assert_eq!(rig.run(client, connect_to(address)).result, Ok(0));
     let Payload::Accepted(server) = rig.next_of(accepting).payload else { panic!("nothing was accepted") };
     assert_eq!(rig.worker.peer_address(server), rig.worker.local_address(client));
     let sent = rig.send(server, b"hello");

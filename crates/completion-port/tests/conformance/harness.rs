@@ -52,6 +52,7 @@ pub(crate) fn configuration(backend: Backend) -> Configuration {
     configuration.operations = 1_024;
     configuration.handles = 256;
     configuration.posts = 64;
+    configuration.send_bytes = 1 << 30;
     configuration.batch = 64;
     configuration.buffers =
         vec![BufferClass { capacity: 4_096, count: 64 }, BufferClass { capacity: 65_536, count: 64 }];

@@ -4,7 +4,7 @@ use crate::{
     harness::{Rig, failure},
     suite::Case,
 };
-use completion_port::{BufferClass, ErrorKind, Handle, Operation, Payload};
+use completion_port::{BufferClass, ErrorKind, Handle, Operation, OperationKind, Payload};
 use std::{io::Write, time::Duration};
 
 pub(crate) const CASES: &[Case] = cases![
@@ -19,6 +19,9 @@ pub(crate) const CASES: &[Case] = cases![
             configuration.buffers = vec![BufferClass { capacity: 4_096, count: 2 }];
             configuration.receive_buffers = 1;
         },
+    sends_are_refused_above_the_mark_and_a_writable_completion_follows with |configuration| {
+        configuration.send_bytes = 1 << 20;
+    },
 ];
 
 fn an_operation_beyond_the_limit_comes_back_whole(rig: &mut Rig) {
@@ -122,4 +125,22 @@ fn a_receive_stream_that_waits_for_a_buffer_can_be_cancelled(rig: &mut Rig) {
     let end = rig.next_of(stream);
     assert_eq!((failure(&end), end.last), (ErrorKind::Cancelled, true));
     rig.close(handle);
+}
+
+/// Bytes that wait for a peer that does not read are bounded; when it reads, the program hears of it.
+fn sends_are_refused_above_the_mark_and_a_writable_completion_follows(rig: &mut Rig) {
+    let (handle, peer) = rig.pair();
+    // Alone, a send may be of any length.
+    let huge = rig.submit(handle, Operation::Send { chain: Rig::huge_chain() });
+    let chain = rig.chain(b"later");
+    let rejected = rig.worker.submit(handle, Operation::Send { chain }).unwrap_err();
+    assert_eq!(rejected.error.kind(), ErrorKind::SendQueueFull);
+    let Operation::Send { chain } = rejected.operation else { panic!("it comes back whole") };
+    let reading = rig.read_beside(peer);
+    assert_eq!(rig.next_of(huge).result, Ok(64 << 20));
+    let writable = rig.next();
+    assert_eq!((writable.kind, writable.handle, writable.key), (OperationKind::Writable, handle, 7));
+    assert_eq!(rig.run(handle, Operation::Send { chain }).result, Ok(5));
+    rig.close(handle);
+    assert_eq!(rig.read_to_end(&reading).len(), (64 << 20) + 5);
 }

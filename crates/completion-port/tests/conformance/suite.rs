@@ -1,7 +1,7 @@
 //! The cases, the backends that they run on, and the count at the end.
 
 use crate::harness::{Rig, configuration};
-use completion_port::{Backend, Configuration, ErrorKind, Means, OperationKind, Port};
+use completion_port::{Backend, Configuration, ErrorKind, Means, OperationKind, Port, Support};
 use libtest_mimic::Trial;
 use std::{
     collections::BTreeMap,
@@ -117,17 +117,20 @@ pub(crate) fn summary(tables: &[(&'static str, &'static [Case])], available: &[B
             lines.push(format!("  {name}: none{}", reason.unwrap_or(": it is not in this build")));
         }
     }
-    let mut unsupported: Vec<String> = Vec::new();
+    let mut unsupported: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for (&kind, backend) in OperationKind::ALL.iter().flat_map(|kind| BACKENDS.map(|backend| (kind, backend)))
     {
-        let support = kind.support(backend).filter(|support| support.means == Means::Unsupported);
-        unsupported.extend(
-            support.map(|support| format!("  {} on {}: {}", kind.name(), backend.name(), support.how)),
-        );
+        if let Some(Support { means: Means::Unsupported, how, .. }) = kind.support(backend) {
+            unsupported.entry((kind.name(), how)).or_default().push(backend.name());
+        }
     }
     if !unsupported.is_empty() {
         lines.push("operations that are unsupported:".to_owned());
-        lines.append(&mut unsupported);
+        lines.extend(
+            unsupported
+                .iter()
+                .map(|((kind, why), backends)| format!("  {kind} on {}: {why}", backends.join(", "))),
+        );
     }
     let mut restricted: Vec<String> = Vec::new();
     for (file, case) in tables.iter().flat_map(|(file, cases)| cases.iter().map(move |case| (file, case))) {
