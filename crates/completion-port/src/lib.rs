@@ -83,6 +83,7 @@ mod shutdown;
 #[cfg(unix)]
 mod slab;
 mod source;
+mod support;
 mod timers;
 mod transmit;
 mod watch;
@@ -103,6 +104,7 @@ pub use port::Port;
 pub use sequencer::Sequencer;
 pub use shutdown::ShutdownReport;
 pub use source::Source;
+pub use support::{Means, Support};
 pub use transmit::{TransmitElement, TransmitList};
 pub use watch::{Change, ChangeKind};
 pub use worker::Worker;
