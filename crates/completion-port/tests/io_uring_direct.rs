@@ -123,7 +123,7 @@ fn clients_wait_while_the_table_is_nearly_full_and_none_is_dropped() {
             let accepted = rig.worker.wait(&mut Vec::new(), Some(Duration::from_millis(1))).unwrap();
             assert_eq!(accepted, 0, "the table has ten places that may be used");
             let (handle, mut peer) = open.pop_front().unwrap();
-            rig.run(handle, Operation::Close, &mut early);
+            assert_eq!(rig.run(handle, Operation::Close, &mut early).result, Ok(0));
             // The ring closes it with its next turn.
             let mut more = Vec::new();
             rig.worker.wait(&mut more, Some(Duration::ZERO)).unwrap();
