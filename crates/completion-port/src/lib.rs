@@ -71,15 +71,21 @@ mod file;
 #[cfg(any(windows, test))]
 mod gate;
 mod identity;
+#[cfg(all(loom, test))]
+mod models;
 mod operation;
 mod pool;
 mod port;
 mod queue;
+mod seats;
 mod sequencer;
 mod shutdown;
 #[cfg(unix)]
 mod slab;
 mod source;
+mod sync;
+#[cfg(any(windows, test))]
+mod table;
 mod timers;
 mod worker;
 

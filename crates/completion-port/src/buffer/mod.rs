@@ -11,6 +11,7 @@ mod mapping;
 
 use crate::error::{Error, ErrorKind};
 use crate::operation::OperationKind;
+use crate::sync::atomic::{AtomicU32, Ordering, fence};
 pub(crate) use block::Block;
 use block::{HEAP_CLASS, Inner};
 use std::{
@@ -18,7 +19,6 @@ use std::{
     ops::{Bound, Deref, DerefMut, RangeBounds},
     ptr::NonNull,
     sync::Arc,
-    sync::atomic::{AtomicU32, Ordering},
 };
 
 /// Something that a returning buffer can wake: a worker with receive streams that wait for one.
@@ -408,7 +408,7 @@ impl Drop for Slice {
         let references: &AtomicU32 = unsafe { block.as_ref() }.references();
         if references.fetch_sub(1, Ordering::Release) == 1 {
             // Every other slice's reads come before the bytes are written again.
-            std::sync::atomic::fence(Ordering::Acquire);
+            fence(Ordering::Acquire);
             // SAFETY: the count came to zero, so this was the last owner, and it is not used after.
             unsafe { Block::release(block) }
         }
