@@ -32,32 +32,24 @@ fn read_and_drop(slice: Slice, bytes: &Bytes) {
     drop(slice);
 }
 
-fn returns_after_the_last_read() {
-    let (buffers, bytes) = (pool(1), Bytes::new());
-    let slice = buffers.acquire(64).unwrap().freeze();
-    let others: Vec<_> = (0..2)
-        .map(|_| {
-            let (slice, bytes) = (slice.clone(), Arc::clone(&bytes));
-            thread::spawn(move || read_and_drop(slice, &bytes))
-        })
-        .collect();
-    drop(slice);
-    if let Ok(_again) = buffers.acquire(64) {
-        bytes.write();
-    }
-    others.into_iter().for_each(|other| other.join().unwrap());
-    assert_eq!(buffers.in_use(), 0);
-}
-
 #[test]
 fn a_block_is_used_again_only_after_the_last_read() {
-    check(returns_after_the_last_read);
-}
-
-/// The fence in the drop of a slice.
-#[test]
-fn reads_are_kept_before_the_return_by_a_fence() {
-    check_needs_its_fences(returns_after_the_last_read);
+    check(|| {
+        let (buffers, bytes) = (pool(1), Bytes::new());
+        let slice = buffers.acquire(64).unwrap().freeze();
+        let others: Vec<_> = (0..2)
+            .map(|_| {
+                let (slice, bytes) = (slice.clone(), Arc::clone(&bytes));
+                thread::spawn(move || read_and_drop(slice, &bytes))
+            })
+            .collect();
+        drop(slice);
+        if let Ok(_again) = buffers.acquire(64) {
+            bytes.write();
+        }
+        others.into_iter().for_each(|other| other.join().unwrap());
+        assert_eq!(buffers.in_use(), 0);
+    });
 }
 
 #[test]
