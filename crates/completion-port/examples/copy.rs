@@ -20,12 +20,17 @@ fn main() -> Outcome {
     let [from, to] = &arguments[..] else {
         return Err("say what to copy, and to where: copy FROM TO".into());
     };
+    let mut worker = Port::new(configuration())?.worker()?;
+    println!("{} bytes", copy(&mut worker, from.as_ref(), to.as_ref())?);
+    Ok(())
+}
+
+/// One worker, and no more memory than is in flight.
+pub(crate) fn configuration() -> Configuration {
     let mut configuration = Configuration::default();
     (configuration.queues, configuration.workers_per_queue) = (1, 1);
     configuration.buffers = vec![BufferClass { capacity: SLICE_BYTES, count: IN_FLIGHT }];
-    let mut worker = Port::new(configuration)?.worker()?;
-    println!("{} bytes", copy(&mut worker, from.as_ref(), to.as_ref())?);
-    Ok(())
+    configuration
 }
 
 /// Copies a file into a new one, and returns its length. What is there already is not overwritten.

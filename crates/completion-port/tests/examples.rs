@@ -223,6 +223,8 @@ mod copying {
             let folder = tempfile::tempdir().unwrap();
             let (from, to) = (folder.path().join("from"), folder.path().join("to"));
             let backend = configuration.backend;
+            let mut configuration = copy::configuration();
+            configuration.backend = backend;
             let mut worker = Port::new(configuration).unwrap().worker().unwrap();
             for length in [0, 1, 262_143, 262_144, 262_145, 10_000_000] {
                 let bytes: Vec<u8> = (0..length).map(|place| (place / 251 + place) as u8).collect();
