@@ -44,6 +44,9 @@ pub struct Configuration {
     pub handles: usize,
     /// Posted packets waiting, for each queue. Their places are allocated at start. At most 2^20.
     pub posts: usize,
+    /// Bytes in memory that wait to be sent on one handle. A send that would go beyond is refused with
+    /// [`ErrorKind::SendQueueFull`](crate::ErrorKind::SendQueueFull), unless nothing else waits.
+    pub send_bytes: u64,
     /// Completions that one wait returns at most. At most 65,536.
     pub batch: usize,
     /// The size classes of the buffer pool, shared by all queues.
@@ -100,6 +103,7 @@ impl Default for Configuration {
             operations: 65_536,
             handles: 65_536,
             posts: 4_096,
+            send_bytes: 64 << 20,
             batch: 256,
             buffers: vec![
                 BufferClass { capacity: 1_024, count: 8_192 },

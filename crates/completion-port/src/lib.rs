@@ -60,17 +60,20 @@
 //!
 //! "The seed", in places, is the description of an IOCP server that this crate began from; `IO_SOCKET_READ` and its like are its names.
 
+mod address;
 mod backend;
 mod buffer;
 mod chain;
 mod completion;
 mod configuration;
+mod control;
 mod direction;
 mod error;
 mod file;
 #[cfg(any(windows, test))]
 mod gate;
 mod identity;
+mod message;
 mod operation;
 mod pool;
 mod port;
@@ -80,19 +83,28 @@ mod shutdown;
 #[cfg(unix)]
 mod slab;
 mod source;
+mod support;
 mod timers;
+mod transmit;
+mod watch;
 mod worker;
 
+pub use address::Address;
 pub use buffer::{Buffer, BufferClass, Buffers, Slice};
 pub use chain::BufferChain;
 pub use completion::{Completion, Packet, Payload, Rejected};
 pub use configuration::{Backend, Configuration};
+pub use control::{ControlRequest, KeepAlive};
 pub use error::{Error, ErrorKind};
 pub use file::{Directory, FileKind, Metadata, OpenOptions};
 pub use identity::{Handle, Token};
+pub use message::{Ancillary, Message};
 pub use operation::{Operation, OperationKind, Work};
 pub use port::Port;
 pub use sequencer::Sequencer;
 pub use shutdown::ShutdownReport;
 pub use source::Source;
+pub use support::{Means, Support};
+pub use transmit::{TransmitElement, TransmitList};
+pub use watch::{Change, ChangeKind};
 pub use worker::Worker;

@@ -186,7 +186,10 @@ impl Ring {
             OperationKind::ReceiveStream => self.stream_received(core, token, event),
             OperationKind::Receive => self.received(core, token, event.result),
             OperationKind::Send => self.sent(core, token, event.result),
-            OperationKind::TransmitFile => self.transmitted(core, token, event.result),
+            OperationKind::Connect => self.connected(core, token, event.result),
+            OperationKind::TransmitFile | OperationKind::TransmitPackets => {
+                self.transmitted(core, token, event.result)
+            }
             OperationKind::ReadAt => self.was_read(core, token, event.result),
             OperationKind::WriteAt | OperationKind::Append => self.written(core, token, event.result),
             _ if event.result < 0 => self.fail(core, token, -event.result),
@@ -238,9 +241,16 @@ impl Engine for Ring {
             Kind::Send => self.send(core, token),
             Kind::Connect => self.connect(core, token),
             Kind::Disconnect => self.disconnect(core, token),
-            Kind::TransmitFile => {
+            Kind::TransmitFile | Kind::TransmitPackets => {
                 self.transmit(core, token);
             }
+            Kind::ReceiveScatter
+            | Kind::ReceiveFrom
+            | Kind::ReceiveMessage
+            | Kind::SendTo
+            | Kind::SendMessage
+            | Kind::Control
+            | Kind::WatchDirectory => self.fail_as(core, token, ErrorKind::Unsupported),
             Kind::ReadAt => self.read(core, token),
             Kind::WriteAt | Kind::Append => self.write(core, token),
             Kind::Sync => self.sync(core, token),

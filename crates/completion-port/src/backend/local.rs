@@ -133,7 +133,7 @@ impl<E: Engine> Local<E> {
         let error = Error::new(why, kind);
         match task.into_payload() {
             // Its payload is the head, which is still in the slot.
-            _ if kind == OperationKind::TransmitFile => self.core.complete_with_body(token, Err(error)),
+            _ if self.core.slot(token).transmits() => self.core.complete_with_body(token, Err(error)),
             payload => self.core.complete(token, Err(error), payload),
         }
     }
@@ -153,7 +153,7 @@ impl<E: Engine> Local<E> {
             if let Some(task) = self.shared.pool.cancel(token) {
                 self.take_back(token, task, ErrorKind::Cancelled);
             }
-        } else {
+        } else if !cfg!(completion_port_fault = "drop-cancel") {
             self.engine.cancel(&mut self.core, token);
         }
         self.run();
@@ -198,7 +198,7 @@ impl<E: Engine> Local<E> {
         let Some(slot) = self.core.find_mut(token).filter(|slot| slot.on_pool) else {
             return dispose(yielded);
         };
-        let one_step = slot.kind == OperationKind::TransmitFile;
+        let one_step = slot.transmits();
         let (result, payload) = match yielded {
             Yielded::Payload(Payload::Buffer(buffer)) if one_step => {
                 if self.core.resume(token, result, buffer) {

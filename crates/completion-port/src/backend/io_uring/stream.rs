@@ -149,14 +149,30 @@ impl Ring {
     }
 
     pub(super) fn connect(&mut self, core: &mut Core, token: Token) {
-        let slot = core.slot(token);
-        let Body::Address(address) = slot.body else { unreachable!("a connect has an address") };
-        let socket = descriptor(core, slot.handle);
         let number = self.scratch(core, token);
+        let slot = core.slot(token);
+        let Body::Connect { address, .. } = &slot.body else { unreachable!("a connect has an address") };
+        let socket = descriptor(core, slot.handle);
+        let Ok(address) = address.to_system() else {
+            return self.fail_as(core, token, ErrorKind::InvalidArgument);
+        };
         let (pointer, length) = self.scratches.get(number).address(address);
         let entry = opcode::Connect::new(socket, pointer, length).build();
         // SAFETY: the address lies in the operation's scratch, which is left alone until the completion.
         unsafe { self.push(core, token, entry) };
+    }
+
+    pub(super) fn connected(&mut self, core: &mut Core, token: Token, result: i32) {
+        let body = &mut core.slot_mut(token).body;
+        match body {
+            Body::Connect { .. } if result == 0 => {
+                body.connected();
+                self.give_scratch_back(core, token);
+                self.again(core, token, Self::send);
+            }
+            Body::Connect { .. } => self.fail(core, token, -result),
+            _ => self.sent(core, token, result),
+        }
     }
 
     /// In place: the kernel would hand a shutdown to a thread.

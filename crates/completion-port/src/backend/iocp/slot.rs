@@ -2,19 +2,22 @@
 
 use super::reuse::Fresh;
 use crate::{
+    address::Address,
     buffer::Buffer,
     chain::BufferChain,
     completion::Payload,
+    control::ControlRequest,
     error::{Error, ErrorKind},
     file::{Directory, OpenOptions},
     identity::{Handle, Token},
+    message::Message,
     operation::{Operation, OperationKind, Work},
+    transmit::TransmitList,
 };
 use std::{
     cell::UnsafeCell,
     collections::VecDeque,
     fs::File,
-    net::SocketAddr,
     os::windows::io::AsRawHandle,
     path::PathBuf,
     sync::{
@@ -133,7 +136,22 @@ pub(super) enum Body {
     None,
     Buffer(Buffer),
     Chain(BufferChain),
-    Address(SocketAddr),
+    Connect {
+        address: Address,
+        first: BufferChain,
+    },
+    Buffers(Vec<Buffer>),
+    SendTo {
+        chain: BufferChain,
+        to: Address,
+    },
+    Message(Box<Message>),
+    List(Box<TransmitList>),
+    Control(ControlRequest),
+    Watch {
+        directory: Arc<Directory>,
+        recursive: bool,
+    },
     Open {
         directory: Option<Arc<Directory>>,
         path: PathBuf,
@@ -173,7 +191,12 @@ impl Body {
     pub(super) fn into_payload(self) -> Payload {
         match self {
             Self::Buffer(buffer) => Payload::Buffer(buffer),
-            Self::Chain(chain) => Payload::Chain(chain),
+            Self::Buffers(buffers) => Payload::Buffers(buffers),
+            Self::Chain(chain) | Self::SendTo { chain, .. } | Self::Connect { first: chain, .. } => {
+                Payload::Chain(chain)
+            }
+            Self::Message(message) => Payload::Message(message),
+            Self::List(list) => Payload::TransmitList(list),
             _ => Payload::None,
         }
     }
@@ -307,8 +330,18 @@ impl Job {
             | Operation::Metadata { .. }
             | Operation::Timer { .. }
             | Operation::Close => (Body::None, 0, 0, false),
-            Operation::Connect { address } => (Body::Address(address), 0, 0, false),
-            Operation::Receive { buffer } => (Body::Buffer(buffer), 0, 0, false),
+            Operation::Connect { address, first } => (Body::Connect { address, first }, 0, 0, false),
+            Operation::Receive { buffer }
+            | Operation::ReceiveFrom { buffer }
+            | Operation::ReceiveMessage { buffer } => (Body::Buffer(buffer), 0, 0, false),
+            Operation::ReceiveScatter { buffers } => (Body::Buffers(buffers), 0, 0, false),
+            Operation::SendTo { chain, to } => (Body::SendTo { chain, to }, 0, 0, false),
+            Operation::SendMessage { message } => (Body::Message(message), 0, 0, false),
+            Operation::TransmitPackets { list } => (Body::List(list), 0, 0, false),
+            Operation::Control { request } => (Body::Control(request), 0, 0, false),
+            Operation::WatchDirectory { directory, recursive } => {
+                (Body::Watch { directory, recursive }, 0, 0, false)
+            }
             Operation::Send { chain } | Operation::Append { chain, .. } => (Body::Chain(chain), 0, 0, false),
             Operation::TransmitFile { head, offset, length, .. } => {
                 (Body::Chain(head), offset, length, false)

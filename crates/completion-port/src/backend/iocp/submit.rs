@@ -169,6 +169,7 @@ impl Turn<'_> {
                 Ok(false) => Object::Socket(socket),
                 Err(code) => return Err((Error::from_code(code as i32, of), Source::Socket(socket))),
             },
+            Source::Pipe(_) => return Err((Error::new(ErrorKind::Unsupported, of), source)),
         };
         self.add(object, key, false).map_err(|(error, object)| {
             let source = match object {

@@ -9,7 +9,7 @@ use crate::{
 };
 use std::{
     fs::File,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     sync::Arc,
 };
 
@@ -20,6 +20,7 @@ pub(crate) enum Descriptor {
     Listener(socket2::Socket),
     /// Shared with the pool while it works on the file.
     File(Arc<File>),
+    Pipe(OwnedFd),
 }
 
 impl Descriptor {
@@ -27,19 +28,21 @@ impl Descriptor {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => socket.as_raw_fd(),
             Self::File(file) => file.as_raw_fd(),
+            Self::Pipe(end) => end.as_raw_fd(),
         }
     }
 
     pub(crate) fn socket(&self) -> Option<&socket2::Socket> {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => Some(socket),
-            Self::File(_) => None,
+            Self::File(_) | Self::Pipe(_) => None,
         }
     }
 
     pub(crate) fn into_source(self) -> Source {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => Source::Socket(socket),
+            Self::Pipe(end) => Source::Pipe(end),
             Self::File(file) => {
                 Source::File(Arc::into_inner(file).expect("only the pool shares files, and it has none yet"))
             }
@@ -52,6 +55,7 @@ impl AsFd for Descriptor {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => socket.as_fd(),
             Self::File(file) => file.as_fd(),
+            Self::Pipe(end) => end.as_fd(),
         }
     }
 }
@@ -62,6 +66,12 @@ impl TryFrom<Source> for Descriptor {
     fn try_from(source: Source) -> Result<Self, (Error, Source)> {
         match source {
             Source::File(file) => Ok(Self::File(Arc::new(file))),
+            Source::Pipe(end) => match rustix::io::ioctl_fionbio(&end, true) {
+                Ok(()) => Ok(Self::Pipe(end)),
+                Err(error) => {
+                    Err((Error::from_io(&error.into(), OperationKind::Associate), Source::Pipe(end)))
+                }
+            },
             Source::Socket(socket) => {
                 let prepared = socket.set_nonblocking(true).and_then(|()| socket.is_listener());
                 match prepared {
@@ -97,6 +107,9 @@ pub(super) struct State {
     pub(super) operations: Token,
     pub(super) receive: Line,
     pub(super) send: Line,
+    /// Bytes of its operations that wait to be sent, and whether a send was refused for them.
+    pub(super) send_bytes: u64,
+    pub(super) send_refused: bool,
     pub(super) closing: bool,
     /// The close operation that completes at the end, if there is one.
     pub(super) close: Token,
@@ -111,6 +124,8 @@ impl State {
             operations: Token::NONE,
             receive: Line::EMPTY,
             send: Line::EMPTY,
+            send_bytes: 0,
+            send_refused: false,
             closing: false,
             close: Token::NONE,
         }
@@ -129,6 +144,7 @@ impl State {
             Descriptor::Listener(_) => Nature::Listener,
             Descriptor::Socket(_) => Nature::Socket,
             Descriptor::File(_) => Nature::File,
+            Descriptor::Pipe(_) => Nature::Pipe,
         };
         if self.closing {
             Err(ErrorKind::StaleHandle)
