@@ -80,6 +80,7 @@ mod operation;
 mod pool;
 mod port;
 mod queue;
+mod rest;
 mod seats;
 mod sequencer;
 mod shutdown;

@@ -3,15 +3,15 @@
 
 #[cfg(not(loom))]
 pub(crate) use crossbeam_queue::ArrayQueue;
-#[cfg(not(loom))]
-pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
 #[cfg(all(not(loom), any(windows, test)))]
 pub(crate) use std::sync::OnceLock;
+#[cfg(not(loom))]
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
 
 #[cfg(loom)]
-pub(crate) use modelled::{ArrayQueue, OnceLock, atomic};
-#[cfg(loom)]
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(loom)]
+pub(crate) use modelled::{ArrayQueue, OnceLock, atomic};
 
 #[cfg(loom)]
 pub(crate) mod modelled {

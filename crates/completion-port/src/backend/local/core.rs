@@ -120,6 +120,10 @@ impl Core {
         self.now
     }
 
+    pub(super) fn queue(&self) -> usize {
+        self.queue as usize
+    }
+
     pub(super) fn set_now(&mut self, now: Duration) {
         self.now = now;
     }
