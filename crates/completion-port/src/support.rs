@@ -21,7 +21,7 @@ pub enum Means {
     Built,
     /// Done on a thread of the port's pool.
     Pool,
-    /// Accepted, and completes with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    /// Accepted, and completes with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported); of a packet, it never comes.
     Unsupported,
 }
 

@@ -187,6 +187,10 @@ fn each_operation_works_or_is_unsupported_as_the_table_says(rig: &mut Rig) {
     for &kind in OperationKind::ALL {
         let Some(support) = kind.support(backend) else { continue };
         // Each on its own, so that what one leaves in flight is nobody's business.
+        if kind == OperationKind::Writable && support.means == Means::Unsupported {
+            // No operation: nothing to submit that could fail.
+            continue;
+        }
         let mut limits = configuration(backend);
         limits.send_bytes = 1 << 20;
         let mut rig = Rig::new(limits);

@@ -42,6 +42,19 @@ impl Network {
         }
     }
 
+    /// As [`Network::pair`]; the port's end takes little at once from what is sent.
+    pub(crate) fn narrow_pair(&self) -> (Source, Peer) {
+        match self {
+            Self::Kernel => {
+                let (source, peer) = self.pair();
+                if let Source::Socket(socket) = &source {
+                    socket.set_send_buffer_size(4_096).expect("a small buffer");
+                }
+                (source, peer)
+            }
+        }
+    }
+
     /// A listening socket for a port.
     pub(crate) fn listener(&self) -> (Source, SocketAddr) {
         match self {

@@ -118,14 +118,15 @@ pub(crate) fn summary(tables: &[(&'static str, &'static [Case])], available: &[B
         }
     }
     let mut unsupported: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
-    for (&kind, backend) in OperationKind::ALL.iter().flat_map(|kind| BACKENDS.map(|backend| (kind, backend)))
+    for (&kind, backend) in
+        OperationKind::ALL.iter().flat_map(|kind| available.iter().map(move |&backend| (kind, backend)))
     {
         if let Some(Support { means: Means::Unsupported, how, .. }) = kind.support(backend) {
             unsupported.entry((kind.name(), how)).or_default().push(backend.name());
         }
     }
     if !unsupported.is_empty() {
-        lines.push("operations that are unsupported:".to_owned());
+        lines.push("operations that are unsupported here:".to_owned());
         lines.extend(
             unsupported
                 .iter()
