@@ -13,6 +13,12 @@ pub enum Source {
     Socket(socket2::Socket),
     /// A file.
     File(File),
+    /// A connection, or a socket that is not connected, of a simulated world.
+    #[cfg(all(unix, feature = "simulation"))]
+    SimulatedStream(crate::simulation::Stream),
+    /// A listening socket of a simulated world.
+    #[cfg(all(unix, feature = "simulation"))]
+    SimulatedListener(crate::simulation::Listener),
 }
 
 impl From<socket2::Socket> for Source {
@@ -38,5 +44,17 @@ impl From<UdpSocket> for Source {
 impl From<File> for Source {
     fn from(file: File) -> Self {
         Self::File(file)
+    }
+}
+#[cfg(all(unix, feature = "simulation"))]
+impl From<crate::simulation::Stream> for Source {
+    fn from(stream: crate::simulation::Stream) -> Self {
+        Self::SimulatedStream(stream)
+    }
+}
+#[cfg(all(unix, feature = "simulation"))]
+impl From<crate::simulation::Listener> for Source {
+    fn from(listener: crate::simulation::Listener) -> Self {
+        Self::SimulatedListener(listener)
     }
 }

@@ -1,5 +1,7 @@
 //! What the core knows of a handle.
 
+#[cfg(feature = "simulation")]
+use crate::simulation;
 use crate::{
     direction::{Direction, Nature},
     error::{Error, ErrorKind},
@@ -9,6 +11,8 @@ use crate::{
 };
 use std::{
     fs::File,
+    io,
+    net::SocketAddr,
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     sync::Arc,
 };
@@ -20,20 +24,50 @@ pub(crate) enum Descriptor {
     Listener(socket2::Socket),
     /// Shared with the pool while it works on the file.
     File(Arc<File>),
+    #[cfg(feature = "simulation")]
+    Simulated(simulation::Stream),
+    /// With the socket of the kernel that it stands for, if the program gave one.
+    #[cfg(feature = "simulation")]
+    SimulatedListener(simulation::Listener, Option<socket2::Socket>),
 }
+
+#[cfg(feature = "simulation")]
+const IN_MEMORY: &str = "only the simulated engine has sockets without a descriptor";
 
 impl Descriptor {
     pub(crate) fn raw(&self) -> RawFd {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => socket.as_raw_fd(),
             Self::File(file) => file.as_raw_fd(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) | Self::SimulatedListener(..) => unreachable!("{IN_MEMORY}"),
         }
+    }
+
+    /// The address that it is bound to, or that of its peer.
+    pub(super) fn address(&self, of_peer: bool) -> io::Result<SocketAddr> {
+        let address = match self {
+            Self::Socket(socket) | Self::Listener(socket) if of_peer => socket.peer_addr()?,
+            Self::Socket(socket) | Self::Listener(socket) => socket.local_addr()?,
+            Self::File(_) => return Err(io::ErrorKind::InvalidInput.into()),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) if of_peer => return stream.peer_addr(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) => return stream.local_addr(),
+            #[cfg(feature = "simulation")]
+            Self::SimulatedListener(..) if of_peer => {
+                return Err(io::Error::from_raw_os_error(libc::ENOTCONN));
+            }
+            #[cfg(feature = "simulation")]
+            Self::SimulatedListener(listener, _) => return listener.local_addr(),
+        };
+        address.as_socket().ok_or(io::ErrorKind::InvalidInput.into())
     }
 
     pub(crate) fn socket(&self) -> Option<&socket2::Socket> {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => Some(socket),
-            Self::File(_) => None,
+            _ => None,
         }
     }
 
@@ -43,6 +77,12 @@ impl Descriptor {
             Self::File(file) => {
                 Source::File(Arc::into_inner(file).expect("only the pool shares files, and it has none yet"))
             }
+            #[cfg(feature = "simulation")]
+            Self::SimulatedListener(_, Some(socket)) => Source::Socket(socket),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) => Source::SimulatedStream(stream),
+            #[cfg(feature = "simulation")]
+            Self::SimulatedListener(listener, None) => Source::SimulatedListener(listener),
         }
     }
 }
@@ -52,6 +92,8 @@ impl AsFd for Descriptor {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => socket.as_fd(),
             Self::File(file) => file.as_fd(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) | Self::SimulatedListener(..) => unreachable!("{IN_MEMORY}"),
         }
     }
 }
@@ -62,6 +104,10 @@ impl TryFrom<Source> for Descriptor {
     fn try_from(source: Source) -> Result<Self, (Error, Source)> {
         match source {
             Source::File(file) => Ok(Self::File(Arc::new(file))),
+            #[cfg(feature = "simulation")]
+            source @ (Source::SimulatedStream(_) | Source::SimulatedListener(_)) => {
+                Err((Error::new(ErrorKind::InvalidArgument, OperationKind::Associate), source))
+            }
             Source::Socket(socket) => {
                 let prepared = socket.set_nonblocking(true).and_then(|()| socket.is_listener());
                 match prepared {
@@ -129,6 +175,10 @@ impl State {
             Descriptor::Listener(_) => Nature::Listener,
             Descriptor::Socket(_) => Nature::Socket,
             Descriptor::File(_) => Nature::File,
+            #[cfg(feature = "simulation")]
+            Descriptor::SimulatedListener(..) => Nature::Listener,
+            #[cfg(feature = "simulation")]
+            Descriptor::Simulated(_) => Nature::Socket,
         };
         if self.closing {
             Err(ErrorKind::StaleHandle)
