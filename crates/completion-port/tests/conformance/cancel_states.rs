@@ -2,7 +2,7 @@
 
 use crate::{
     harness::{PATIENCE, Rig, failure, pattern},
-    suite::Case,
+    suite::{Case, ON_THREADS},
 };
 use completion_port::{ErrorKind, Handle, OpenOptions, Operation, Payload, Token};
 use std::{io::Write, sync::mpsc, time::Duration};
@@ -10,7 +10,7 @@ use std::{io::Write, sync::mpsc, time::Duration};
 pub(crate) const CASES: &[Case] = cases![
     a_receive_that_is_done_and_not_taken_loses_no_bytes with |configuration| configuration.batch = 1,
     a_timer_that_is_done_and_not_taken_ends_once with |configuration| configuration.batch = 1,
-    a_call_that_is_done_and_not_taken_ends_once,
+    a_call_that_is_done_and_not_taken_ends_once; only ON_THREADS,
     a_stream_between_items_loses_no_bytes,
     an_accept_stream_between_items_loses_no_connection,
     a_cancel_asked_for_twice_ends_once,

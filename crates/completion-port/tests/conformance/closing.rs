@@ -2,7 +2,7 @@
 
 use crate::{
     harness::{PATIENCE, Rig, failure, file_with, pattern},
-    suite::Case,
+    suite::{Case, ON_THREADS},
 };
 use completion_port::{
     BufferChain, Completion, ErrorKind, Handle, OpenOptions, Operation, OperationKind, Payload, Slice, Token,
@@ -14,7 +14,7 @@ pub(crate) const CASES: &[Case] = cases![
     a_listener_with_accepts_in_line,
     a_file_with_operations_of_every_kind,
     a_file_stays_open_for_operations_of_other_handles,
-    a_close_waits_for_what_runs_on_the_pool,
+    a_close_waits_for_what_runs_on_the_pool; only ON_THREADS,
     what_comes_after_a_close_is_refused,
     many_closes_of_one_handle_are_one,
 ];

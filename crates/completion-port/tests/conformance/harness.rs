@@ -1,6 +1,8 @@
 //! The rig that every case runs on.
 
 use crate::peer::{Network, Peer, PeerListener};
+#[cfg(unix)]
+use completion_port::simulation::{Faults, World};
 use completion_port::{
     Backend, BufferChain, BufferClass, Completion, Configuration, ErrorKind, Handle, OpenOptions, Operation,
     OperationKind, Payload, Port, Slice, Token, Worker,
@@ -56,6 +58,10 @@ struct Record {
 pub(crate) fn configuration(backend: Backend) -> Configuration {
     let mut configuration = Configuration::default();
     configuration.backend = Some(backend);
+    #[cfg(unix)]
+    if backend == Backend::Simulated {
+        configuration.simulation = Some(World::new(17, Faults::none()));
+    }
     configuration.queues = 1;
     configuration.workers_per_queue = 1;
     configuration.operations = 1_024;
@@ -136,6 +142,10 @@ impl Rig {
     fn turn(&mut self, timeout: Duration) {
         let mut arrived = Vec::new();
         self.worker.wait(&mut arrived, Some(timeout)).expect("the queue works");
+        if arrived.is_empty() && self.network.now().is_some() {
+            // Virtual time has passed; other threads need real time.
+            std::thread::sleep(Duration::from_micros(20));
+        }
         self.early.extend(arrived);
     }
 
@@ -169,7 +179,7 @@ impl Rig {
 
     /// The time, by the clock that timers and limits go by.
     pub(crate) fn clock(&self) -> Duration {
-        self.began.elapsed()
+        self.network.now().unwrap_or_else(|| self.began.elapsed())
     }
 
     /// Waits until nothing goes on beside the case any more.

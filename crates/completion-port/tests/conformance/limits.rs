@@ -22,7 +22,7 @@ pub(crate) const CASES: &[Case] = cases![
     sends_are_refused_above_the_mark_and_a_writable_completion_follows with |configuration| {
         configuration.send_bytes = 1 << 20;
     }; only Only {
-        backends: &[Backend::IoUring, Backend::Readiness],
+        backends: &[Backend::IoUring, Backend::Readiness, Backend::Simulated],
         why: "the others do not bound the bytes that wait to be sent",
     },
 ];

@@ -32,10 +32,11 @@ fn file(rig: &mut Rig, folder: &Path, options: OpenOptions) -> Result<Handle, Er
     }
 }
 
+/// A socket for datagrams, or where the network has none, one on which they are unsupported all the more.
 fn datagram_socket(rig: &mut Rig) -> (Handle, SocketAddr) {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = socket.local_addr().unwrap();
-    (rig.worker.associate(socket, 0).unwrap(), address)
+    let (source, address) =
+        rig.network.datagrams().unwrap_or_else(|| (rig.network.pair().0, (Ipv4Addr::LOCALHOST, 9).into()));
+    (rig.worker.associate(source, 0).unwrap(), address)
 }
 
 /// Has one operation of the kind complete, in a way that succeeds where there is such a thing.

@@ -2,7 +2,7 @@
 
 use crate::{
     harness::{PATIENCE, Rig, failure},
-    suite::Case,
+    suite::{Case, ON_THREADS},
 };
 use completion_port::{ErrorKind, Handle, Operation, OperationKind, Packet, Payload};
 use std::{
@@ -15,7 +15,7 @@ pub(crate) const CASES: &[Case] = cases![
     what_is_left_at_the_deadline_is_cancelled,
     cancel_all_needs_no_deadline,
     a_queue_can_have_a_new_worker_after_its_last_one_left,
-    what_does_not_come_home_is_left_alone_and_counted,
+    what_does_not_come_home_is_left_alone_and_counted; only ON_THREADS,
     a_worker_that_stays_and_buffers_that_are_kept_are_counted,
 ];
 
