@@ -13,6 +13,8 @@ pub enum Backend {
     IoUring,
     /// Readiness (epoll, kqueue and the like, by the `polling` crate), with files on a pool of threads.
     Readiness,
+    /// A world in memory, for tests: the feature `simulation`, on Unix. Never chosen unless asked for.
+    Simulated,
 }
 
 impl Backend {
@@ -22,6 +24,7 @@ impl Backend {
             Self::Iocp => "iocp",
             Self::IoUring => "io-uring",
             Self::Readiness => "readiness",
+            Self::Simulated => "simulated",
         }
     }
 }
@@ -34,7 +37,8 @@ pub struct Configuration {
     pub backend: Option<Backend>,
     /// How many queues (completion ports, rings). A handle belongs to one queue for its life. At most 255.
     pub queues: usize,
-    /// How many workers serve each queue. More than one only on [`Backend::Iocp`]; elsewhere a queue is one worker's own. At most 1,024.
+    /// How many workers serve each queue. More than one only on [`Backend::Iocp`] and [`Backend::Simulated`]; elsewhere a queue is one
+    /// worker's own. At most 1,024.
     pub workers_per_queue: usize,
     /// How many workers of a queue run at once before the kernel holds the others back; 0 is one a processor. [`Backend::Iocp`] only.
     pub concurrency: u32,
@@ -77,6 +81,9 @@ pub struct Configuration {
     pub pool_threads: usize,
     /// Operations that wait for a thread of the pool at most; at least one.
     pub pool_queue: usize,
+    /// The world of a port on [`Backend::Simulated`]; none is one of its own, of seed 0 and without faults.
+    #[cfg(all(unix, feature = "simulation"))]
+    pub simulation: Option<crate::simulation::World>,
 }
 
 impl Configuration {
@@ -128,6 +135,8 @@ impl Default for Configuration {
             transmit_bytes: 131_072,
             pool_threads: 4,
             pool_queue: 1_024,
+            #[cfg(all(unix, feature = "simulation"))]
+            simulation: None,
         }
     }
 }

@@ -36,13 +36,17 @@ pub(crate) struct Shared {
     pub(crate) configuration: Configuration,
     pub(crate) choice: backend::Choice,
     /// What the backend shares between workers.
-    #[cfg_attr(unix, expect(dead_code, reason = "only IOCP shares more than queues"))]
+    #[cfg_attr(
+        all(unix, not(feature = "simulation")),
+        expect(dead_code, reason = "only IOCP and the simulation share more than queues")
+    )]
     pub(crate) common: backend::Common,
     pub(crate) queues: Box<[Arc<Queue>]>,
     pub(crate) buffers: Buffers,
     pub(crate) pool: Pool,
     pub(crate) phase: PhaseCell,
     pub(crate) started: Instant,
+    clock: backend::Clock,
     seats: Seats,
     rest: Rest,
 }
@@ -69,7 +73,8 @@ impl Port {
             return Err(invalid);
         }
         let choice = backend::choose(configuration.backend)?;
-        if configuration.workers_per_queue > 1 && choice.backend != Backend::Iocp {
+        let shares_queues = matches!(choice.backend, Backend::Iocp | Backend::Simulated);
+        if configuration.workers_per_queue > 1 && !shares_queues {
             return Err(invalid);
         }
         let buffers = Buffers::new(&configuration.buffers, configuration.heap_bytes)?;
@@ -79,6 +84,7 @@ impl Port {
         let rest = Rest::new(configuration.queues);
         let seats = Seats::new(configuration.queues * configuration.workers_per_queue);
         let pool = Pool::new(configuration.pool_threads, configuration.pool_queue);
+        let clock = backend::Clock::new(&common);
         let shared = Shared {
             configuration,
             choice,
@@ -88,6 +94,7 @@ impl Port {
             pool,
             phase: PhaseCell::default(),
             started: Instant::now(),
+            clock,
             seats,
             rest,
         };
@@ -118,6 +125,9 @@ impl Port {
         };
         if self.shared.phase.get() == Phase::Cancelling || self.shared.rest.is_over() {
             return Err((Error::new(ErrorKind::ShuttingDown, OperationKind::Post), packet));
+        }
+        if self.shared.clock.refuses_post() {
+            return Err((Error::new(ErrorKind::QueueFull, OperationKind::Post), packet));
         }
         target.post(packet).map_err(|packet| (Error::new(ErrorKind::QueueFull, OperationKind::Post), packet))
     }
@@ -189,7 +199,7 @@ impl Port {
 impl Shared {
     /// The time since the port was made, read afresh.
     pub(crate) fn now(&self) -> Duration {
-        self.started.elapsed()
+        self.clock.elapsed(self.started)
     }
 
     fn begin(&self, phase: Phase) {
