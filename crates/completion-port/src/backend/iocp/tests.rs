@@ -205,3 +205,18 @@ fn a_datagram_that_does_not_fit_ends_one_receive_and_no_other() {
         assert_eq!((completion.token, completion.result), (second, Ok(4)));
     }
 }
+
+/// As when somebody keeps a duplicate of a handle and makes calls of their own with it.
+#[test]
+fn packets_with_an_overlapped_of_others_are_left_alone() {
+    let port = port_with_first_bytes(0);
+    let mut worker = port.worker().unwrap();
+    let timer = Operation::Timer { after: Duration::from_millis(1) };
+    let token = worker.submit(Handle::NONE, timer).unwrap();
+    let slot = std::ptr::from_ref(core(&port).slots.get(token.index()).unwrap()).addr();
+    for foreign in [8, slot + 8, slot + (1 << 40)] {
+        core(&port).port.post(1, 0, std::ptr::without_provenance(foreign)).unwrap();
+    }
+    assert_eq!(wait(&mut worker, PATIENCE).unwrap().token, token);
+    assert!(wait(&mut worker, GLANCE).is_none());
+}
