@@ -74,16 +74,22 @@ mod file;
 mod gate;
 mod identity;
 mod message;
+#[cfg(all(loom, test))]
+mod models;
 mod operation;
 mod pool;
 mod port;
 mod queue;
+mod seats;
 mod sequencer;
 mod shutdown;
 #[cfg(unix)]
 mod slab;
 mod source;
 mod support;
+mod sync;
+#[cfg(any(windows, test))]
+mod table;
 mod timers;
 mod transmit;
 mod watch;

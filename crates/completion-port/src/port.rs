@@ -10,12 +10,13 @@ use crate::{
     operation::OperationKind,
     pool::Pool,
     queue::Queue,
+    seats::Seats,
     shutdown::{Phase, PhaseCell, ShutdownReport},
     worker::Worker,
 };
 use std::{
     fmt,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -41,15 +42,7 @@ pub(crate) struct Shared {
     pub(crate) pool: Pool,
     pub(crate) phase: PhaseCell,
     pub(crate) started: Instant,
-    seats: Mutex<Seats>,
-    left: Condvar,
-}
-
-#[derive(Default)]
-struct Seats {
-    taken: Vec<bool>,
-    /// Operations that a leaving worker could not bring home.
-    leaked: usize,
+    seats: Seats,
 }
 
 /// A worker's place at the port. Who drops it has left: a shutdown no longer waits for it.
@@ -81,8 +74,7 @@ impl Port {
         let queues: Box<[Arc<Queue>]> =
             (0..configuration.queues).map(|_| Arc::new(Queue::new(configuration.posts))).collect();
         let common = backend::Common::new(choice.backend, &configuration, &queues, &buffers)?;
-        let seats =
-            Seats { taken: vec![false; configuration.queues * configuration.workers_per_queue], leaked: 0 };
+        let seats = Seats::new(configuration.queues * configuration.workers_per_queue);
         let pool = Pool::new(configuration.pool_threads, configuration.pool_queue);
         let shared = Shared {
             configuration,
@@ -93,8 +85,7 @@ impl Port {
             pool,
             phase: PhaseCell::default(),
             started: Instant::now(),
-            seats: Mutex::new(seats),
-            left: Condvar::new(),
+            seats,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -172,14 +163,13 @@ impl Port {
         shared.begin(Phase::Draining);
         // A deadline beyond all time is none.
         let until = Instant::now().checked_add(deadline);
-        if !shared.wait_for_workers(until) {
+        if !shared.seats.wait(until) {
             shared.begin(Phase::Cancelling);
-            shared.wait_for_workers(until.and_then(|until| until.checked_add(CANCELLING_TIME)));
+            shared.seats.wait(until.and_then(|until| until.checked_add(CANCELLING_TIME)));
         }
         let cancelled = shared.phase.get() == Phase::Cancelling;
-        let seats = shared.lock_seats();
-        let workers_left = seats.taken.iter().filter(|taken| **taken).count();
-        let operations_left = seats.leaked
+        let (workers_left, leaked) = shared.seats.count();
+        let operations_left = leaked
             + shared.queues.iter().map(|queue| queue.in_flight()).sum::<usize>()
                 * usize::from(workers_left > 0);
         ShutdownReport { cancelled, workers_left, operations_left, buffers_left: shared.buffers.in_use() }
@@ -197,10 +187,6 @@ impl Shared {
         self.started.elapsed()
     }
 
-    fn lock_seats(&self) -> std::sync::MutexGuard<'_, Seats> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn begin(&self, phase: Phase) {
         if self.phase.advance(phase) {
             for queue in &self.queues {
@@ -210,48 +196,19 @@ impl Shared {
             }
         }
     }
-
-    /// Waits until all workers have left, up to a time if there is one. Whether they have.
-    fn wait_for_workers(&self, until: Option<Instant>) -> bool {
-        let mut seats = self.lock_seats();
-        while seats.taken.iter().any(|taken| *taken) {
-            let Some(until) = until else {
-                seats = self.left.wait(seats).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            seats = self.left.wait_timeout(seats, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
-    }
 }
 
 impl Seat {
     fn take(shared: &Arc<Shared>) -> Result<Self, Error> {
-        let refused = |kind| Error::new(kind, OperationKind::Setup);
-        let mut seats = shared.lock_seats();
-        // With the lock held: a shutdown that has begun either sees the seat taken, or is seen here.
-        if shared.phase.get() != Phase::Running {
-            return Err(refused(ErrorKind::ShuttingDown));
-        }
-        let free = seats.taken.iter().position(|taken| !taken);
-        let number = free.ok_or(refused(ErrorKind::InvalidArgument))?;
-        seats.taken[number] = true;
-        drop(seats);
+        let number =
+            shared.seats.take(&shared.phase).map_err(|kind| Error::new(kind, OperationKind::Setup))?;
         Ok(Self { shared: Arc::clone(shared), number, leaked: 0 })
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut seats = self.shared.lock_seats();
-        seats.taken[self.number] = false;
-        seats.leaked += self.leaked;
-        drop(seats);
-        self.shared.left.notify_all();
+        self.shared.seats.leave(self.number, self.leaked);
     }
 }
 

@@ -3,11 +3,14 @@
 use super::{BufferClass, Wake, free_list::FreeList, mapping::Mapping};
 use crate::error::{Error, ErrorKind};
 use crate::operation::OperationKind;
+use crate::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence},
+};
 use std::{
     alloc::Layout,
     ptr::NonNull,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, PoisonError, Weak},
 };
 
 /// The class number of blocks that came from the heap.

@@ -212,6 +212,10 @@ impl Core {
     ) -> Result<SocketAddr, Error> {
         let of = OperationKind::Associate;
         let state = self.state(handle).ok_or(Error::new(ErrorKind::StaleHandle, of))?;
+        #[cfg(target_os = "linux")]
+        if matches!(state.descriptor, Descriptor::Direct(_)) {
+            return Err(Error::new(ErrorKind::Unsupported, of));
+        }
         let socket = state.descriptor.socket().ok_or(Error::new(ErrorKind::InvalidArgument, of))?;
         let address = ask(socket).map_err(|error| Error::from_io(&error, of))?;
         address.as_socket().ok_or(Error::new(ErrorKind::InvalidArgument, of))

@@ -21,14 +21,20 @@ pub(crate) enum Descriptor {
     /// Shared with the pool while it works on the file.
     File(Arc<File>),
     Pipe(OwnedFd),
+    /// A connection in the engine's own table, which nothing but the engine can use, and which the engine closes.
+    #[cfg(target_os = "linux")]
+    Direct(u32),
 }
 
 impl Descriptor {
+    /// The descriptor's number; of a direct one, its place in the table.
     pub(crate) fn raw(&self) -> RawFd {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => socket.as_raw_fd(),
             Self::File(file) => file.as_raw_fd(),
             Self::Pipe(end) => end.as_raw_fd(),
+            #[cfg(target_os = "linux")]
+            Self::Direct(place) => *place as RawFd,
         }
     }
 
@@ -36,6 +42,8 @@ impl Descriptor {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => Some(socket),
             Self::File(_) | Self::Pipe(_) => None,
+            #[cfg(target_os = "linux")]
+            Self::Direct(_) => None,
         }
     }
 
@@ -43,6 +51,8 @@ impl Descriptor {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => Source::Socket(socket),
             Self::Pipe(end) => Source::Pipe(end),
+            #[cfg(target_os = "linux")]
+            Self::Direct(_) => unreachable!("what was associated has a descriptor"),
             Self::File(file) => {
                 Source::File(Arc::into_inner(file).expect("only the pool shares files, and it has none yet"))
             }
@@ -56,6 +66,8 @@ impl AsFd for Descriptor {
             Self::Socket(socket) | Self::Listener(socket) => socket.as_fd(),
             Self::File(file) => file.as_fd(),
             Self::Pipe(end) => end.as_fd(),
+            #[cfg(target_os = "linux")]
+            Self::Direct(_) => unreachable!("only the ring uses direct descriptors"),
         }
     }
 }
@@ -145,6 +157,8 @@ impl State {
             Descriptor::Socket(_) => Nature::Socket,
             Descriptor::File(_) => Nature::File,
             Descriptor::Pipe(_) => Nature::Pipe,
+            #[cfg(target_os = "linux")]
+            Descriptor::Direct(_) => Nature::Socket,
         };
         if self.closing {
             Err(ErrorKind::StaleHandle)
