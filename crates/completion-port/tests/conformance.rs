@@ -15,6 +15,8 @@ mod harness;
 mod limits;
 #[path = "conformance/misuse.rs"]
 mod misuse;
+#[path = "conformance/outstanding.rs"]
+mod outstanding;
 #[path = "conformance/posting.rs"]
 mod posting;
 #[path = "conformance/random.rs"]
