@@ -32,6 +32,8 @@ mod limits;
 mod misuse;
 #[path = "conformance/operations.rs"]
 mod operations;
+#[path = "conformance/outstanding.rs"]
+mod outstanding;
 #[path = "conformance/partial.rs"]
 mod partial;
 #[path = "conformance/peer.rs"]
@@ -62,6 +64,7 @@ const TABLES: &[(&str, &[suite::Case])] = &[
     ("limits", limits::CASES),
     ("misuse", misuse::CASES),
     ("operations", operations::CASES),
+    ("outstanding", outstanding::CASES),
     ("partial", partial::CASES),
     ("posting", posting::CASES),
     ("random", random::CASES),

@@ -2,7 +2,7 @@
 
 use crate::{
     harness::{Rig, failure},
-    suite::{Case, Only},
+    suite::Case,
 };
 use completion_port::{Backend, BufferClass, ErrorKind, Handle, Operation, OperationKind, Payload};
 use std::{io::Write, time::Duration};
@@ -21,9 +21,6 @@ pub(crate) const CASES: &[Case] = cases![
         },
     sends_are_refused_above_the_mark_and_a_writable_completion_follows with |configuration| {
         configuration.send_bytes = 1 << 20;
-    }; only Only {
-        backends: &[Backend::IoUring, Backend::Readiness, Backend::Simulated],
-        why: "the others do not bound the bytes that wait to be sent",
     },
 ];
 
