@@ -4,7 +4,7 @@ use crate::{
     harness::{Rig, failure},
     suite::Case,
 };
-use completion_port::{Backend, BufferClass, ErrorKind, Handle, Operation, OperationKind, Payload};
+use completion_port::{BufferClass, ErrorKind, Handle, Operation, OperationKind, Payload};
 use std::{io::Write, time::Duration};
 
 pub(crate) const CASES: &[Case] = cases![
