@@ -61,6 +61,12 @@ pub struct Configuration {
     pub receive_bytes: usize,
     /// Buffers that each queue keeps ready for receive streams.
     pub receive_buffers: usize,
+    /// Entries of the table of direct descriptors that each queue has; 0 has none. With a table, connections that the port accepts take
+    /// a place in it instead of a file descriptor: [`Backend::IoUring`] only, which is a little faster with them, and holds more
+    /// connections than the process may have descriptors. Nothing but the port can use such a connection: its addresses are
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). Accepting waits while the table is nearly full. At most the limit of open files (RLIMIT_NOFILE), or the
+    /// worker fails with [`ErrorKind::DescriptorsExhausted`](crate::ErrorKind::DescriptorsExhausted).
+    pub direct_descriptors: u32,
     /// AcceptEx calls kept posted on a listening socket. [`Backend::Iocp`] only. At most 4,096, which all listening sockets of a
     /// queue share.
     pub accepts_posted: usize,
@@ -122,6 +128,7 @@ impl Default for Configuration {
             heap_bytes: 256 << 20,
             receive_bytes: 4_096,
             receive_buffers: 256,
+            direct_descriptors: 0,
             accepts_posted: 25,
             accept_first_bytes: 0,
             inline_budget: 16,

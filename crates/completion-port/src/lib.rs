@@ -77,10 +77,14 @@ mod file;
 mod gate;
 mod identity;
 mod message;
+#[cfg(all(loom, test))]
+mod models;
 mod operation;
 mod pool;
 mod port;
 mod queue;
+mod rest;
+mod seats;
 mod sequencer;
 mod shutdown;
 #[cfg(all(unix, feature = "simulation"))]
@@ -89,6 +93,9 @@ pub mod simulation;
 mod slab;
 mod source;
 mod support;
+mod sync;
+#[cfg(any(windows, test))]
+mod table;
 mod timers;
 mod transmit;
 mod watch;

@@ -5,12 +5,12 @@ use crate::{
     completion::Packet,
     identity::Handle,
     pool::{Finished, Reply},
+    sync::{
+        ArrayQueue, Mutex,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence},
+    },
 };
-use crossbeam_queue::ArrayQueue;
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence},
-};
+use std::sync::{Arc, PoisonError};
 
 /// The shared half of a queue. The worker's half is its backend's driver.
 pub(crate) struct Queue {

@@ -24,7 +24,6 @@ mod slot;
 mod start;
 mod submit;
 mod system;
-mod table;
 mod turn;
 mod wait;
 mod winsock;
@@ -43,6 +42,7 @@ use crate::{
     port::Shared,
     queue::Queue,
     source::Source,
+    table::Table,
     timers::Timers,
 };
 use handle::Entry;
@@ -60,7 +60,6 @@ use std::{
     time::Duration,
 };
 use system::SystemPort;
-use table::Table;
 use turn::Turn;
 use windows_sys::Win32::{
     Networking::WinSock::SOCKET,

@@ -100,6 +100,8 @@ pub(crate) struct Local<E: Engine> {
     seen: Phase,
     draining_told: bool,
     shutdown_told: bool,
+    /// The port shuts down, and this queue has said that it has nothing to do.
+    resting: bool,
     drained: bool,
 }
 
@@ -115,6 +117,7 @@ impl<E: Engine> Local<E> {
             seen: Phase::Running,
             draining_told: false,
             shutdown_told: false,
+            resting: false,
             drained: false,
         }
     }
@@ -174,7 +177,7 @@ impl<E: Engine> Local<E> {
             if let Some(task) = self.engine.cancel_task(&self.shared.pool, token) {
                 self.take_back(token, task, ErrorKind::Cancelled);
             }
-        } else {
+        } else if !cfg!(completion_port_fault = "drop-cancel") {
             self.engine.cancel(&mut self.core, token);
         }
         self.run();
@@ -190,6 +193,9 @@ impl<E: Engine> Local<E> {
 
     /// Takes in what other threads left: packets, finished tasks, handles to close.
     fn read_inbox(&mut self) {
+        if std::mem::take(&mut self.resting) {
+            self.shared.end_rest(self.core.queue());
+        }
         for _ in self.core.ready_count()..self.core.enough() {
             let Some(packet) = self.queue.take_packet() else { break };
             self.core.deliver(Completion {
@@ -252,9 +258,12 @@ impl<E: Engine> Local<E> {
         if phase == Phase::Running {
             return;
         }
-        if self.draining_told && !self.shutdown_told && self.core.is_at_rest() {
-            self.shutdown_told = true;
-            self.core.deliver(packet_of(OperationKind::Shutdown));
+        if self.draining_told && !self.shutdown_told && self.core.is_at_rest() && self.queue.is_idle() {
+            self.resting = true;
+            if self.shared.begin_rest(self.core.queue()) {
+                self.shutdown_told = true;
+                self.core.deliver(packet_of(OperationKind::Shutdown));
+            }
         }
         if self.seen == phase {
             return;

@@ -120,6 +120,10 @@ impl Core {
         self.now
     }
 
+    pub(super) fn queue(&self) -> usize {
+        self.queue as usize
+    }
+
     pub(super) fn set_now(&mut self, now: Duration) {
         self.now = now;
     }
@@ -236,7 +240,8 @@ impl Core {
     pub(super) fn finish_close(&mut self, handle: Handle) {
         if let Some(state) = self.state_mut(handle)
             && state.closing
-            && state.pending == 0
+            && (state.pending == 0
+                || cfg!(completion_port_fault = "free-on-close") && state.pending < u32::MAX)
         {
             // Marked so that it is released once.
             state.pending = u32::MAX;
@@ -492,6 +497,17 @@ impl Core {
             payload,
             last: true,
         });
+        if cfg!(completion_port_fault = "complete-twice") {
+            self.deliver(Completion {
+                handle: slot.handle,
+                key,
+                token,
+                kind: slot.kind,
+                result,
+                payload: Payload::None,
+                last: true,
+            });
+        }
         self.let_send_again(&slot, key);
         for handle in [slot.handle, slot.file] {
             self.forget_pending(handle);
@@ -598,6 +614,9 @@ impl Core {
 
     pub(super) fn hand_out(&mut self, into: &mut Vec<Completion>, limit: usize) -> usize {
         let count = self.ready.len().min(limit);
+        if cfg!(completion_port_fault = "reorder") && count > 1 {
+            self.ready.swap(0, 1);
+        }
         into.extend(self.ready.drain(..count));
         count
     }

@@ -30,12 +30,16 @@ pub(crate) enum Descriptor {
     /// With the socket of the kernel that it stands for, if the program gave one.
     #[cfg(feature = "simulation")]
     SimulatedListener(simulation::Listener, Option<socket2::Socket>),
+    /// A connection in the engine's own table, which nothing but the engine can use, and which the engine closes.
+    #[cfg(target_os = "linux")]
+    Direct(u32),
 }
 
 #[cfg(feature = "simulation")]
 const IN_MEMORY: &str = "only the simulated engine has sockets without a descriptor";
 
 impl Descriptor {
+    /// The descriptor's number; of a direct one, its place in the table.
     pub(crate) fn raw(&self) -> RawFd {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => socket.as_raw_fd(),
@@ -43,6 +47,8 @@ impl Descriptor {
             Self::Pipe(end) => end.as_raw_fd(),
             #[cfg(feature = "simulation")]
             Self::Simulated(_) | Self::SimulatedListener(..) => unreachable!("{IN_MEMORY}"),
+            #[cfg(target_os = "linux")]
+            Self::Direct(place) => *place as RawFd,
         }
     }
 
@@ -52,6 +58,8 @@ impl Descriptor {
             Self::Socket(socket) | Self::Listener(socket) if of_peer => socket.peer_addr()?,
             Self::Socket(socket) | Self::Listener(socket) => socket.local_addr()?,
             Self::File(_) | Self::Pipe(_) => return Err(io::ErrorKind::InvalidInput.into()),
+            #[cfg(target_os = "linux")]
+            Self::Direct(_) => return Err(io::ErrorKind::Unsupported.into()),
             #[cfg(feature = "simulation")]
             Self::Simulated(stream) if of_peer => return stream.peer_addr(),
             #[cfg(feature = "simulation")]
@@ -77,6 +85,8 @@ impl Descriptor {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => Source::Socket(socket),
             Self::Pipe(end) => Source::Pipe(end),
+            #[cfg(target_os = "linux")]
+            Self::Direct(_) => unreachable!("what was associated has a descriptor"),
             Self::File(file) => {
                 Source::File(Arc::into_inner(file).expect("only the pool shares files, and it has none yet"))
             }
@@ -98,6 +108,8 @@ impl AsFd for Descriptor {
             Self::Pipe(end) => end.as_fd(),
             #[cfg(feature = "simulation")]
             Self::Simulated(_) | Self::SimulatedListener(..) => unreachable!("{IN_MEMORY}"),
+            #[cfg(target_os = "linux")]
+            Self::Direct(_) => unreachable!("only the ring uses direct descriptors"),
         }
     }
 }
@@ -195,6 +207,8 @@ impl State {
             Descriptor::SimulatedListener(..) => Nature::Listener,
             #[cfg(feature = "simulation")]
             Descriptor::Simulated(_) => Nature::Socket,
+            #[cfg(target_os = "linux")]
+            Descriptor::Direct(_) => Nature::Socket,
         };
         if self.closing {
             Err(ErrorKind::StaleHandle)

@@ -4,20 +4,20 @@ use crate::{
     buffer::free_list::FreeList,
     error::{Error, ErrorKind},
     operation::OperationKind,
+    sync::OnceLock,
 };
-use std::sync::OnceLock;
 
 /// Entries are allocated so many at a time: the table grows with use.
-const CHUNK: usize = 256;
+const CHUNK: usize = if cfg!(loom) { 2 } else { 256 };
 
 /// Up to `limit` entries, shared between threads. An entry lives as long as the table; taking it only says that it is in use.
-pub(super) struct Table<T> {
+pub(crate) struct Table<T> {
     chunks: Box<[OnceLock<Box<[T]>>]>,
     free: FreeList,
 }
 
 impl<T> Table<T> {
-    pub(super) fn new(limit: usize) -> Result<Self, Error> {
+    pub(crate) fn new(limit: usize) -> Result<Self, Error> {
         let refused = |_| Error::new(ErrorKind::SystemResources, OperationKind::Setup);
         let limit = u32::try_from(limit).unwrap_or(u32::MAX - 1).min(u32::MAX - 1);
         let chunks = (0..(limit as usize).div_ceil(CHUNK)).map(|_| OnceLock::new()).collect();
@@ -25,7 +25,7 @@ impl<T> Table<T> {
     }
 
     /// Takes a free entry, made by `make` from its index if it was never used before.
-    pub(super) fn take(&self, make: impl Fn(u32) -> T) -> Option<(u32, &T)> {
+    pub(crate) fn take(&self, make: impl Fn(u32) -> T) -> Option<(u32, &T)> {
         let index = self.free.pop()?;
         let (chunk, place) = (index as usize / CHUNK, index as usize % CHUNK);
         let first = (chunk * CHUNK) as u32;
@@ -34,17 +34,18 @@ impl<T> Table<T> {
     }
 
     /// The entry, in use or not.
-    pub(super) fn get(&self, index: u32) -> Option<&T> {
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
         self.chunks.get(index as usize / CHUNK)?.get()?.get(index as usize % CHUNK)
     }
 
     /// The entry is free again. Each taken entry is given back once.
-    pub(super) fn give_back(&self, index: u32) {
+    pub(crate) fn give_back(&self, index: u32) {
         self.free.push(index);
     }
 
     /// Every entry that was ever used, and some that were not.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+    #[cfg_attr(not(windows), expect(dead_code, reason = "only IOCP has such tables"))]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().filter_map(OnceLock::get).flatten()
     }
 }
