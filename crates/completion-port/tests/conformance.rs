@@ -3,10 +3,16 @@
 //! Each test runs on every backend that works here, one after the other. It gets a [`Rig`](harness::Rig): a port with one
 //! worker, made on the test's own thread. A case for one backend alone belongs into that backend's own file.
 
+#[macro_use]
+#[path = "conformance/cases.rs"]
+mod cases;
+
 #[path = "conformance/cancelling.rs"]
 mod cancelling;
 #[path = "conformance/connections.rs"]
 mod connections;
+#[path = "conformance/datagrams.rs"]
+mod datagrams;
 #[path = "conformance/files.rs"]
 mod files;
 #[path = "conformance/harness.rs"]
@@ -15,10 +21,14 @@ mod harness;
 mod limits;
 #[path = "conformance/misuse.rs"]
 mod misuse;
+#[path = "conformance/packets.rs"]
+mod packets;
 #[path = "conformance/posting.rs"]
 mod posting;
 #[path = "conformance/random.rs"]
 mod random;
+#[path = "conformance/scatter.rs"]
+mod scatter;
 #[path = "conformance/shutting_down.rs"]
 mod shutting_down;
 #[path = "conformance/transmitting.rs"]

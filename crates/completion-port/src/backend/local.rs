@@ -9,10 +9,16 @@
 
 mod core;
 mod handle;
+mod notices;
+pub(crate) mod pipe;
+mod scratch;
 mod slot;
+mod socket;
 
 pub(crate) use self::core::Core;
 pub(crate) use handle::Descriptor;
+pub(crate) use notices::Next;
+pub(crate) use scratch::Scratch;
 pub(crate) use slot::Body;
 
 use super::Driver;
@@ -131,6 +137,11 @@ impl<E: Engine> Local<E> {
     fn take_back(&mut self, token: Token, task: Task, why: ErrorKind) {
         let kind = self.core.slot(token).kind;
         let error = Error::new(why, kind);
+        #[cfg(target_os = "linux")]
+        if let Task::Walk { watcher, .. } = task {
+            self.core.take_watcher_back(token, watcher, Vec::new(), Err(error));
+            return;
+        }
         match task.into_payload() {
             // Its payload is the head, which is still in the slot.
             _ if self.core.slot(token).transmits() => self.core.complete_with_body(token, Err(error)),
@@ -207,6 +218,13 @@ impl<E: Engine> Local<E> {
                 return;
             }
             Yielded::Payload(payload) => (result, payload),
+            #[cfg(target_os = "linux")]
+            Yielded::Walked(watcher, changes) => {
+                if self.core.take_watcher_back(token, watcher, changes, result) {
+                    self.start(token);
+                }
+                return;
+            }
             Yielded::Opened(file, metadata) => match self.core.add(Descriptor::File(Arc::new(file)), 0) {
                 Ok(file) => (result, Payload::Opened { file, metadata }),
                 Err((error, _)) => (Err(error), Payload::None),

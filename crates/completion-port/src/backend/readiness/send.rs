@@ -2,7 +2,7 @@
 
 use super::{Poll, Turn};
 use crate::{
-    backend::local::{Body, Core},
+    backend::local::{Body, Core, Descriptor, pipe},
     chain::BufferChain,
     error::{Error, ErrorKind},
     identity::Token,
@@ -11,10 +11,7 @@ use rustix::{
     io::Errno,
     net::{SendAncillaryBuffer, SendFlags, Shutdown},
 };
-use std::{
-    io::IoSlice,
-    os::fd::{AsFd, BorrowedFd},
-};
+use std::{io::IoSlice, os::fd::AsFd};
 
 /// In a slot's stage: connect(2) was called, and its end is awaited.
 const CONNECTING: u32 = 1;
@@ -39,7 +36,7 @@ impl Poll {
             if !self.spend(handle) {
                 return Turn::Later;
             }
-            match send_some(descriptor.as_fd(), chain.pieces_from(slot.transferred), SendFlags::empty()) {
+            match send_some(descriptor, chain.pieces_from(slot.transferred), SendFlags::empty()) {
                 Ok(bytes) => {
                     slot.transferred += bytes as u64;
                     self.socket(handle).gave((bytes as u64) < left.min(MOST_AT_ONCE));
@@ -140,11 +137,7 @@ impl Poll {
             let more = sent + piece_length < length;
             let pieces =
                 head.pieces_from(slot.transferred).chain(Some(piece).filter(|piece| !piece.is_empty()));
-            match send_some(
-                descriptor.as_fd(),
-                pieces,
-                if more { more_follows() } else { SendFlags::empty() },
-            ) {
+            match send_some(descriptor, pieces, if more { more_follows() } else { SendFlags::empty() }) {
                 Ok(bytes) => {
                     let bytes = bytes as u64;
                     slot.transferred += bytes;
@@ -229,10 +222,13 @@ fn more_follows() -> SendFlags {
 
 /// Sends some of the pieces in one call, without SIGPIPE.
 fn send_some<'a>(
-    descriptor: BorrowedFd<'_>,
+    descriptor: &Descriptor,
     pieces: impl Iterator<Item = &'a [u8]>,
     flags: SendFlags,
 ) -> Result<usize, Errno> {
+    if let Descriptor::Pipe(end) = descriptor {
+        return pipe::write(end.as_fd(), pieces);
+    }
     #[cfg(not(target_vendor = "apple"))]
     let flags = flags | SendFlags::NOSIGNAL;
     // A chain and one piece of a file.
