@@ -11,6 +11,8 @@ mod cases;
 mod cancelling;
 #[path = "conformance/connections.rs"]
 mod connections;
+#[path = "conformance/control.rs"]
+mod control;
 #[path = "conformance/datagrams.rs"]
 mod datagrams;
 #[path = "conformance/files.rs"]
@@ -23,6 +25,9 @@ mod limits;
 mod misuse;
 #[path = "conformance/packets.rs"]
 mod packets;
+#[cfg(unix)]
+#[path = "conformance/pipes.rs"]
+mod pipes;
 #[path = "conformance/posting.rs"]
 mod posting;
 #[path = "conformance/random.rs"]
@@ -33,3 +38,8 @@ mod scatter;
 mod shutting_down;
 #[path = "conformance/transmitting.rs"]
 mod transmitting;
+#[cfg(unix)]
+#[path = "conformance/unix_sockets.rs"]
+mod unix_sockets;
+#[path = "conformance/watching.rs"]
+mod watching;

@@ -20,6 +20,7 @@ pub(crate) use handle::Descriptor;
 pub(crate) use notices::Next;
 pub(crate) use scratch::Scratch;
 pub(crate) use slot::Body;
+pub(crate) use socket::connect_error;
 
 use super::Driver;
 use crate::{
@@ -294,6 +295,11 @@ fn packet_of(kind: OperationKind) -> Completion {
 impl<E: Engine> Driver for Local<E> {
     fn associate(&mut self, source: Source, key: u64) -> Result<Handle, (Error, Source)> {
         let descriptor = Descriptor::try_from(source)?;
+        if let Descriptor::Listener(listener) = &descriptor
+            && self.shared.configuration.accept_first_bytes > 0
+        {
+            socket::await_first_bytes(listener);
+        }
         let handle = self
             .core
             .add(descriptor, key)

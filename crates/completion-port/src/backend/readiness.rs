@@ -37,6 +37,9 @@ use socket::Socket;
 /// may have closed one.
 const CROWDED_PAUSE: Duration = Duration::from_millis(100);
 
+/// As long does a datagram wait whose receiver had no room, where nobody tells when there is some.
+const RECEIVER_PAUSE: Duration = Duration::from_millis(1);
+
 /// What the poller uses here.
 pub(crate) fn probe() -> Result<String, String> {
     let poller = Poller::new().map_err(|error| format!("the system refuses a poller: {error}"))?;
@@ -63,7 +66,7 @@ enum Turn {
     Later,
     /// It waits for a buffer to return.
     Starved,
-    /// It waits for a descriptor, or for room among the handles.
+    /// It waits for a descriptor, for room among the handles, or for room at a receiver.
     Crowded,
     /// It goes on with something that may block.
     OnPool,
@@ -93,7 +96,7 @@ pub(crate) struct Poll {
     turns: VecDeque<Token>,
     starved: VecDeque<Token>,
     crowded: VecDeque<Token>,
-    /// [`Core::closed`] when an accept was last put aside, and when it looks again whatever was closed.
+    /// [`Core::closed`] when one of those was last put aside, and when they look again whatever was closed.
     closed: u64,
     look_again: Duration,
 }
@@ -231,7 +234,11 @@ impl Poll {
             Turn::Starved => &mut self.starved,
             Turn::Crowded => {
                 self.closed = core.closed();
-                self.look_again = self.shared.now() + CROWDED_PAUSE;
+                let accepts = matches!(kind, OperationKind::Accept | OperationKind::AcceptStream);
+                let pause = if accepts { CROWDED_PAUSE } else { RECEIVER_PAUSE };
+                let look_again = self.shared.now() + pause;
+                self.look_again =
+                    if self.crowded.is_empty() { look_again } else { self.look_again.min(look_again) };
                 &mut self.crowded
             }
         };
@@ -278,7 +285,7 @@ impl Poll {
         }
     }
 
-    /// Lets accepts try again that found no descriptor, once one was closed or a while has passed.
+    /// Lets those try again that found no room, once a handle was closed or a while has passed.
     fn make_room(&mut self, core: &mut Core) {
         if self.crowded.is_empty() || (core.closed() == self.closed && self.shared.now() < self.look_again) {
             return;

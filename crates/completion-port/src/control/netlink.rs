@@ -72,6 +72,8 @@ fn tells_of_change(mut messages: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Backend, Configuration, ControlRequest, Operation, Port};
+    use std::{os::fd::AsRawFd, time::Duration};
 
     fn message(kind: u16, length: u32) -> Vec<u8> {
         let mut bytes = [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), &[0; 10]].concat();
@@ -87,5 +89,53 @@ mod tests {
         assert!(!tells_of_change(&message(libc::RTM_NEWLINK, 0)));
         assert!(tells_of_change(&message(libc::RTM_DELADDR, 20)));
         assert!(tells_of_change(&[link, message(libc::RTM_NEWADDR, 20)].concat()));
+    }
+
+    /// Has the calling thread live in a network of its own, if it is allowed to.
+    fn leave_the_network() -> bool {
+        // SAFETY: it touches no memory, and concerns this thread only.
+        unsafe { libc::unshare(libc::CLONE_NEWNET) == 0 }
+    }
+
+    /// Switches the loopback of the network on, and the kernel gives it its addresses.
+    fn switch_the_loopback_on() {
+        let socket = std::net::UdpSocket::bind(("0.0.0.0", 0)).unwrap();
+        // SAFETY: zeros are a request, of a flag and a name that ends with zero.
+        let switched = unsafe {
+            let mut request: libc::ifreq = std::mem::zeroed();
+            (request.ifr_name[0], request.ifr_name[1]) = (b'l' as _, b'o' as _);
+            request.ifr_ifru.ifru_flags = libc::IFF_UP as _;
+            libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request)
+        };
+        assert_eq!(switched, 0, "{}", io::Error::last_os_error());
+    }
+
+    #[test]
+    fn a_change_completes_the_operation_once() {
+        for backend in [Backend::IoUring, Backend::Readiness] {
+            std::thread::spawn(move || {
+                let mut configuration = Configuration::default();
+                (configuration.backend, configuration.queues) = (Some(backend), 1);
+                // Not everybody may have a network, nor every kernel this backend.
+                let (true, Ok(port)) = (leave_the_network(), Port::new(configuration)) else { return };
+                let mut worker = port.worker().unwrap();
+                let handle = worker.associate(std::net::UdpSocket::bind(("0.0.0.0", 0)).unwrap(), 0).unwrap();
+                let request = ControlRequest::AddressChange;
+                let token = worker.submit(handle, Operation::Control { request }).unwrap();
+                let mut completions = Vec::new();
+                worker.wait(&mut completions, Some(Duration::ZERO)).unwrap();
+                assert!(completions.is_empty(), "{completions:?}");
+                switch_the_loopback_on();
+                while completions.is_empty() {
+                    worker.wait(&mut completions, None).unwrap();
+                }
+                assert_eq!(
+                    (completions.len(), completions[0].token, completions[0].result),
+                    (1, token, Ok(0))
+                );
+            })
+            .join()
+            .unwrap();
+        }
     }
 }

@@ -31,24 +31,29 @@ fn whole_seconds(time: Duration) -> Duration {
 
 #[cfg(target_os = "linux")]
 fn set_coalescing(socket: &Socket, coalesce: bool) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    let yes = libc::c_int::from(coalesce);
-    // SAFETY: the option is an int, which outlives the call.
-    let set = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_UDP,
-            libc::UDP_GRO,
-            (&raw const yes).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    set_option(socket, libc::SOL_UDP, libc::UDP_GRO, coalesce.into())
 }
 
 #[cfg(not(target_os = "linux"))]
 fn set_coalescing(_: &Socket, _: bool) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Sets an option that is a number.
+#[cfg(target_os = "linux")]
+pub(crate) fn set_option(socket: &Socket, level: i32, option: i32, value: libc::c_int) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the value outlives the call, and its length is what is said.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

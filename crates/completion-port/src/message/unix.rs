@@ -55,19 +55,8 @@ impl Space {
 /// Has the system tell what it knows beside the bytes, from now on. What it does not know of stays untold.
 #[cfg(target_os = "linux")]
 pub(crate) fn ask(socket: &Socket, family: Family) {
-    use std::os::fd::AsRawFd;
-    let ask = |level: i32, option: i32| {
-        let yes: libc::c_int = 1;
-        // SAFETY: the option is an int, which outlives the call.
-        unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                level,
-                option,
-                (&raw const yes).cast(),
-                size_of::<libc::c_int>() as libc::socklen_t,
-            )
-        };
+    let ask = |level, option| {
+        let _ = crate::control::unix::set_option(socket, level, option, 1);
     };
     if family == Family::V6 {
         ask(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO);

@@ -2,7 +2,7 @@
 
 use super::{Event, MAXIMUM_TRANSFER, Ring, Stage, descriptor, provided::GROUP};
 use crate::{
-    backend::local::{Body, Core},
+    backend::local::{Body, Core, connect_error},
     chain::BufferChain,
     completion::Payload,
     error::ErrorKind,
@@ -170,7 +170,10 @@ impl Ring {
                 self.give_scratch_back(core, token);
                 self.again(core, token, Self::send);
             }
-            Body::Connect { .. } => self.fail(core, token, -result),
+            Body::Connect { .. } => {
+                let error = connect_error(-result);
+                self.finish(core, token, Err(error));
+            }
             _ => self.sent(core, token, result),
         }
     }

@@ -33,6 +33,27 @@ impl DatagramTraits {
     }
 }
 
+/// Why a connect failed.
+pub(crate) fn connect_error(code: i32) -> Error {
+    match code {
+        // No room before a listener of the Unix domain: the same as a refusal on other systems, and nobody tells when there is some.
+        libc::EAGAIN => Error::with_code(ErrorKind::Refused, code, OperationKind::Connect),
+        _ => Error::from_code(code, OperationKind::Connect),
+    }
+}
+
+/// Has connections reported when their first bytes are there. Only TCP on Linux knows how.
+#[cfg(target_os = "linux")]
+pub(super) fn await_first_bytes(listener: &Socket) {
+    // In seconds; see `Configuration::accept_first_bytes`.
+    const PATIENCE: libc::c_int = 10;
+    // A listener of another family has no such thing, and reports at once.
+    let _ = control::unix::set_option(listener, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, PATIENCE);
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn await_first_bytes(_: &Socket) {}
+
 impl Core {
     /// The family of the operation's socket, which is made ready for datagrams.
     pub(crate) fn family_for_datagrams(&mut self, token: Token) -> Result<Family, ErrorKind> {

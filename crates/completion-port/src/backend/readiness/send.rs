@@ -2,7 +2,7 @@
 
 use super::{Poll, Turn};
 use crate::{
-    backend::local::{Body, Core, Descriptor, pipe},
+    backend::local::{Body, Core, Descriptor, connect_error, pipe},
     chain::BufferChain,
     error::{Error, ErrorKind},
     identity::Token,
@@ -56,13 +56,19 @@ impl Poll {
         };
         if slot.stage != CONNECTING {
             let socket = descriptor.socket().expect("a connect is for a socket");
-            match address.to_system().and_then(|address| socket.connect(&address)) {
+            let Ok(address) = address.to_system() else {
+                return self.finish(core, token, Err(Error::new(ErrorKind::InvalidArgument, kind)));
+            };
+            match socket.connect(&address) {
                 Ok(()) => return self.connected(core, token),
                 // A signal does not stop it: it goes on as if it had not blocked.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {
                     slot.stage = CONNECTING;
                 }
-                Err(error) => return self.fail(core, token, &error),
+                Err(error) => {
+                    let code = error.raw_os_error().unwrap_or(libc::EINVAL);
+                    return self.finish(core, token, Err(connect_error(code)));
+                }
             }
             let socket = self.socket(handle);
             socket.send.ready = false;
