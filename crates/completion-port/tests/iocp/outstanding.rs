@@ -207,7 +207,8 @@ fn a_receive_in_the_middle_can_be_cancelled() {
     while came.len() < 3 {
         came.extend(wait(&mut worker, PATIENCE));
     }
-    let came: Vec<_> = came.into_iter().map(|completion| (completion.token, text(completion.payload))).collect();
+    let came: Vec<_> =
+        came.into_iter().map(|completion| (completion.token, text(completion.payload))).collect();
     let expected = [(0, "one."), (2, "two."), (3, "tri.")].map(|(place, text)| (tokens[place], text.into()));
     assert_eq!(came, expected);
 }
