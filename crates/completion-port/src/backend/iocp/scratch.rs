@@ -2,8 +2,7 @@
 //! such an operation and gives it back at the end; blocks are used again and again.
 
 use super::{slot::Borrowed, winsock::fill_vectors};
-use crate::{address::Address, chain::BufferChain, message::windows::CONTROL_BYTES};
-use crossbeam_queue::ArrayQueue;
+use crate::{address::Address, chain::BufferChain, message::windows::CONTROL_BYTES, sync::ArrayQueue};
 use socket2::SockAddr;
 use std::{mem::MaybeUninit, ptr::NonNull};
 use windows_sys::Win32::Networking::WinSock as w;
