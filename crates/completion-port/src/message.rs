@@ -5,6 +5,8 @@ use std::{net::IpAddr, num::NonZero};
 
 #[cfg(unix)]
 pub(crate) mod unix;
+#[cfg(windows)]
+pub(crate) mod windows;
 
 /// What the system tells of a datagram beside its bytes, or is told (the control data of WSARecvMsg and WSASendMsg; cmsg(3)).
 ///
