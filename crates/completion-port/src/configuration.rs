@@ -13,6 +13,8 @@ pub enum Backend {
     IoUring,
     /// Readiness (epoll, kqueue and the like, by the `polling` crate), with files on a pool of threads.
     Readiness,
+    /// A world in memory, for tests: the feature `simulation`, on Unix. Never chosen unless asked for.
+    Simulated,
 }
 
 impl Backend {
@@ -22,6 +24,7 @@ impl Backend {
             Self::Iocp => "iocp",
             Self::IoUring => "io-uring",
             Self::Readiness => "readiness",
+            Self::Simulated => "simulated",
         }
     }
 }
@@ -34,7 +37,8 @@ pub struct Configuration {
     pub backend: Option<Backend>,
     /// How many queues (completion ports, rings). A handle belongs to one queue for its life. At most 255.
     pub queues: usize,
-    /// How many workers serve each queue. More than one only on [`Backend::Iocp`]; elsewhere a queue is one worker's own. At most 1,024.
+    /// How many workers serve each queue. More than one only on [`Backend::Iocp`] and [`Backend::Simulated`]; elsewhere a queue is one
+    /// worker's own. At most 1,024.
     pub workers_per_queue: usize,
     /// How many workers of a queue run at once before the kernel holds the others back; 0 is one a processor. [`Backend::Iocp`] only.
     pub concurrency: u32,
@@ -57,6 +61,12 @@ pub struct Configuration {
     pub receive_bytes: usize,
     /// Buffers that each queue keeps ready for receive streams.
     pub receive_buffers: usize,
+    /// Entries of the table of direct descriptors that each queue has; 0 has none. With a table, connections that the port accepts take
+    /// a place in it instead of a file descriptor: [`Backend::IoUring`] only, which is a little faster with them, and holds more
+    /// connections than the process may have descriptors. Nothing but the port can use such a connection: its addresses and
+    /// controls are [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). Accepting waits while the table is nearly full. At most the limit of open files (RLIMIT_NOFILE), or the
+    /// worker fails with [`ErrorKind::DescriptorsExhausted`](crate::ErrorKind::DescriptorsExhausted).
+    pub direct_descriptors: u32,
     /// AcceptEx calls kept posted on a listening socket. [`Backend::Iocp`] only. At most 4,096, which all listening sockets of a
     /// queue share.
     pub accepts_posted: usize,
@@ -71,6 +81,9 @@ pub struct Configuration {
     pub pool_threads: usize,
     /// Operations that wait for a thread of the pool at most; at least one.
     pub pool_queue: usize,
+    /// The world of a port on [`Backend::Simulated`]; none is one of its own, of seed 0 and without faults.
+    #[cfg(all(unix, feature = "simulation"))]
+    pub simulation: Option<crate::simulation::World>,
 }
 
 impl Configuration {
@@ -115,12 +128,15 @@ impl Default for Configuration {
             heap_bytes: 256 << 20,
             receive_bytes: 4_096,
             receive_buffers: 256,
+            direct_descriptors: 0,
             accepts_posted: 25,
             accept_first_bytes: 0,
             inline_budget: 16,
             transmit_bytes: 131_072,
             pool_threads: 4,
             pool_queue: 1_024,
+            #[cfg(all(unix, feature = "simulation"))]
+            simulation: None,
         }
     }
 }

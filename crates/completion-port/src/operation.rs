@@ -371,6 +371,44 @@ impl fmt::Debug for Operation {
 }
 
 impl OperationKind {
+    /// All of them, in their order.
+    pub const ALL: &'static [Self] = &[
+        Self::Accept,
+        Self::AcceptStream,
+        Self::Connect,
+        Self::Disconnect,
+        Self::Receive,
+        Self::ReceiveScatter,
+        Self::ReceiveFrom,
+        Self::ReceiveMessage,
+        Self::ReceiveStream,
+        Self::Send,
+        Self::SendTo,
+        Self::SendMessage,
+        Self::TransmitFile,
+        Self::TransmitPackets,
+        Self::Control,
+        Self::ReadAt,
+        Self::WriteAt,
+        Self::Append,
+        Self::Sync,
+        Self::Open,
+        Self::Link,
+        Self::Metadata,
+        Self::WatchDirectory,
+        Self::Timer,
+        Self::Call,
+        Self::Close,
+        Self::Post,
+        Self::Writable,
+        Self::Draining,
+        Self::Shutdown,
+        Self::Setup,
+        Self::Associate,
+        Self::Acquire,
+        Self::Wait,
+    ];
+
     /// A short name in the field's own words, for messages.
     pub const fn name(self) -> &'static str {
         match self {

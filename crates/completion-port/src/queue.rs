@@ -5,12 +5,12 @@ use crate::{
     completion::Packet,
     identity::Handle,
     pool::{Finished, Reply},
+    sync::{
+        ArrayQueue, Mutex,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence},
+    },
 };
-use crossbeam_queue::ArrayQueue;
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence},
-};
+use std::sync::{Arc, PoisonError};
 
 /// The shared half of a queue. The worker's half is its backend's driver.
 pub(crate) struct Queue {
@@ -138,6 +138,7 @@ impl Reply for Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Fails as often as it says.
     struct Weak(AtomicUsize, AtomicUsize);

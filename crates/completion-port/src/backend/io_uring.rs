@@ -7,6 +7,7 @@
 mod accept;
 mod budget;
 mod datagram;
+mod direct;
 mod file;
 mod polled;
 mod provided;
@@ -20,6 +21,7 @@ mod waker;
 use super::local::{Core, Descriptor, Engine, Start};
 use crate::{
     buffer::{Buffer, Wake},
+    direction::Direction,
     error::{Error, ErrorKind},
     identity::{Handle, Token},
     operation::OperationKind,
@@ -28,6 +30,7 @@ use crate::{
 use ::io_uring::{cqueue, opcode, squeue, types::Fd};
 use accept::Accepting;
 use budget::Budget;
+use direct::Direct;
 use provided::Provided;
 use scratch::Scratches;
 use stage::Stage;
@@ -42,8 +45,9 @@ use waker::Waker;
 
 /// User data of the poll on the waker.
 const WAKE: u64 = 0xff << 56;
-/// User data of every cancel; what became of it does not matter, the operation's own completion counts.
-const CANCEL: u64 = WAKE | 1;
+/// User data of cancels and of closes of direct descriptors: what became of them does not matter. Of a cancel the operation's own
+/// completion counts.
+const UNANSWERED: u64 = WAKE | 1;
 /// The most that Linux transfers in one read or write.
 const MAXIMUM_TRANSFER: usize = 0x7fff_f000;
 
@@ -60,6 +64,7 @@ pub(crate) struct Ring {
     scratches: ManuallyDrop<Scratches>,
     waker: Arc<Waker>,
     accepting: Accepting,
+    direct: Direct,
     /// Receive streams that found no buffer; and transmit-files, and streams from pipes. In the order in which they asked.
     starved_streams: VecDeque<Token>,
     starved_others: VecDeque<Token>,
@@ -87,6 +92,7 @@ impl Ring {
             configuration.buffers.iter().filter(|class| class.capacity >= configuration.receive_bytes);
         let share = fitting.map(|class| class.count).sum::<usize>() / (2 * configuration.queues);
         let provided = Provided::new(&system, configuration.receive_buffers.min(share)).map_err(refused)?;
+        let direct = Direct::new(&system, configuration.direct_descriptors).map_err(refused)?;
         let waker = Arc::new(Waker::new().map_err(refused)?);
         let mut this = Self {
             system,
@@ -94,6 +100,7 @@ impl Ring {
             scratches: ManuallyDrop::default(),
             waker,
             accepting: Accepting::default(),
+            direct,
             starved_streams: VecDeque::new(),
             starved_others: VecDeque::new(),
             budget: Budget::new(configuration.inline_budget),
@@ -119,7 +126,11 @@ impl Ring {
     ///
     /// As for [`System::push`]: what it points to belongs to the operation's slot or scratch.
     unsafe fn push(&mut self, core: &mut Core, token: Token, entry: squeue::Entry) {
-        core.slot_mut(token).stage |= Stage::IN_KERNEL;
+        let slot = core.slot_mut(token);
+        slot.stage |= Stage::IN_KERNEL;
+        let (handle, on_socket) =
+            (slot.handle, Direction::of(slot.kind).is_some() && slot.stage & Stage::READS == 0);
+        let entry = if on_socket { self.direct.mark(core, handle, entry) } else { entry };
         // SAFETY: forwarded from the caller; slot and scratch are kept until `finish`, which is called only after the last
         // completion of what is in the kernel.
         unsafe { self.system.push(entry.user_data(token.to_bits())) };
@@ -128,7 +139,7 @@ impl Ring {
     fn push_cancel(&mut self, token: Token) {
         let cancel = opcode::AsyncCancel::new(token.to_bits()).build().flags(squeue::Flags::SKIP_SUCCESS);
         // SAFETY: a cancel points to nothing.
-        unsafe { self.system.push(cancel.user_data(CANCEL)) };
+        unsafe { self.system.push(cancel.user_data(UNANSWERED)) };
     }
 
     /// Ends the operation, with its buffers. Nothing of it is in the kernel any more.
@@ -174,7 +185,7 @@ impl Ring {
         match data {
             WAKE if more => return,
             WAKE => return self.listen_for_wakes(),
-            CANCEL => return,
+            UNANSWERED => return,
             _ => {}
         }
         let token = Token::from_bits(data);
@@ -288,7 +299,7 @@ impl Engine for Ring {
         }
         self.starved_streams.retain(|starved| *starved != token);
         self.starved_others.retain(|starved| *starved != token);
-        self.accepting.forget(token);
+        self.forget_accept(token);
         self.fail_as(core, token, ErrorKind::Cancelled);
     }
 
@@ -296,7 +307,11 @@ impl Engine for Ring {
         Ok(())
     }
 
-    fn release(&mut self, _core: &mut Core, _handle: Handle) {}
+    fn release(&mut self, core: &mut Core, handle: Handle) {
+        if let Some(Descriptor::Direct(place)) = core.descriptor(handle) {
+            self.close_direct(*place);
+        }
+    }
 
     fn wait(&mut self, core: &mut Core, timeout: Option<Duration>) -> Result<(), Error> {
         self.budget.renew();
@@ -335,6 +350,8 @@ impl Drop for Ring {
         if self.leaked {
             return;
         }
+        // Closes of direct descriptors may still be queued: peers should not wait for the kernel to take the ring down.
+        let _ = self.system.submitter().submit();
         self.provided.unregister(&self.system);
         // SAFETY: not used after. The worker has drained: nothing is in flight that could touch them.
         unsafe {

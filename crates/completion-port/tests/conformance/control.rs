@@ -1,10 +1,19 @@
 //! What a socket is told beside its bytes.
 
-use crate::harness::{GLANCE, Rig, connect, failure};
+use crate::{
+    harness::{GLANCE, Rig, failure},
+    suite::Case,
+};
 use completion_port::{ControlRequest, ErrorKind, Handle, KeepAlive, Operation, OperationKind, Payload};
-use std::{io::Write, net::TcpListener, time::Duration};
+use std::{
+    io::Write,
+    net::{TcpListener, TcpStream},
+    time::Duration,
+};
 
-tests![
+pub(crate) const CASES: &[Case] = cases![
+needs OperationKind::Control;
+
     keep_alive_is_set_and_switched_off,
     a_control_does_not_wait_for_what_is_under_way,
     waiting_for_addresses_ends_by_cancel_deadline_and_close,
@@ -28,7 +37,7 @@ fn keep_alive(after_ms: u64, interval_ms: u64) -> ControlRequest {
 
 fn keep_alive_is_set_and_switched_off(rig: &mut Rig) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let mut peer = connect(listener.local_addr().unwrap());
+    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (stream, _) = listener.accept().unwrap();
     // A second name of the same socket, to look what became of it.
     #[cfg(unix)]
@@ -102,7 +111,7 @@ fn what_a_socket_does_not_have_fails(rig: &mut Rig) {
 fn a_connection_is_reported_with_its_first_bytes(rig: &mut Rig) {
     let (listener, address) = rig.listener();
     let stream = rig.submit(listener, Operation::AcceptStream);
-    let mut peer = connect(address);
+    let mut peer = rig.connect(address);
     if cfg!(any(target_os = "linux", windows)) {
         rig.expect_silence();
     }

@@ -1,6 +1,9 @@
 //! Datagrams: one by one, with where they come from and what travels beside them.
 
-use crate::harness::{PATIENCE, Rig, failure, pattern};
+use crate::{
+    harness::{PATIENCE, Rig, failure, pattern},
+    suite::Case,
+};
 use completion_port::{
     Address, Ancillary, Buffer, BufferChain, Completion, ControlRequest, ErrorKind, Handle, Message,
     Operation, OperationKind, Payload, Slice, Token,
@@ -11,7 +14,9 @@ use std::{
     time::Duration,
 };
 
-tests![
+pub(crate) const CASES: &[Case] = cases![
+needs OperationKind::ReceiveFrom;
+
     datagrams_come_with_where_they_come_from,
     a_chain_goes_as_one_datagram,
     an_empty_datagram_is_no_end,

@@ -1,6 +1,9 @@
 //! Pipes: bytes in one direction, between processes mostly; here between the port and the case.
 
-use crate::harness::{Rig, failure, pattern};
+use crate::{
+    harness::{Rig, failure, pattern},
+    suite::Case,
+};
 use completion_port::{
     Address, BufferChain, ErrorKind, Handle, Operation, OperationKind, Payload, Slice, Source,
 };
@@ -10,7 +13,9 @@ use std::{
     time::Duration,
 };
 
-tests![
+pub(crate) const CASES: &[Case] = cases![
+needs OperationKind::ReceiveScatter;
+
     bytes_come_and_then_the_end,
     a_stream_of_a_pipe_brings_everything_and_the_end,
     several_buffers_are_filled_in_order,

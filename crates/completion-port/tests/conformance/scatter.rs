@@ -1,10 +1,15 @@
 //! Receiving into several buffers.
 
-use crate::harness::{Rig, failure, pattern};
+use crate::{
+    harness::{Rig, failure, pattern},
+    suite::Case,
+};
 use completion_port::{Buffer, Completion, ErrorKind, Handle, Operation, OperationKind, Payload, Token};
 use std::{io::Write, net::Shutdown};
 
-tests![
+pub(crate) const CASES: &[Case] = cases![
+needs OperationKind::ReceiveScatter;
+
     buffers_are_filled_in_order,
     as_much_as_there_is_and_then_the_end,
     sixty_four_buffers_fill_up,

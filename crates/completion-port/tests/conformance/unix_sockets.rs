@@ -1,6 +1,9 @@
 //! Sockets of the Unix domain: streams and datagrams whose addresses are paths.
 
-use crate::harness::{PATIENCE, Rig, failure, pattern};
+use crate::{
+    harness::{PATIENCE, Rig, failure, pattern},
+    suite::Case,
+};
 use completion_port::{
     Address, Ancillary, BufferChain, ErrorKind, Handle, Message, OpenOptions, Operation, OperationKind,
     Payload, Slice,
@@ -13,7 +16,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-tests![
+pub(crate) const CASES: &[Case] = cases![
+needs OperationKind::ReceiveFrom;
+
     a_listener_takes_connections_by_its_path,
     the_port_connects_by_a_path_with_first_bytes,
     connecting_to_nobody_fails,

@@ -1,7 +1,10 @@
 //! Changes in folders. A system may tell more than what a case did (of the folder around it, or of one thing twice): the cases look
 //! for what must be told, and in which order.
 
-use crate::harness::{PATIENCE, Rig, failure};
+use crate::{
+    harness::{PATIENCE, Rig, failure},
+    suite::Case,
+};
 use completion_port::{
     Change, ChangeKind, Directory, ErrorKind, Handle, Operation, OperationKind, Payload, Token,
 };
@@ -12,7 +15,9 @@ use std::{
     time::Instant,
 };
 
-tests![
+pub(crate) const CASES: &[Case] = cases![
+needs OperationKind::WatchDirectory;
+
     changes_are_told_in_order,
     a_folder_that_is_renamed_meanwhile_is_still_watched,
     what_lies_below_is_told_only_if_asked_for,

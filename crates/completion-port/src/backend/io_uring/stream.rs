@@ -2,7 +2,7 @@
 
 use super::{Event, MAXIMUM_TRANSFER, Ring, Stage, descriptor, provided::GROUP};
 use crate::{
-    backend::local::{Body, Core, connect_error},
+    backend::local::{Body, Core, Descriptor, connect_error},
     chain::BufferChain,
     completion::Payload,
     error::ErrorKind,
@@ -178,12 +178,15 @@ impl Ring {
         }
     }
 
-    /// In place: the kernel would hand a shutdown to a thread.
+    /// In place: the kernel would hand a shutdown to a thread, as it does where only the ring can do it.
     pub(super) fn disconnect(&mut self, core: &mut Core, token: Token) {
         let handle = core.slot(token).handle;
-        let socket = core.descriptor(handle).and_then(|descriptor| descriptor.socket());
-        let ended = socket.expect("checked when it was submitted").shutdown(std::net::Shutdown::Write);
-        match ended {
+        let Some(socket) = core.descriptor(handle).and_then(Descriptor::socket) else {
+            let entry = opcode::Shutdown::new(descriptor(core, handle), libc::SHUT_WR).build();
+            // SAFETY: a shutdown points to nothing.
+            return unsafe { self.push(core, token, entry) };
+        };
+        match socket.shutdown(std::net::Shutdown::Write) {
             Ok(()) => self.finish(core, token, Ok(0)),
             Err(error) => self.fail(core, token, error.raw_os_error().unwrap_or(libc::EIO)),
         }

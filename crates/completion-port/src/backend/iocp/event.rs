@@ -2,7 +2,7 @@
 
 use super::{
     handle::{Entry, Object, State},
-    slot::{Body, Slot, Stage},
+    slot::{Body, Stage},
     turn::Turn,
     winsock,
 };
@@ -22,11 +22,9 @@ use windows_sys::Win32::{
 impl Turn<'_> {
     /// Takes in one packet of the port. Those without an operation are none of its business.
     pub(super) fn take_packet(&mut self, packet: &OVERLAPPED_ENTRY) {
-        if packet.lpOverlapped.is_null() {
-            return;
-        }
-        // SAFETY: only calls for slots of this core, and posts of them, put an OVERLAPPED into the core's port.
-        let slot = unsafe { Slot::of(packet.lpOverlapped) };
+        // Wakes have none, and who has a duplicate of a socket or file can have a call on it end here with an OVERLAPPED of their own
+        // (`File::lock` of std does), which may be gone by now: it is compared, and never looked into.
+        let Some(slot) = self.core.slots.at(packet.lpOverlapped.addr()) else { return };
         let Some(entry) = self.find(slot.owner()) else { return };
         let mut state = entry.lock();
         state.inline = 0;

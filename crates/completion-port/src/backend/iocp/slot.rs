@@ -304,16 +304,6 @@ impl Slot {
         let overlapped = unsafe { &*self.overlapped.get() };
         (overlapped.Internal as i32, overlapped.InternalHigh)
     }
-
-    /// The slot of a packet.
-    ///
-    /// # Safety
-    ///
-    /// `overlapped` came out of the port, was put in by a call for one of the core's slots, and the core lives for `'a`.
-    pub(super) unsafe fn of<'a>(overlapped: *mut OVERLAPPED) -> &'a Self {
-        // SAFETY: OVERLAPPED is the first field of a slot, and slots never move.
-        unsafe { &*overlapped.cast::<Self>() }
-    }
 }
 
 impl Job {

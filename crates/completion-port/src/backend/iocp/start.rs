@@ -15,7 +15,7 @@ use crate::{
 };
 use std::{net::Shutdown, sync::Arc};
 use windows_sys::Win32::{
-    Foundation::{ERROR_IO_PENDING, HANDLE},
+    Foundation::HANDLE,
     Storage::FileSystem::{ReadFile, WriteFile},
 };
 
@@ -221,8 +221,5 @@ unsafe fn judge(succeeded: i32, skips: bool, slot: &Slot) -> Issued {
         // SAFETY: a success at once is over: the kernel does not use the slot any more.
         return Issued::Done(unsafe { slot.outcome() }.1 as u32);
     }
-    match last_code() {
-        ERROR_IO_PENDING => Issued::Pending,
-        code => Issued::Failed(code),
-    }
+    winsock::judge_failure(last_code(), skips)
 }

@@ -219,7 +219,7 @@ impl Core {
 
     fn prepare(&self, object: &Object, handle: Handle, associated: bool) -> Result<bool, Error> {
         let (raw, skips): (HANDLE, bool) = match object {
-            Object::File(file) => (file.as_raw_handle(), true),
+            Object::File(file) => (file.as_raw_handle(), system::is_on_disk(file.as_raw_handle())),
             // AcceptEx always takes its way through the queue: nothing is gained by accepting in a row.
             Object::Listener(socket) => (socket.as_raw_socket() as HANDLE, false),
             Object::Socket(socket) => {
@@ -227,7 +227,7 @@ impl Core {
                 // For the receives of a stream, which take what is there; overlapped calls do not care.
                 socket.set_nonblocking(true).map_err(error)?;
                 let raw = socket.as_raw_socket();
-                (raw as HANDLE, winsock::has_system_handles(raw as SOCKET))
+                (raw as HANDLE, winsock::can_skip(raw as SOCKET))
             }
             Object::None => unreachable!("only what is open is associated"),
         };

@@ -15,7 +15,7 @@ use std::{
 };
 use windows_sys::{
     Win32::{
-        Foundation::{ERROR_IO_PENDING, HANDLE, WAIT_OBJECT_0},
+        Foundation::{ERROR_IO_PENDING, ERROR_MORE_DATA, HANDLE, WAIT_OBJECT_0},
         Networking::WinSock as w,
         System::{
             IO::OVERLAPPED,
@@ -128,8 +128,9 @@ pub(super) fn last_socket_code() -> u32 {
     unsafe { w::WSAGetLastError() as u32 }
 }
 
-/// Whether the socket's provider uses handles of the file system, so that skipping packets on success works.
-pub(super) fn has_system_handles(socket: w::SOCKET) -> bool {
+/// Whether the socket carries a stream and its provider uses handles of the file system, so that skipping packets on success works. A
+/// datagram that does not fit is neither a success nor a failure: what is skipped for it is not documented.
+pub(super) fn can_skip(socket: w::SOCKET) -> bool {
     // SAFETY: plain data, for which zeros are valid.
     let mut information: w::WSAPROTOCOL_INFOW = unsafe { std::mem::zeroed() };
     let mut bytes = size_of::<w::WSAPROTOCOL_INFOW>() as i32;
@@ -143,7 +144,9 @@ pub(super) fn has_system_handles(socket: w::SOCKET) -> bool {
             &raw mut bytes,
         )
     };
-    failed == 0 && information.dwServiceFlags1 & w::XP1_IFS_HANDLES != 0
+    failed == 0
+        && information.dwServiceFlags1 & w::XP1_IFS_HANDLES != 0
+        && information.iSocketType == w::SOCK_STREAM
 }
 
 /// Whether the socket listens.
@@ -162,8 +165,16 @@ fn judge(succeeded: bool, skips: bool, bytes: u32) -> Issued {
     if succeeded {
         return if skips { Issued::Done(bytes) } else { Issued::Pending };
     }
-    match last_socket_code() {
+    judge_failure(last_socket_code(), skips)
+}
+
+/// The outcome of a call that returned no success but `code`.
+pub(super) fn judge_failure(code: u32, skips: bool) -> Issued {
+    const TOO_LONG: u32 = w::WSAEMSGSIZE as u32;
+    match code {
         ERROR_IO_PENDING => Issued::Pending,
+        // To the system (STATUS_BUFFER_OVERFLOW) that is a warning and no error: the call was made, and its packet comes.
+        ERROR_MORE_DATA | TOO_LONG if !skips => Issued::Pending,
         code => Issued::Failed(code),
     }
 }

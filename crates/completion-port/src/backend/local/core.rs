@@ -20,7 +20,7 @@ use crate::{
     timers::Timers,
 };
 use smallvec::SmallVec;
-use std::{collections::VecDeque, fs::File, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fs::File, net::SocketAddr, sync::Arc, time::Duration};
 
 /// What the books say is to be done next, outside of them.
 pub(super) enum Step {
@@ -122,6 +122,10 @@ impl Core {
         self.now
     }
 
+    pub(super) fn queue(&self) -> usize {
+        self.queue as usize
+    }
+
     pub(super) fn set_now(&mut self, now: Duration) {
         self.now = now;
     }
@@ -153,7 +157,7 @@ impl Core {
     }
 
     /// How many more handles would fit.
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only io_uring asks"))]
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only io_uring and the simulation ask"))]
     pub(crate) fn room_for_handles(&self) -> usize {
         self.handles.room()
     }
@@ -207,16 +211,15 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn address(
-        &self,
-        handle: Handle,
-        ask: impl Fn(&socket2::Socket) -> io::Result<socket2::SockAddr>,
-    ) -> Result<SocketAddr, Error> {
+    pub(super) fn address(&self, handle: Handle, of_peer: bool) -> Result<SocketAddr, Error> {
         let of = OperationKind::Associate;
         let state = self.state(handle).ok_or(Error::new(ErrorKind::StaleHandle, of))?;
-        let socket = state.descriptor.socket().ok_or(Error::new(ErrorKind::InvalidArgument, of))?;
-        let address = ask(socket).map_err(|error| Error::from_io(&error, of))?;
-        address.as_socket().ok_or(Error::new(ErrorKind::InvalidArgument, of))
+        state.descriptor.address(of_peer).map_err(|error| Error::from_io(&error, of))
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(super) fn key(&self, handle: Handle) -> Option<u64> {
+        self.state(handle).map(|state| state.key)
     }
 
     /// Marks the handle as closing. Returns what has to be cancelled.
@@ -239,7 +242,8 @@ impl Core {
     pub(super) fn finish_close(&mut self, handle: Handle) {
         if let Some(state) = self.state_mut(handle)
             && state.closing
-            && state.pending == 0
+            && (state.pending == 0
+                || cfg!(completion_port_fault = "free-on-close") && state.pending < u32::MAX)
         {
             // Marked so that it is released once.
             state.pending = u32::MAX;
@@ -499,6 +503,17 @@ impl Core {
             payload,
             last: true,
         });
+        if cfg!(completion_port_fault = "complete-twice") {
+            self.deliver(Completion {
+                handle: slot.handle,
+                key,
+                token,
+                kind: slot.kind,
+                result,
+                payload: Payload::None,
+                last: true,
+            });
+        }
         self.let_send_again(&slot, key);
         for handle in [slot.handle, slot.file] {
             self.forget_pending(handle);
@@ -605,6 +620,9 @@ impl Core {
 
     pub(super) fn hand_out(&mut self, into: &mut Vec<Completion>, limit: usize) -> usize {
         let count = self.ready.len().min(limit);
+        if cfg!(completion_port_fault = "reorder") && count > 1 {
+            self.ready.swap(0, 1);
+        }
         into.extend(self.ready.drain(..count));
         count
     }
