@@ -55,6 +55,9 @@
 //! a system has no call for is built from what it has. [`OpenOptions::unnamed`] and [`Operation::Link`] are Linux only: elsewhere they fail
 //! with [`ErrorKind::Unsupported`].
 //!
+//! With the feature `simulation`, [`Backend::Simulated`] runs a port and the program above it in a world in memory, with virtual time and faults
+//! from a seed: see the module `simulation`.
+//!
 //! A program that runs one worker on every system says so: `queues = 1` and `workers_per_queue = 1`. The default is one queue for all
 //! workers on Windows, two of them a processor, and elsewhere a queue and a worker a processor. A [`Handle`] belongs to the
 //! queue of the worker that associated, accepted or opened it; other queues are told by [`Port::post`].
@@ -92,7 +95,7 @@ mod control;
 mod direction;
 mod error;
 mod file;
-#[cfg(any(windows, test))]
+#[cfg(any(windows, test, feature = "simulation"))]
 mod gate;
 mod identity;
 mod message;
@@ -102,9 +105,12 @@ mod operation;
 mod pool;
 mod port;
 mod queue;
+mod rest;
 mod seats;
 mod sequencer;
 mod shutdown;
+#[cfg(all(unix, feature = "simulation"))]
+pub mod simulation;
 #[cfg(unix)]
 mod slab;
 mod source;

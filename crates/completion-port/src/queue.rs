@@ -138,6 +138,7 @@ impl Reply for Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Fails as often as it says.
     struct Weak(AtomicUsize, AtomicUsize);

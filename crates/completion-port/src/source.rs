@@ -19,6 +19,12 @@ pub enum Source {
     /// One end of a named pipe, opened for overlapped I/O.
     #[cfg(windows)]
     Pipe(std::os::windows::io::OwnedHandle),
+    /// A connection, or a socket that is not connected, of a simulated world.
+    #[cfg(all(unix, feature = "simulation"))]
+    SimulatedStream(crate::simulation::Stream),
+    /// A listening socket of a simulated world.
+    #[cfg(all(unix, feature = "simulation"))]
+    SimulatedListener(crate::simulation::Listener),
 }
 
 impl From<socket2::Socket> for Source {
@@ -74,5 +80,17 @@ impl From<std::io::PipeReader> for Source {
 impl From<std::io::PipeWriter> for Source {
     fn from(end: std::io::PipeWriter) -> Self {
         Self::Pipe(end.into())
+    }
+}
+#[cfg(all(unix, feature = "simulation"))]
+impl From<crate::simulation::Stream> for Source {
+    fn from(stream: crate::simulation::Stream) -> Self {
+        Self::SimulatedStream(stream)
+    }
+}
+#[cfg(all(unix, feature = "simulation"))]
+impl From<crate::simulation::Listener> for Source {
+    fn from(listener: crate::simulation::Listener) -> Self {
+        Self::SimulatedListener(listener)
     }
 }

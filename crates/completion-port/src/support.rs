@@ -21,7 +21,7 @@ pub enum Means {
     Built,
     /// Done on a thread of the port's pool.
     Pool,
-    /// Accepted, and completes with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    /// Accepted, and completes with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported); of a packet, it never comes.
     Unsupported,
 }
 
@@ -44,6 +44,7 @@ struct Row {
     /// On Linux, and on Unix systems without what Linux has.
     readiness: Support,
     readiness_elsewhere: Option<Support>,
+    simulated: Support,
 }
 
 const fn native(how: &'static str) -> Support {
@@ -62,13 +63,20 @@ const fn unsupported(why: &'static str) -> Support {
     Support { means: Means::Unsupported, how: why }
 }
 
+/// What a simulated world does with files.
+const FILE: Support = built("the real file, in virtual time");
+
 const fn row(iocp: Support, io_uring: Support, readiness: Support) -> Row {
-    Row { iocp, io_uring, readiness, readiness_elsewhere: None }
+    Row { iocp, io_uring, readiness, readiness_elsewhere: None, simulated: built("in memory") }
 }
 
 impl Row {
     const fn elsewhere(self, readiness: Support) -> Self {
         Self { readiness_elsewhere: Some(readiness), ..self }
+    }
+
+    const fn simulated(self, simulated: Support) -> Self {
+        Self { simulated, ..self }
     }
 }
 
@@ -85,6 +93,7 @@ impl OperationKind {
                 Some(elsewhere) if !cfg!(target_os = "linux") => elsewhere,
                 _ => row.readiness,
             },
+            Backend::Simulated => row.simulated,
         })
     }
 
@@ -104,13 +113,14 @@ impl OperationKind {
             | Self::Control
             | Self::WatchDirectory => {
                 let nothing = unsupported("the backend does not make this call");
-                row(nothing, nothing, nothing)
+                row(nothing, nothing, nothing).simulated(nothing)
             }
             Self::TransmitPackets => row(
                 unsupported("the backend does not make this call"),
                 built("each element as transmit file sends it"),
                 built("each element as transmit file sends it"),
-            ),
+            )
+            .simulated(unsupported("the backend does not make this call")),
             Self::Disconnect => row(
                 built("shutdown(SD_SEND)"),
                 built("shutdown(2) in place"),
@@ -137,32 +147,40 @@ impl OperationKind {
                 native("what the page cache has is read in place"),
                 built("from the page cache; else on the pool"),
             )
-            .elsewhere(pool("pread(2)")),
+            .elsewhere(pool("pread(2)"))
+            .simulated(FILE),
             Self::WriteAt => row(
                 native(
                     "WriteFile, slice by slice; on the pool where it makes the file longer, which NTFS would do in the call",
                 ),
                 native("write or writev"),
                 pool("pwrite(2)"),
-            ),
-            Self::Append => row(pool("WriteFile at the end"), native("write or writev"), pool("write(2)")),
-            Self::Sync => row(pool("FlushFileBuffers"), native("fsync"), pool("fsync(2), fdatasync(2)")),
+            )
+            .simulated(FILE),
+            Self::Append => row(pool("WriteFile at the end"), native("write or writev"), pool("write(2)")).simulated(FILE),
+            Self::Sync => row(pool("FlushFileBuffers"), native("fsync"), pool("fsync(2), fdatasync(2)")).simulated(FILE),
             Self::Open => {
                 let built = pool("in place where nothing is created and the names are in memory");
                 row(pool("without a name unsupported"), built, built)
                     .elsewhere(pool("without a name unsupported"))
+                    .simulated(FILE)
             }
             Self::Link => row(
                 unsupported("files without a name are only on Linux"),
                 pool("linkat(2), renameat(2), fsync(2)"),
                 pool("linkat(2), renameat(2), fsync(2)"),
             )
-            .elsewhere(unsupported("files without a name are only on Linux")),
-            Self::Metadata => row(pool("GetFileInformationByHandle"), built("fstat(2)"), built("fstat(2)")),
-            Self::Call => row(pool(""), pool(""), pool("")),
+            .elsewhere(unsupported("files without a name are only on Linux"))
+            .simulated(if cfg!(target_os = "linux") {
+                FILE
+            } else {
+                unsupported("files without a name are only on Linux")
+            }),
+            Self::Metadata => row(pool("GetFileInformationByHandle"), built("fstat(2)"), built("fstat(2)")).simulated(FILE),
+            Self::Call => row(pool(""), pool(""), pool("")).simulated(built("within a wait, in virtual time")),
             Self::Timer => {
                 let shortened = built("the wait is shortened");
-                row(shortened, shortened, shortened)
+                row(shortened, shortened, shortened).simulated(built("virtual time"))
             }
             Self::Close => row(
                 built("CancelIoEx, then closesocket or CloseHandle when all is home"),
@@ -170,7 +188,7 @@ impl OperationKind {
                 built("close(2) when all is home"),
             ),
             Self::Writable => row(
-                built("counted with the sends"),
+                unsupported("the bytes that wait to be sent are not bounded"),
                 built("counted with the sends"),
                 built("counted with the sends"),
             ),
@@ -202,7 +220,8 @@ mod tests {
     }
 
     fn table() -> String {
-        let mut table = String::from("| operation | IOCP | io_uring | readiness |\n|---|---|---|---|\n");
+        let mut table =
+            String::from("| operation | IOCP | io_uring | readiness | simulated |\n|---|---|---|---|---|\n");
         for kind in OperationKind::ALL {
             let Some(row) = kind.row() else { continue };
             let readiness = match row.readiness_elsewhere {
@@ -210,7 +229,8 @@ mod tests {
                 None => cell(row.readiness),
             };
             let (name, iocp, io_uring) = (kind.name(), cell(row.iocp), cell(row.io_uring));
-            writeln!(table, "| {name} | {iocp} | {io_uring} | {readiness} |").unwrap();
+            let simulated = cell(row.simulated);
+            writeln!(table, "| {name} | {iocp} | {io_uring} | {readiness} | {simulated} |").unwrap();
         }
         table
     }
@@ -246,7 +266,9 @@ mod tests {
     fn what_is_unsupported_says_why() {
         for kind in OperationKind::ALL {
             let Some(row) = kind.row() else { continue };
-            for support in [row.iocp, row.io_uring, row.readiness].into_iter().chain(row.readiness_elsewhere)
+            for support in [row.iocp, row.io_uring, row.readiness, row.simulated]
+                .into_iter()
+                .chain(row.readiness_elsewhere)
             {
                 assert!(support.means != Means::Unsupported || !support.how.is_empty(), "{kind:?}");
             }

@@ -200,6 +200,15 @@ impl Worker {
         self.shared.started + self.now()
     }
 
+    /// When the worker has something to do, in the time of its world.
+    #[cfg(all(unix, feature = "simulation"))]
+    pub(crate) fn due(&self) -> crate::simulation::Due {
+        match &self.driver {
+            backend::WorkerDriver::Simulated(driver) => driver.due(),
+            _ => crate::simulation::Due::Never,
+        }
+    }
+
     /// Which queue the worker serves.
     pub fn queue(&self) -> usize {
         self.seat.number % self.shared.queues.len()

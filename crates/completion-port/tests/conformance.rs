@@ -8,20 +8,34 @@
 #[path = "conformance/suite.rs"]
 mod suite;
 
+#[path = "conformance/cancel_states.rs"]
+mod cancel_states;
 #[path = "conformance/cancelling.rs"]
 mod cancelling;
+#[path = "conformance/closing.rs"]
+mod closing;
 #[path = "conformance/connections.rs"]
 mod connections;
+#[path = "conformance/dropping.rs"]
+mod dropping;
+#[path = "conformance/fairness.rs"]
+mod fairness;
 #[path = "conformance/files.rs"]
 mod files;
 #[path = "conformance/harness.rs"]
 mod harness;
+#[path = "conformance/large_files.rs"]
+mod large_files;
 #[path = "conformance/limits.rs"]
 mod limits;
 #[path = "conformance/misuse.rs"]
 mod misuse;
 #[path = "conformance/operations.rs"]
 mod operations;
+#[path = "conformance/outstanding.rs"]
+mod outstanding;
+#[path = "conformance/partial.rs"]
+mod partial;
 #[path = "conformance/peer.rs"]
 mod peer;
 #[path = "conformance/posting.rs"]
@@ -30,6 +44,8 @@ mod posting;
 mod random;
 #[path = "conformance/shutting_down.rs"]
 mod shutting_down;
+#[path = "conformance/timers.rs"]
+mod timers;
 #[path = "conformance/transmitting.rs"]
 mod transmitting;
 
@@ -38,14 +54,22 @@ use std::process::ExitCode;
 
 const TABLES: &[(&str, &[suite::Case])] = &[
     ("cancelling", cancelling::CASES),
+    ("cancel_states", cancel_states::CASES),
+    ("closing", closing::CASES),
     ("connections", connections::CASES),
+    ("dropping", dropping::CASES),
+    ("fairness", fairness::CASES),
     ("files", files::CASES),
+    ("large_files", large_files::CASES),
     ("limits", limits::CASES),
     ("misuse", misuse::CASES),
     ("operations", operations::CASES),
+    ("outstanding", outstanding::CASES),
+    ("partial", partial::CASES),
     ("posting", posting::CASES),
     ("random", random::CASES),
     ("shutting_down", shutting_down::CASES),
+    ("timers", timers::CASES),
     ("transmitting", transmitting::CASES),
 ];
 

@@ -17,6 +17,7 @@ mod accept;
 mod close;
 mod event;
 mod handle;
+mod line;
 mod receive;
 mod reuse;
 mod shutdown;

@@ -1,15 +1,18 @@
 //! The rig that every case runs on.
 
 use crate::peer::{Network, Peer, PeerListener};
+#[cfg(unix)]
+use completion_port::simulation::{Faults, World};
 use completion_port::{
-    Backend, BufferChain, BufferClass, Completion, Configuration, ErrorKind, Handle, Operation,
-    OperationKind, Port, Slice, Token, Worker,
+    Backend, BufferChain, BufferClass, Completion, Configuration, ErrorKind, Handle, OpenOptions, Operation,
+    OperationKind, Payload, Port, Slice, Token, Worker,
 };
 use std::{
     cell::RefCell,
     collections::VecDeque,
     io::{self, Read},
     net::SocketAddr,
+    path::Path,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -23,12 +26,20 @@ pub(crate) const GLANCE: Duration = Duration::from_millis(50);
 /// How long a wait lasts while somebody else is busy beside it.
 const BESIDE_PAUSE: Duration = Duration::from_millis(1);
 
+impl Transcript {
+    /// What was read until now, however it ended.
+    pub(crate) fn so_far(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.borrow_mut().bytes)
+    }
+}
+
 /// A port with one worker, and the completions that came before their turn.
 pub(crate) struct Rig {
     pub(crate) port: Port,
     pub(crate) worker: Worker,
     pub(crate) network: Network,
     early: VecDeque<Completion>,
+    began: Instant,
     /// What goes on at the other side while the case waits, until it says that it is done.
     beside: Vec<Box<dyn FnMut() -> bool>>,
 }
@@ -47,6 +58,10 @@ struct Record {
 pub(crate) fn configuration(backend: Backend) -> Configuration {
     let mut configuration = Configuration::default();
     configuration.backend = Some(backend);
+    #[cfg(unix)]
+    if backend == Backend::Simulated {
+        configuration.simulation = Some(World::new(17, Faults::none()));
+    }
     configuration.queues = 1;
     configuration.workers_per_queue = 1;
     configuration.operations = 1_024;
@@ -64,8 +79,13 @@ impl Rig {
     pub(crate) fn new(configuration: Configuration) -> Self {
         let network = Network::of(&configuration);
         let port = Port::new(configuration).expect("a port with the limits of the case");
+        Self::on(port, network)
+    }
+
+    /// A rig on a port that has no worker.
+    pub(crate) fn on(port: Port, network: Network) -> Self {
         let worker = port.worker().expect("the only worker of the port");
-        Self { port, worker, network, early: VecDeque::new(), beside: Vec::new() }
+        Self { port, worker, network, early: VecDeque::new(), began: Instant::now(), beside: Vec::new() }
     }
 
     /// A rig of the case's own on the same backend, with the limits that are usual here.
@@ -113,16 +133,19 @@ impl Rig {
         let before = self.early.len();
         while self.early.len() == before {
             assert!(Instant::now() < until, "nothing completed for {PATIENCE:?}; waiting: {:?}", self.early);
-            self.turn();
+            self.beside.retain_mut(|job| !job());
+            self.turn(BESIDE_PAUSE);
         }
     }
 
-    /// One wait, and a turn for whoever is at the other side.
-    fn turn(&mut self) {
-        self.beside.retain_mut(|job| !job());
-        let timeout = if self.beside.is_empty() { PATIENCE } else { BESIDE_PAUSE };
+    /// One wait.
+    fn turn(&mut self, timeout: Duration) {
         let mut arrived = Vec::new();
         self.worker.wait(&mut arrived, Some(timeout)).expect("the queue works");
+        if arrived.is_empty() && self.network.now().is_some() {
+            // Virtual time has passed; other threads need real time.
+            std::thread::sleep(Duration::from_micros(20));
+        }
         self.early.extend(arrived);
     }
 
@@ -154,14 +177,37 @@ impl Rig {
         transcript
     }
 
+    /// The time, by the clock that timers and limits go by.
+    pub(crate) fn clock(&self) -> Duration {
+        self.network.now().unwrap_or_else(|| self.began.elapsed())
+    }
+
     /// Waits until nothing goes on beside the case any more.
     #[track_caller]
     pub(crate) fn settle(&mut self) {
         let until = Instant::now() + PATIENCE;
         while !self.beside.is_empty() {
             assert!(Instant::now() < until, "the peers did not come to their end in {PATIENCE:?}");
-            self.turn();
+            self.beside.retain_mut(|job| !job());
+            self.turn(BESIDE_PAUSE);
         }
+    }
+
+    /// Has a peer read at least so many bytes while the port works.
+    pub(crate) fn read_some(&mut self, peer: &mut Peer, length: usize) -> Vec<u8> {
+        let until = Instant::now() + PATIENCE;
+        let mut bytes = vec![0; length];
+        let mut filled = 0;
+        peer.set_nonblocking(true);
+        while filled < length {
+            assert!(Instant::now() < until, "{filled} bytes of {length} came in {PATIENCE:?}");
+            match peer.read(&mut bytes[filled..]) {
+                Ok(0) => panic!("the end came after {filled} bytes"),
+                Ok(count) => filled += count,
+                Err(_) => self.turn(BESIDE_PAUSE),
+            }
+        }
+        bytes
     }
 
     /// All that a peer has read, once it is at its end.
@@ -170,7 +216,8 @@ impl Rig {
         let until = Instant::now() + PATIENCE;
         while transcript.0.borrow().end.is_none() {
             assert!(Instant::now() < until, "the peer's end did not come for {PATIENCE:?}");
-            self.turn();
+            self.beside.retain_mut(|job| !job());
+            self.turn(BESIDE_PAUSE);
         }
         let record = std::mem::take(&mut *transcript.0.borrow_mut());
         assert_eq!(record.end, Some(Ok(())), "after {} bytes", record.bytes.len());
@@ -244,6 +291,12 @@ impl Rig {
         (self.worker.associate(source, 7).expect("room for a handle"), peer)
     }
 
+    /// As [`Rig::pair`]; the port's end takes little at once from what is sent.
+    pub(crate) fn narrow_pair(&mut self) -> (Handle, Peer) {
+        let (source, peer) = self.network.narrow_pair();
+        (self.worker.associate(source, 7).expect("room for a handle"), peer)
+    }
+
     /// A listening socket of the port.
     pub(crate) fn listener(&mut self) -> (Handle, SocketAddr) {
         let (source, address) = self.network.listener();
@@ -263,6 +316,17 @@ impl Rig {
 
     pub(crate) fn peer_listener(&self) -> PeerListener {
         self.network.peer_listener()
+    }
+}
+
+/// Writes a file named `content` into a folder, and opens it for reading.
+pub(crate) fn file_with(rig: &mut Rig, folder: &Path, bytes: &[u8]) -> Handle {
+    let path = folder.join("content");
+    std::fs::write(&path, bytes).unwrap();
+    let options = OpenOptions::new().read(true);
+    match rig.run(Handle::NONE, Operation::Open { directory: None, path, options }).payload {
+        Payload::Opened { file, .. } => file,
+        other => panic!("{other:?} instead of a file"),
     }
 }
 

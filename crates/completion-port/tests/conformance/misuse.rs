@@ -2,18 +2,17 @@
 //! program are dropped, floods.
 
 use crate::{
-    harness::{PATIENCE, Rig, configuration, failure, pattern},
+    harness::{PATIENCE, Rig, configuration, failure, file_with, pattern},
     peer::Network,
     suite::Case,
 };
 use completion_port::{
-    Backend, BufferChain, BufferClass, Completion, Configuration, ErrorKind, Handle, OpenOptions, Operation,
+    Backend, BufferChain, BufferClass, Completion, Configuration, ErrorKind, Handle, Operation,
     OperationKind, Packet, Payload, Port, Slice,
 };
 use std::{
     io::{ErrorKind as Io, Read, Write},
     panic::{AssertUnwindSafe, catch_unwind, panic_any},
-    path::Path,
     sync::mpsc,
     time::Duration,
 };
@@ -52,17 +51,6 @@ impl Drop for Bomb {
 
 fn packet(object: Bomb) -> Packet {
     Packet { key: 0, value: 0, object: Some(Box::new(object)) }
-}
-
-/// Opens a file for reading that has `bytes`.
-fn file_with(rig: &mut Rig, folder: &Path, bytes: &[u8]) -> Handle {
-    let path = folder.join("content");
-    std::fs::write(&path, bytes).unwrap();
-    let options = OpenOptions::new().read(true);
-    match rig.run(Handle::NONE, Operation::Open { directory: None, path, options }).payload {
-        Payload::Opened { file, .. } => file,
-        other => panic!("{other:?} instead of a file"),
-    }
 }
 
 fn durations_beyond_all_time_are_no_limit(rig: &mut Rig) {

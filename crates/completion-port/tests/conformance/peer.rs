@@ -1,12 +1,16 @@
 //! The other side of the port's connections: of the kernel's loopback, or of a network in memory.
 
 use crate::harness::PATIENCE;
-use completion_port::{Configuration, Source};
+#[cfg(unix)]
+use completion_port::simulation::{Listener, Stream, World};
+use completion_port::{Backend, Configuration, Source};
 use socket2::{Domain, SockRef, Socket, Type};
+#[cfg(unix)]
+use std::net::IpAddr;
 use std::{
     any::Any,
     io::{self, Read, Write},
-    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     time::Duration,
 };
 
@@ -14,21 +18,42 @@ use std::{
 #[derive(Clone)]
 pub(crate) enum Network {
     Kernel,
+    #[cfg(unix)]
+    Simulated(World),
 }
 
 /// A plain socket at the other end of a connection. Its reads and writes wait, but not for ever.
 pub(crate) enum Peer {
     Kernel(TcpStream),
+    #[cfg(unix)]
+    Simulated(Stream),
 }
 
 /// A plain listening socket, for connections that the port makes.
 pub(crate) enum PeerListener {
     Kernel(TcpListener),
+    #[cfg(unix)]
+    Simulated(Listener),
 }
 
 impl Network {
-    pub(crate) fn of(_configuration: &Configuration) -> Self {
-        Self::Kernel
+    pub(crate) fn of(configuration: &Configuration) -> Self {
+        match configuration.backend {
+            #[cfg(unix)]
+            Some(Backend::Simulated) => {
+                Self::Simulated(configuration.simulation.clone().expect("a world for the port and its peers"))
+            }
+            _ => Self::Kernel,
+        }
+    }
+
+    /// The time of its own that passes there, if it is not the system's.
+    pub(crate) fn now(&self) -> Option<Duration> {
+        match self {
+            Self::Kernel => None,
+            #[cfg(unix)]
+            Self::Simulated(world) => Some(world.now()),
+        }
     }
 
     /// A connection: one end for a port, one for the case.
@@ -39,6 +64,26 @@ impl Network {
                 let peer = self.connect(listener.local_addr().expect("an address"));
                 (listener.accept().expect("the connection").0.into(), peer)
             }
+            #[cfg(unix)]
+            Self::Simulated(world) => {
+                let (source, peer) = world.pair();
+                (source.into(), Peer::Simulated(peer))
+            }
+        }
+    }
+
+    /// As [`Network::pair`]; the port's end takes little at once from what is sent.
+    pub(crate) fn narrow_pair(&self) -> (Source, Peer) {
+        match self {
+            Self::Kernel => {
+                let (source, peer) = self.pair();
+                if let Source::Socket(socket) = &source {
+                    socket.set_send_buffer_size(4_096).expect("a small buffer");
+                }
+                (source, peer)
+            }
+            #[cfg(unix)]
+            Self::Simulated(_) => self.pair(),
         }
     }
 
@@ -50,6 +95,8 @@ impl Network {
                 let address = listener.local_addr().expect("an address");
                 (listener.into(), address)
             }
+            #[cfg(unix)]
+            Self::Simulated(world) => listener_of(world, Ipv4Addr::LOCALHOST.into()),
         }
     }
 
@@ -61,6 +108,21 @@ impl Network {
                 let address = listener.local_addr().expect("an address");
                 Some((listener.into(), address))
             }
+            #[cfg(unix)]
+            Self::Simulated(world) => Some(listener_of(world, Ipv6Addr::LOCALHOST.into())),
+        }
+    }
+
+    /// A datagram socket for a port. None where the network has none.
+    pub(crate) fn datagrams(&self) -> Option<(Source, SocketAddr)> {
+        match self {
+            Self::Kernel => {
+                let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+                let address = socket.local_addr().expect("an address");
+                Some((socket.into(), address))
+            }
+            #[cfg(unix)]
+            Self::Simulated(_) => None,
         }
     }
 
@@ -70,6 +132,8 @@ impl Network {
             Self::Kernel => {
                 Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket").into()
             }
+            #[cfg(unix)]
+            Self::Simulated(world) => world.socket().into(),
         }
     }
 
@@ -85,6 +149,8 @@ impl Network {
                 stream.set_write_timeout(Some(PATIENCE)).expect("a limit for writes");
                 Ok(Peer::Kernel(stream))
             }
+            #[cfg(unix)]
+            Self::Simulated(world) => world.connect(address).map(Peer::Simulated),
         }
     }
 
@@ -93,6 +159,8 @@ impl Network {
             Self::Kernel => {
                 PeerListener::Kernel(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"))
             }
+            #[cfg(unix)]
+            Self::Simulated(world) => PeerListener::Simulated(world.listen((Ipv4Addr::LOCALHOST, 0).into())),
         }
     }
 
@@ -106,14 +174,25 @@ impl Network {
                 let address = bound.local_addr().expect("an address").as_socket().expect("of the internet");
                 (address, Box::new(bound))
             }
+            #[cfg(unix)]
+            Self::Simulated(_) => ((Ipv4Addr::LOCALHOST, 1).into(), Box::new(())),
         }
     }
+}
+
+#[cfg(unix)]
+fn listener_of(world: &World, ip: IpAddr) -> (Source, SocketAddr) {
+    let listener = world.listen((ip, 0).into());
+    let address = listener.local_addr().expect("an address");
+    (listener.into(), address)
 }
 
 impl Peer {
     pub(crate) fn local_addr(&self) -> SocketAddr {
         match self {
             Self::Kernel(stream) => stream.local_addr().expect("an address"),
+            #[cfg(unix)]
+            Self::Simulated(stream) => stream.local_addr().expect("an address"),
         }
     }
 
@@ -121,6 +200,8 @@ impl Peer {
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
             Self::Kernel(stream) => stream.shutdown(how),
+            #[cfg(unix)]
+            Self::Simulated(stream) => stream.shutdown(how),
         }
     }
 
@@ -130,6 +211,8 @@ impl Peer {
             Self::Kernel(stream) => {
                 SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("no lingering");
             }
+            #[cfg(unix)]
+            Self::Simulated(stream) => stream.reset(),
         }
     }
 
@@ -137,6 +220,8 @@ impl Peer {
     pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
         match self {
             Self::Kernel(stream) => stream.set_nonblocking(nonblocking).expect("the mode is set"),
+            #[cfg(unix)]
+            Self::Simulated(stream) => stream.set_nonblocking(nonblocking),
         }
     }
 }
@@ -145,6 +230,8 @@ impl Read for Peer {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Kernel(stream) => stream.read(into),
+            #[cfg(unix)]
+            Self::Simulated(stream) => stream.read(into),
         }
     }
 }
@@ -153,6 +240,8 @@ impl Write for Peer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Kernel(stream) => stream.write(bytes),
+            #[cfg(unix)]
+            Self::Simulated(stream) => stream.write(bytes),
         }
     }
 
@@ -165,6 +254,8 @@ impl PeerListener {
     pub(crate) fn local_addr(&self) -> SocketAddr {
         match self {
             Self::Kernel(listener) => listener.local_addr().expect("an address"),
+            #[cfg(unix)]
+            Self::Simulated(listener) => listener.local_addr().expect("an address"),
         }
     }
 
@@ -177,6 +268,8 @@ impl PeerListener {
                 stream.set_write_timeout(Some(PATIENCE)).expect("a limit for writes");
                 Peer::Kernel(stream)
             }
+            #[cfg(unix)]
+            Self::Simulated(listener) => Peer::Simulated(listener.accept().expect("the connection").0),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     harness::{PATIENCE, Rig, failure},
-    suite::Case,
+    suite::{Case, ON_THREADS},
 };
 use completion_port::{ErrorKind, Handle, Operation, OperationKind, Packet, Payload};
 use std::{
@@ -15,7 +15,8 @@ pub(crate) const CASES: &[Case] = cases![
     what_is_left_at_the_deadline_is_cancelled,
     cancel_all_needs_no_deadline,
     a_queue_can_have_a_new_worker_after_its_last_one_left,
-    what_does_not_come_home_is_left_alone_and_counted,
+    what_does_not_come_home_is_left_alone_and_counted; only ON_THREADS,
+    a_worker_that_stays_and_buffers_that_are_kept_are_counted,
 ];
 
 fn what_runs_finishes_and_the_report_is_clean(rig: &mut Rig) {
@@ -137,4 +138,26 @@ fn what_does_not_come_home_is_left_alone_and_counted(rig: &mut Rig) {
     assert_eq!(port.shutdown(Duration::ZERO).operations_left, 1);
     drop(release);
     seen.recv_timeout(PATIENCE).unwrap();
+}
+
+fn a_worker_that_stays_and_buffers_that_are_kept_are_counted(rig: &mut Rig) {
+    let mut rig = rig.fresh();
+    let kept = [rig.port.buffers().acquire(10).unwrap(), rig.port.buffers().acquire(10).unwrap()];
+    let (handle, _peer) = rig.pair();
+    // Nobody waits: it cannot come home while the worker neither waits nor leaves.
+    rig.submit(handle, Operation::ReceiveStream);
+    let mut arrived = Vec::new();
+    rig.worker.wait(&mut arrived, Some(Duration::ZERO)).unwrap();
+    let report = rig.port.shutdown(Duration::ZERO);
+    assert!(report.cancelled && !report.is_clean());
+    assert_eq!((report.workers_left, report.operations_left), (1, 1), "{report}");
+    // The two, and what the backend keeps ready for the stream.
+    assert!(report.buffers_left >= 2, "{report}");
+    let text = report.to_string();
+    assert!(text.contains("1 workers") && text.contains("1 operations"), "{text}");
+    // Late is not never: once all has come home, the report is as it should be.
+    let port = rig.leave();
+    drop(kept);
+    let report = port.shutdown(Duration::ZERO);
+    assert_eq!((report.workers_left, report.operations_left, report.buffers_left), (0, 0, 0), "{report}");
 }

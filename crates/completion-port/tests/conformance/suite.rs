@@ -10,7 +10,8 @@ use std::{
 };
 
 /// All that a port may be made with. Which of them work is found out by making one.
-pub(crate) const BACKENDS: [Backend; 3] = [Backend::Iocp, Backend::IoUring, Backend::Readiness];
+pub(crate) const BACKENDS: [Backend; 4] =
+    [Backend::Iocp, Backend::IoUring, Backend::Readiness, Backend::Simulated];
 
 /// A behaviour, and the limits that it is shown with.
 #[derive(Clone, Copy)]
@@ -28,6 +29,12 @@ pub(crate) struct Only {
     pub(crate) why: &'static str,
 }
 
+/// For cases that have a call of the pool wait for the case.
+pub(crate) const ON_THREADS: Only = Only {
+    backends: &[Backend::Iocp, Backend::IoUring, Backend::Readiness],
+    why: "a simulated world runs calls within a wait, not on threads of their own",
+};
+
 impl Case {
     pub(crate) const fn new(name: &'static str, run: fn(&mut Rig)) -> Self {
         Self { name, run, adjust: |_| {}, only: None }
@@ -38,7 +45,6 @@ impl Case {
         Self { adjust, ..self }
     }
 
-    #[allow(dead_code, reason = "which cases need it depends on the system")]
     pub(crate) const fn only(self, only: Only) -> Self {
         Self { only: Some(only), ..self }
     }
@@ -118,14 +124,15 @@ pub(crate) fn summary(tables: &[(&'static str, &'static [Case])], available: &[B
         }
     }
     let mut unsupported: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
-    for (&kind, backend) in OperationKind::ALL.iter().flat_map(|kind| BACKENDS.map(|backend| (kind, backend)))
+    for (&kind, backend) in
+        OperationKind::ALL.iter().flat_map(|kind| available.iter().map(move |&backend| (kind, backend)))
     {
         if let Some(Support { means: Means::Unsupported, how, .. }) = kind.support(backend) {
             unsupported.entry((kind.name(), how)).or_default().push(backend.name());
         }
     }
     if !unsupported.is_empty() {
-        lines.push("operations that are unsupported:".to_owned());
+        lines.push("operations that are unsupported here:".to_owned());
         lines.extend(
             unsupported
                 .iter()

@@ -65,7 +65,7 @@ impl Turn<'_> {
             Err(ERROR_HANDLE_EOF) if kind == OperationKind::ReadAt => 0,
             Err(code) => {
                 drop(guard);
-                self.complete_with_body(state, index, Err(error(code)));
+                self.fail(state, index, error(code));
                 return;
             }
         };
@@ -115,10 +115,26 @@ impl Turn<'_> {
         };
         drop(guard);
         match outcome {
+            Some(Err(error)) => self.fail(state, index, error),
             Some(result) => self.complete_with_body(state, index, result),
             None if ended => self.complete_ended(state, index),
+            // What is missing can no longer be sent in its place.
+            None if self.has_followers(state, index, kind) => {
+                self.fail(state, index, Error::new(ErrorKind::Other, kind));
+            }
             None => self.start(entry, state, index),
         }
+    }
+
+    /// An operation has failed, and with it what it leaves no place for.
+    fn fail(&mut self, state: &mut State, index: u32, error: Error) {
+        let job = self.core.slot(index).job();
+        let (kind, asked_to) = (job.kind, job.ended.is_some());
+        drop(job);
+        if kind == OperationKind::Send && !asked_to && matches!(state.object, Object::Socket(_)) {
+            self.ruin_followers(state, index, error);
+        }
+        self.complete_with_body(state, index, Err(error));
     }
 
     /// A task of the pool has ended.
@@ -172,12 +188,12 @@ impl Turn<'_> {
             return;
         }
         let (stage, token) = (job.stage, job.token(self.core.queue, index));
-        if stage == Stage::Closing || stage == Stage::Free {
+        if matches!(stage, Stage::Closing | Stage::Free | Stage::Held) {
             return;
         }
         job.ended = Some(reason);
         match stage {
-            Stage::Free | Stage::Closing => {}
+            Stage::Free | Stage::Closing | Stage::Held => {}
             Stage::Waiting | Stage::Timer | Stage::Resting | Stage::Starving => {
                 drop(job);
                 self.complete_ended(state, index);

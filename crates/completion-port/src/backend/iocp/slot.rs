@@ -82,6 +82,8 @@ pub(super) enum Stage {
     Waiting,
     /// The kernel has it.
     Kernel,
+    /// It has come to its end before one that was submitted earlier, behind which its completion stays.
+    Held,
     /// The pool has it, or its answer is in the inbox.
     Pool,
     /// It waits for its time.
@@ -107,6 +109,14 @@ pub(super) struct Job {
     pub(super) length: u64,
     pub(super) transferred: u64,
     pub(super) data_only: bool,
+    /// It was started, and is no longer behind others.
+    pub(super) started: bool,
+    /// What became of it, while it is held.
+    pub(super) outcome: Option<Result<u64, Error>>,
+    /// One before it in the stream of bytes failed: so does this, whatever the system says.
+    pub(super) ruined: Option<Error>,
+    /// Counted in the handle as waiting to be sent.
+    pub(super) send_bytes: u64,
     /// Why it is to end, once somebody asked for that.
     pub(super) ended: Option<ErrorKind>,
     /// The worker whose timers have a deadline for it.
@@ -224,6 +234,10 @@ impl Slot {
                 length: 0,
                 transferred: 0,
                 data_only: false,
+                started: false,
+                outcome: None,
+                ruined: None,
+                send_bytes: 0,
                 ended: None,
                 deadline_at: None,
             }),
@@ -262,6 +276,10 @@ impl Slot {
             length: 0,
             transferred: 0,
             data_only: false,
+            started: false,
+            outcome: None,
+            ruined: None,
+            send_bytes: 0,
             ended: None,
             deadline_at: None,
         };

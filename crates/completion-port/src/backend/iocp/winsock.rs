@@ -43,10 +43,10 @@ const ADDRESS_BYTES: usize = size_of::<w::SOCKADDR_IN6>() + 16;
 pub(super) const ADDRESSES_BYTES: usize = 2 * ADDRESS_BYTES;
 
 /// Vectors of one gathered call; what a chain has beyond goes out with the next.
-const VECTORS: usize = AREA_BYTES / size_of::<w::WSABUF>();
+pub(super) const VECTORS: usize = AREA_BYTES / size_of::<w::WSABUF>();
 
 /// Bytes of one call: the counts of Winsock have 32 bits.
-const MAXIMUM_BYTES: usize = 1 << 30;
+pub(super) const MAXIMUM_BYTES: usize = 1 << 30;
 
 /// Bytes of one TransmitFile, which counts them with a sign.
 pub(super) const MAXIMUM_TRANSMIT_BYTES: u64 = 0x7fff_fffe;
@@ -158,6 +158,37 @@ pub(super) fn listens(socket: &socket2::Socket) -> Result<bool, u32> {
         w::getsockopt(socket, w::SOL_SOCKET, w::SO_ACCEPTCONN, (&raw mut yes).cast(), &raw mut bytes)
     };
     if failed == 0 { Ok(yes != 0) } else { Err(last_socket_code()) }
+}
+
+/// Whether the socket's bytes are one stream, and not datagrams.
+pub(super) fn is_stream(socket: &socket2::Socket) -> Result<bool, u32> {
+    let kind = socket.r#type().map_err(|error| error.raw_os_error().unwrap_or(0) as u32)?;
+    Ok(kind == socket2::Type::STREAM)
+}
+
+/// Makes a socket of datagrams fit for the port.
+pub(super) fn prepare_for_datagrams(socket: &socket2::Socket) -> std::io::Result<()> {
+    // For the receives of a stream, which take what is there; overlapped calls do not care.
+    socket.set_nonblocking(true)?;
+    if socket.peer_addr().is_err() {
+        // A peer that is gone is no reason to fail a receive from anybody. Systems that do not know of it do not do so.
+        let (no, mut bytes) = (0u32, 0);
+        // SAFETY: the value is a BOOL that lives through the call, which is over when it returns.
+        unsafe {
+            w::WSAIoctl(
+                socket.as_raw_socket() as w::SOCKET,
+                w::SIO_UDP_CONNRESET,
+                (&raw const no).cast(),
+                size_of::<u32>() as u32,
+                std::ptr::null_mut(),
+                0,
+                &raw mut bytes,
+                std::ptr::null_mut(),
+                None,
+            )
+        };
+    }
+    Ok(())
 }
 
 /// The outcome of a Winsock call that returns SOCKET_ERROR, and of one that returns a BOOL.

@@ -18,7 +18,7 @@ use crate::{
     timers::Timers,
 };
 use smallvec::SmallVec;
-use std::{collections::VecDeque, fs::File, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fs::File, net::SocketAddr, sync::Arc, time::Duration};
 
 /// What the books say is to be done next, outside of them.
 pub(super) enum Step {
@@ -120,6 +120,10 @@ impl Core {
         self.now
     }
 
+    pub(super) fn queue(&self) -> usize {
+        self.queue as usize
+    }
+
     pub(super) fn set_now(&mut self, now: Duration) {
         self.now = now;
     }
@@ -151,7 +155,7 @@ impl Core {
     }
 
     /// How many more handles would fit.
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only io_uring asks"))]
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only io_uring and the simulation ask"))]
     pub(crate) fn room_for_handles(&self) -> usize {
         self.handles.room()
     }
@@ -205,20 +209,15 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn address(
-        &self,
-        handle: Handle,
-        ask: impl Fn(&socket2::Socket) -> io::Result<socket2::SockAddr>,
-    ) -> Result<SocketAddr, Error> {
+    pub(super) fn address(&self, handle: Handle, of_peer: bool) -> Result<SocketAddr, Error> {
         let of = OperationKind::Associate;
         let state = self.state(handle).ok_or(Error::new(ErrorKind::StaleHandle, of))?;
-        #[cfg(target_os = "linux")]
-        if matches!(state.descriptor, Descriptor::Direct(_)) {
-            return Err(Error::new(ErrorKind::Unsupported, of));
-        }
-        let socket = state.descriptor.socket().ok_or(Error::new(ErrorKind::InvalidArgument, of))?;
-        let address = ask(socket).map_err(|error| Error::from_io(&error, of))?;
-        address.as_socket().ok_or(Error::new(ErrorKind::InvalidArgument, of))
+        state.descriptor.address(of_peer).map_err(|error| Error::from_io(&error, of))
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(super) fn key(&self, handle: Handle) -> Option<u64> {
+        self.state(handle).map(|state| state.key)
     }
 
     /// Marks the handle as closing. Returns what has to be cancelled.

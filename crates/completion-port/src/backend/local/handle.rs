@@ -1,5 +1,7 @@
 //! What the core knows of a handle.
 
+#[cfg(feature = "simulation")]
+use crate::simulation;
 use crate::{
     direction::{Direction, Nature},
     error::{Error, ErrorKind},
@@ -9,6 +11,8 @@ use crate::{
 };
 use std::{
     fs::File,
+    io,
+    net::SocketAddr,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     sync::Arc,
 };
@@ -24,7 +28,15 @@ pub(crate) enum Descriptor {
     /// A connection in the engine's own table, which nothing but the engine can use, and which the engine closes.
     #[cfg(target_os = "linux")]
     Direct(u32),
+    #[cfg(feature = "simulation")]
+    Simulated(simulation::Stream),
+    /// With the socket of the kernel that it stands for, if the program gave one.
+    #[cfg(feature = "simulation")]
+    SimulatedListener(simulation::Listener, Option<socket2::Socket>),
 }
+
+#[cfg(feature = "simulation")]
+const IN_MEMORY: &str = "only the simulated engine has sockets without a descriptor";
 
 impl Descriptor {
     /// The descriptor's number; of a direct one, its place in the table.
@@ -35,15 +47,37 @@ impl Descriptor {
             Self::Pipe(end) => end.as_raw_fd(),
             #[cfg(target_os = "linux")]
             Self::Direct(place) => *place as RawFd,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) | Self::SimulatedListener(..) => unreachable!("{IN_MEMORY}"),
         }
+    }
+
+    /// The address that it is bound to, or that of its peer.
+    pub(super) fn address(&self, of_peer: bool) -> io::Result<SocketAddr> {
+        let address = match self {
+            Self::Socket(socket) | Self::Listener(socket) if of_peer => socket.peer_addr()?,
+            Self::Socket(socket) | Self::Listener(socket) => socket.local_addr()?,
+            Self::File(_) | Self::Pipe(_) => return Err(io::ErrorKind::InvalidInput.into()),
+            #[cfg(target_os = "linux")]
+            Self::Direct(_) => return Err(io::ErrorKind::Unsupported.into()),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) if of_peer => return stream.peer_addr(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) => return stream.local_addr(),
+            #[cfg(feature = "simulation")]
+            Self::SimulatedListener(..) if of_peer => {
+                return Err(io::Error::from_raw_os_error(libc::ENOTCONN));
+            }
+            #[cfg(feature = "simulation")]
+            Self::SimulatedListener(listener, _) => return listener.local_addr(),
+        };
+        address.as_socket().ok_or(io::ErrorKind::InvalidInput.into())
     }
 
     pub(crate) fn socket(&self) -> Option<&socket2::Socket> {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => Some(socket),
-            Self::File(_) | Self::Pipe(_) => None,
-            #[cfg(target_os = "linux")]
-            Self::Direct(_) => None,
+            _ => None,
         }
     }
 
@@ -56,6 +90,12 @@ impl Descriptor {
             Self::File(file) => {
                 Source::File(Arc::into_inner(file).expect("only the pool shares files, and it has none yet"))
             }
+            #[cfg(feature = "simulation")]
+            Self::SimulatedListener(_, Some(socket)) => Source::Socket(socket),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) => Source::SimulatedStream(stream),
+            #[cfg(feature = "simulation")]
+            Self::SimulatedListener(listener, None) => Source::SimulatedListener(listener),
         }
     }
 }
@@ -68,6 +108,8 @@ impl AsFd for Descriptor {
             Self::Pipe(end) => end.as_fd(),
             #[cfg(target_os = "linux")]
             Self::Direct(_) => unreachable!("only the ring uses direct descriptors"),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) | Self::SimulatedListener(..) => unreachable!("{IN_MEMORY}"),
         }
     }
 }
@@ -84,6 +126,10 @@ impl TryFrom<Source> for Descriptor {
                     Err((Error::from_io(&error.into(), OperationKind::Associate), Source::Pipe(end)))
                 }
             },
+            #[cfg(feature = "simulation")]
+            source @ (Source::SimulatedStream(_) | Source::SimulatedListener(_)) => {
+                Err((Error::new(ErrorKind::InvalidArgument, OperationKind::Associate), source))
+            }
             Source::Socket(socket) => {
                 let prepared = socket.set_nonblocking(true).and_then(|()| socket.is_listener());
                 match prepared {
@@ -159,6 +205,10 @@ impl State {
             Descriptor::Pipe(_) => Nature::Pipe,
             #[cfg(target_os = "linux")]
             Descriptor::Direct(_) => Nature::Socket,
+            #[cfg(feature = "simulation")]
+            Descriptor::SimulatedListener(..) => Nature::Listener,
+            #[cfg(feature = "simulation")]
+            Descriptor::Simulated(_) => Nature::Socket,
         };
         if self.closing {
             Err(ErrorKind::StaleHandle)
