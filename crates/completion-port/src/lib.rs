@@ -43,7 +43,7 @@
 //!   ([`Operation::AcceptStream`], [`Operation::ReceiveStream`]) completes many times before that.
 //! - An operation that is not accepted comes back whole in [`Rejected`], with the reason. Everything has a limit
 //!   ([`Configuration`]), and this is where it is felt.
-//! - For one handle, one worker at a time gets completions; and operations of one direction run and complete in the order of submission.
+//! - For one handle, one worker at a time gets completions; and operations of one direction complete in the order of submission.
 //! - A cancel, a deadline and a close are requests to the kernel: the completion says what became of the operation.
 //! - A failed completion brings its buffers home too.
 //!

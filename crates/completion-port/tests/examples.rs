@@ -59,7 +59,9 @@ fn assert_clean(report: ShutdownReport, port: &Port) {
 mod framing {
     use super::*;
 
-    fn serve(configuration: Configuration, clients: impl FnOnce(SocketAddr)) {
+    fn serve(backend: Option<Backend>, clients: impl FnOnce(SocketAddr)) {
+        let mut configuration = framed::configuration();
+        configuration.backend = backend;
         let port = Port::new(configuration).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -81,7 +83,7 @@ mod framing {
     #[test]
     fn answers_come_in_the_order_of_the_packets() {
         for configuration in configurations(1) {
-            serve(configuration, |address| {
+            serve(configuration.backend, |address| {
                 let lengths = [0, 1, 65_532, 2, 9_000, 0, 4_096, 3].into_iter().cycle().take(400);
                 let questions: Vec<Vec<u8>> = lengths
                     .enumerate()
@@ -111,7 +113,7 @@ mod framing {
     #[test]
     fn a_packet_beyond_the_limit_ends_its_connection_only() {
         for configuration in configurations(1) {
-            serve(configuration, |address| {
+            serve(configuration.backend, |address| {
                 let (mut greedy, mut modest) = (connect(address), connect(address));
                 greedy.write_all(&u32::MAX.to_be_bytes()).unwrap();
                 assert!(matches!(greedy.read(&mut [0]), Ok(0) | Err(_)));
