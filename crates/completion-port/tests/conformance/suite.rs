@@ -35,6 +35,12 @@ pub(crate) const ON_THREADS: Only = Only {
     why: "a simulated world runs calls within a wait, not on threads of their own",
 };
 
+/// What only real systems do.
+pub(crate) const KERNELS: Only = Only {
+    backends: &[Backend::Iocp, Backend::IoUring, Backend::Readiness],
+    why: "a simulated world has streams and files only",
+};
+
 impl Case {
     pub(crate) const fn new(name: &'static str, run: fn(&mut Rig)) -> Self {
         Self { name, run, adjust: |_| {}, only: None }

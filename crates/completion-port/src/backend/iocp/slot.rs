@@ -1,6 +1,6 @@
 //! The slot of an operation in flight: it owns everything that the kernel may touch.
 
-use super::reuse::Fresh;
+use super::{reuse::Fresh, scratch::Scratch};
 use crate::{
     address::Address,
     buffer::Buffer,
@@ -115,6 +115,8 @@ pub(super) struct Job {
     pub(super) outcome: Option<Result<u64, Error>>,
     /// One before it in the stream of bytes failed: so does this, whatever the system says.
     pub(super) ruined: Option<Error>,
+    /// Memory beyond the slot's own, where the call needs it.
+    pub(super) scratch: Option<Scratch>,
     /// Counted in the handle as waiting to be sent.
     pub(super) send_bytes: u64,
     /// Why it is to end, once somebody asked for that.
@@ -237,6 +239,7 @@ impl Slot {
                 started: false,
                 outcome: None,
                 ruined: None,
+                scratch: None,
                 send_bytes: 0,
                 ended: None,
                 deadline_at: None,
@@ -279,6 +282,7 @@ impl Slot {
             started: false,
             outcome: None,
             ruined: None,
+            scratch: None,
             send_bytes: 0,
             ended: None,
             deadline_at: None,
@@ -325,6 +329,22 @@ impl Slot {
 }
 
 impl Job {
+    /// The room for bytes that it has, all together.
+    pub(super) fn room(&self) -> u64 {
+        match &self.body {
+            Body::Buffer(buffer) => buffer.spare_capacity() as u64,
+            Body::Buffers(buffers) => buffers.iter().map(|buffer| buffer.spare_capacity() as u64).sum(),
+            _ => 0,
+        }
+    }
+
+    /// A datagram was longer than that.
+    pub(super) fn truncated(&mut self) {
+        if let Some(scratch) = &mut self.scratch {
+            scratch.truncated = true;
+        }
+    }
+
     pub(super) fn token(&self, queue: u8, index: u32) -> Token {
         Token::new(queue, index, self.generation)
     }

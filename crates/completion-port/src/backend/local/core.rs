@@ -1,5 +1,7 @@
 //! The books of a queue: which operations are in flight, in which order, and what waits for whom. No system call is made here.
 
+#[cfg(target_os = "linux")]
+use super::notices::Notices;
 use super::{
     handle::{Descriptor, Line, State},
     slot::{Body, Slot},
@@ -68,7 +70,7 @@ impl Core {
         self.handles.get(handle.index(), handle.generation())
     }
 
-    fn state_mut(&mut self, handle: Handle) -> Option<&mut State> {
+    pub(super) fn state_mut(&mut self, handle: Handle) -> Option<&mut State> {
         self.handles.get_mut(handle.index(), handle.generation())
     }
 
@@ -434,6 +436,10 @@ impl Core {
                 Some(Task::Append { file, chain })
             }
             (Body::Chain(chain), Some(file)) => Some(Task::WriteAt { file, offset: range.offset, chain }),
+            #[cfg(target_os = "linux")]
+            (Body::Notices(Notices::Folder(watcher)), _) => {
+                Some(Task::Walk { watcher, bounds: self.walk_bounds() })
+            }
             (Body::None, Some(file)) if kind == OperationKind::Metadata => Some(Task::Metadata { file }),
             (Body::None, Some(file)) => Some(Task::Sync { file, data_only: range.data_only }),
             (Body::Transmit { head, buffer }, Some(file)) => {
