@@ -264,15 +264,21 @@ mod tests {
 
     #[test]
     fn the_table_in_the_documentation_is_this_one() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ARCHITECTURE.md");
-        let text = fs::read_to_string(&path).unwrap().replace("\r\n", "\n");
-        let (before, rest) = text.split_once(BEGIN).expect("the page has the mark of the table's beginning");
-        let (found, after) = rest.split_once(END).expect("the page has the mark of the table's end");
-        if found == table() {
-            return;
+        for page in ["../../ARCHITECTURE.md", "docs/backends.md"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+            let text = fs::read_to_string(&path).unwrap().replace("\r\n", "\n");
+            let (before, rest) =
+                text.split_once(BEGIN).expect("the page has the mark of the table's beginning");
+            let (found, after) = rest.split_once(END).expect("the page has the mark of the table's end");
+            if found == table() {
+                continue;
+            }
+            assert!(
+                std::env::var_os("COMPLETION_PORT_BLESS").is_some(),
+                "{page} is out of date: run {BLESS}"
+            );
+            fs::write(path, [before, BEGIN, &table(), END, after].concat()).unwrap();
         }
-        assert!(std::env::var_os("COMPLETION_PORT_BLESS").is_some(), "the table is out of date: run {BLESS}");
-        fs::write(path, [before, BEGIN, &table(), END, after].concat()).unwrap();
     }
 
     #[test]
