@@ -6,6 +6,7 @@ mod buffers;
 mod free_list;
 mod gate;
 mod queue;
+mod rest;
 mod seats;
 mod table;
 

@@ -10,6 +10,7 @@ use crate::{
     operation::OperationKind,
     pool::Pool,
     queue::Queue,
+    rest::Rest,
     seats::Seats,
     shutdown::{Phase, PhaseCell, ShutdownReport},
     worker::Worker,
@@ -35,14 +36,19 @@ pub(crate) struct Shared {
     pub(crate) configuration: Configuration,
     pub(crate) choice: backend::Choice,
     /// What the backend shares between workers.
-    #[cfg_attr(unix, expect(dead_code, reason = "only IOCP shares more than queues"))]
+    #[cfg_attr(
+        all(unix, not(feature = "simulation")),
+        expect(dead_code, reason = "only IOCP and the simulation share more than queues")
+    )]
     pub(crate) common: backend::Common,
     pub(crate) queues: Box<[Arc<Queue>]>,
     pub(crate) buffers: Buffers,
     pub(crate) pool: Pool,
     pub(crate) phase: PhaseCell,
     pub(crate) started: Instant,
+    clock: backend::Clock,
     seats: Seats,
+    rest: Rest,
 }
 
 /// A worker's place at the port. Who drops it has left: a shutdown no longer waits for it.
@@ -67,15 +73,18 @@ impl Port {
             return Err(invalid);
         }
         let choice = backend::choose(configuration.backend)?;
-        if configuration.workers_per_queue > 1 && choice.backend != Backend::Iocp {
+        let shares_queues = matches!(choice.backend, Backend::Iocp | Backend::Simulated);
+        if configuration.workers_per_queue > 1 && !shares_queues {
             return Err(invalid);
         }
         let buffers = Buffers::new(&configuration.buffers, configuration.heap_bytes)?;
         let queues: Box<[Arc<Queue>]> =
             (0..configuration.queues).map(|_| Arc::new(Queue::new(configuration.posts))).collect();
         let common = backend::Common::new(choice.backend, &configuration, &queues, &buffers)?;
+        let rest = Rest::new(configuration.queues);
         let seats = Seats::new(configuration.queues * configuration.workers_per_queue);
         let pool = Pool::new(configuration.pool_threads, configuration.pool_queue);
+        let clock = backend::Clock::new(&common);
         let shared = Shared {
             configuration,
             choice,
@@ -85,7 +94,9 @@ impl Port {
             pool,
             phase: PhaseCell::default(),
             started: Instant::now(),
+            clock,
             seats,
+            rest,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -106,14 +117,17 @@ impl Port {
     /// # Errors
     ///
     /// The packet comes back with [`ErrorKind::QueueFull`] at the limit ([`Configuration::posts`]),
-    /// [`ErrorKind::ShuttingDown`] once what is in flight is being cancelled (a flood of packets would put off the end), or
+    /// [`ErrorKind::ShuttingDown`] once the work is over or what is in flight is being cancelled (a flood of packets would put off the end), or
     /// [`ErrorKind::InvalidArgument`] if there is no such queue.
     pub fn post(&self, queue: usize, packet: Packet) -> Result<(), (Error, Packet)> {
         let Some(target) = self.shared.queues.get(queue) else {
             return Err((Error::new(ErrorKind::InvalidArgument, OperationKind::Post), packet));
         };
-        if self.shared.phase.get() == Phase::Cancelling {
+        if self.shared.phase.get() == Phase::Cancelling || self.shared.rest.is_over() {
             return Err((Error::new(ErrorKind::ShuttingDown, OperationKind::Post), packet));
+        }
+        if self.shared.clock.refuses_post() {
+            return Err((Error::new(ErrorKind::QueueFull, OperationKind::Post), packet));
         }
         target.post(packet).map_err(|packet| (Error::new(ErrorKind::QueueFull, OperationKind::Post), packet))
     }
@@ -153,8 +167,9 @@ impl Port {
     }
 
     /// Shuts the port down as the seed's "Shutdown" describes: accept streams end and every worker gets a
-    /// [`Draining`](OperationKind::Draining) packet, so that the program finishes what runs and closes its handles. A queue in which
-    /// nothing is in flight any more gets one [`Shutdown`](OperationKind::Shutdown) packet for each worker. What is still in
+    /// [`Draining`](OperationKind::Draining) packet, so that the program finishes what runs and closes its handles. When
+    /// nothing is in flight any more on any queue, and no packet waits, each worker gets one [`Shutdown`](OperationKind::Shutdown)
+    /// packet: until then every queue can be posted to. What is still in
     /// flight at the deadline is cancelled. Waits until all workers are dropped, for `deadline` and a second after it.
     ///
     /// Call it from a thread that is no worker.
@@ -184,17 +199,41 @@ impl Port {
 impl Shared {
     /// The time since the port was made, read afresh.
     pub(crate) fn now(&self) -> Duration {
-        self.started.elapsed()
+        self.clock.elapsed(self.started)
     }
 
     fn begin(&self, phase: Phase) {
         if self.phase.advance(phase) {
-            for queue in &self.queues {
-                for _ in 0..self.configuration.workers_per_queue {
-                    queue.wake_always();
-                }
+            self.wake_all();
+        }
+    }
+
+    fn wake_all(&self) {
+        for queue in &self.queues {
+            for _ in 0..self.configuration.workers_per_queue {
+                queue.wake_always();
             }
         }
+    }
+
+    /// The port shuts down, and `queue` has nothing to do. True if its workers may leave: the work of all queues is over, or what was left
+    /// is being cancelled.
+    pub(crate) fn begin_rest(&self, queue: usize) -> bool {
+        let was_over = self.rest.is_over();
+        let over = self.rest.begin(queue, |queue, rests| self.is_done(queue, rests));
+        if over && !was_over {
+            self.wake_all();
+        }
+        over || self.phase.get() == Phase::Cancelling
+    }
+
+    /// `queue` may find something to do, see [`Rest::end`].
+    pub(crate) fn end_rest(&self, queue: usize) {
+        self.rest.end(queue);
+    }
+
+    fn is_done(&self, queue: usize, rests: bool) -> bool {
+        !self.seats.serve(queue, self.queues.len()) || rests && self.queues[queue].is_idle()
     }
 }
 
@@ -208,7 +247,15 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.shared.seats.leave(self.number, self.leaked);
+        let shared = &self.shared;
+        shared.seats.leave(self.number, self.leaked);
+        // The others may have waited for this one.
+        if shared.phase.get() != Phase::Running
+            && !shared.rest.is_over()
+            && shared.rest.look_again(|queue, rests| shared.is_done(queue, rests))
+        {
+            shared.wake_all();
+        }
     }
 }
 

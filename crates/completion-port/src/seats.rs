@@ -66,6 +66,11 @@ impl Seats {
         true
     }
 
+    /// Whether a seat is taken that belongs to `queue`, of so many queues.
+    pub(crate) fn serve(&self, queue: usize, queues: usize) -> bool {
+        self.lock().taken.iter().skip(queue).step_by(queues).any(|taken| *taken)
+    }
+
     /// How many seats are taken, and how many operations were left behind by those who were here.
     pub(crate) fn count(&self) -> (usize, usize) {
         let books = self.lock();

@@ -360,7 +360,11 @@ impl Run {
         socket.set_linger(Some(Duration::ZERO)).unwrap();
         (self.caller, self.called, self.closed) = (Handle::NONE, Handle::NONE, 0);
         let handle = self.worker.associate(socket, CALLER).unwrap();
-        submit(&mut self.worker, handle, Operation::Connect { address: self.address });
+        submit(
+            &mut self.worker,
+            handle,
+            Operation::Connect { address: self.address.into(), first: BufferChain::new() },
+        );
     }
 
     /// With receives under way, which end first.

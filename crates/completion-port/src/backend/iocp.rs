@@ -17,6 +17,7 @@ mod accept;
 mod close;
 mod event;
 mod handle;
+mod line;
 mod receive;
 mod reuse;
 mod shutdown;
@@ -218,7 +219,7 @@ pub(crate) fn probe() -> Result<String, String> {
         let socket = probe_socket()?;
         let functions = Functions::load(&socket)?;
         let reuse = if reuse::works(&functions) { "socket reuse" } else { "no socket reuse" };
-        let skip = if winsock::has_system_handles(socket.as_raw_socket() as SOCKET) {
+        let skip = if winsock::can_skip(socket.as_raw_socket() as SOCKET) {
             "skip on success"
         } else {
             "no skip on success"

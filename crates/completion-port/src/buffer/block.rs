@@ -64,6 +64,9 @@ impl Block {
             unsafe { std::alloc::dealloc(block.data.as_ptr(), heap_layout(block.capacity as usize)) };
         } else {
             inner.classes[class as usize].free.push(index);
+            if cfg!(completion_port_fault = "return-twice") {
+                inner.classes[class as usize].free.push(index);
+            }
         }
         inner.announce_return();
         // SAFETY: gives up the count that `take` or `allocate` took for this block; `inner` is not used after.
