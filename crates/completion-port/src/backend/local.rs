@@ -104,6 +104,8 @@ pub(crate) struct Local<E: Engine> {
     queue: Arc<Queue>,
     finished: Vec<Finished>,
     closes: Vec<Handle>,
+    /// Operations of a handle that is being closed.
+    ending: Vec<Token>,
     seen: Phase,
     draining_told: bool,
     shutdown_told: bool,
@@ -121,6 +123,7 @@ impl<E: Engine> Local<E> {
             queue: Arc::clone(&shared.queues[queue]),
             finished: Vec::new(),
             closes: Vec::new(),
+            ending: Vec::new(),
             seen: Phase::Running,
             draining_told: false,
             shutdown_told: false,
@@ -196,9 +199,11 @@ impl<E: Engine> Local<E> {
     }
 
     fn close_with(&mut self, handle: Handle, token: Token) {
-        for operation in self.core.begin_close(handle, token) {
-            self.cancel_as(operation, false);
-        }
+        // The list keeps its memory for the next time.
+        let mut operations = std::mem::take(&mut self.ending);
+        self.core.begin_close(handle, token, &mut operations);
+        operations.drain(..).for_each(|operation| self.cancel_as(operation, false));
+        self.ending = operations;
         self.core.finish_close(handle);
         self.run();
     }

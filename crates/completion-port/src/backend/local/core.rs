@@ -19,7 +19,6 @@ use crate::{
     slab::Slab,
     timers::Timers,
 };
-use smallvec::SmallVec;
 use std::{collections::VecDeque, fs::File, net::SocketAddr, sync::Arc, time::Duration};
 
 /// What the books say is to be done next, outside of them.
@@ -222,20 +221,18 @@ impl Core {
         self.state(handle).map(|state| state.key)
     }
 
-    /// Marks the handle as closing. Returns what has to be cancelled.
-    pub(super) fn begin_close(&mut self, handle: Handle, token: Token) -> SmallVec<[Token; 8]> {
+    /// Marks the handle as closing. Appends what has to be cancelled to `operations`.
+    pub(super) fn begin_close(&mut self, handle: Handle, token: Token, operations: &mut Vec<Token>) {
         let state = self.state_mut(handle).expect("only open handles are closed");
         state.closing = true;
         state.close = token;
         let mut next = state.operations;
-        let mut tokens = SmallVec::new();
         while next != Token::NONE {
             if next != token {
-                tokens.push(next);
+                operations.push(next);
             }
             next = self.slot(next).after;
         }
-        tokens
     }
 
     /// Lets the handle go if it is closing and nothing is pending on it.
