@@ -17,7 +17,7 @@ pub(crate) use slot::Body;
 
 use super::Driver;
 use crate::{
-    completion::{Completion, Payload, Rejected},
+    completion::{Completion, Packet, Payload, Rejected},
     error::{Error, ErrorKind},
     identity::{Handle, Token},
     operation::{Operation, OperationKind},
@@ -74,6 +74,7 @@ pub(crate) struct Local<E: Engine> {
     core: Core,
     shared: Arc<Shared>,
     queue: Arc<Queue>,
+    packets: Vec<Packet>,
     finished: Vec<Finished>,
     closes: Vec<Handle>,
     seen: Phase,
@@ -89,6 +90,7 @@ impl<E: Engine> Local<E> {
             core: Core::new(shared, queue),
             shared: Arc::clone(shared),
             queue: Arc::clone(&shared.queues[queue]),
+            packets: Vec::with_capacity(shared.configuration.batch),
             finished: Vec::new(),
             closes: Vec::new(),
             seen: Phase::Running,
@@ -167,20 +169,8 @@ impl<E: Engine> Local<E> {
         self.run();
     }
 
-    /// Takes in what other threads left: packets, finished tasks, handles to close.
+    /// Takes in what other threads left for the books: finished tasks, handles to close.
     fn read_inbox(&mut self) {
-        for _ in self.core.ready_count()..self.core.enough() {
-            let Some(packet) = self.queue.take_packet() else { break };
-            self.core.deliver(Completion {
-                handle: Handle::NONE,
-                key: packet.key,
-                token: Token::NONE,
-                kind: OperationKind::Post,
-                result: Ok(0),
-                payload: Payload::Packet(packet),
-                last: true,
-            });
-        }
         self.queue.take_mail(&mut self.finished, &mut self.closes);
         // The lists keep their memory for the next time.
         let mut finished = std::mem::take(&mut self.finished);
@@ -231,7 +221,7 @@ impl<E: Engine> Local<E> {
         if phase == Phase::Running {
             return;
         }
-        if self.draining_told && !self.shutdown_told && self.core.is_at_rest() {
+        if self.draining_told && !self.shutdown_told && self.core.is_at_rest() && self.queue.is_idle() {
             self.shutdown_told = true;
             self.core.deliver(packet_of(OperationKind::Shutdown));
         }
@@ -251,6 +241,24 @@ impl<E: Engine> Local<E> {
             }
         }
         self.seen = phase;
+    }
+
+    /// Hands out up to `limit` completions. Packets come straight from the inbox, into what room the others leave, but always some: a
+    /// busy handle must not keep them waiting for ever. Before the others, so that none comes behind the shutdown packet.
+    fn hand_out(&mut self, completions: &mut Vec<Completion>, limit: usize) -> usize {
+        let room = limit.saturating_sub(self.core.ready_count()).max(limit.div_ceil(8));
+        self.queue.take_packets(room, &mut self.packets);
+        let packets = self.packets.len();
+        completions.extend(self.packets.drain(..).map(|packet| Completion {
+            handle: Handle::NONE,
+            key: packet.key,
+            token: Token::NONE,
+            kind: OperationKind::Post,
+            result: Ok(0),
+            payload: Payload::Packet(packet),
+            last: true,
+        }));
+        packets + self.core.hand_out(completions, limit - packets)
     }
 
     fn prepare(&mut self) {
@@ -353,7 +361,7 @@ impl<E: Engine> Driver for Local<E> {
             self.core.set_now(self.shared.now());
             self.run();
             self.queue.set_in_flight(self.core.in_flight());
-            if self.core.hand_out(completions, limit) > 0 {
+            if self.hand_out(completions, limit) > 0 {
                 return Ok(());
             }
             if until.is_some_and(|until| until <= self.core.now()) {
@@ -381,7 +389,7 @@ impl<E: Engine> Driver for Local<E> {
                 self.cancel_as(token, false);
             }
             self.read_inbox();
-            self.core.hand_out(discarded, usize::MAX);
+            self.hand_out(discarded, usize::MAX);
             if self.core.in_flight() == 0 {
                 break;
             }
