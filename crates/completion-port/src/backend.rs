@@ -11,7 +11,11 @@ use crate::{
     queue::Queue,
     source::Source,
 };
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 #[cfg(target_os = "linux")]
 mod io_uring;
@@ -21,6 +25,8 @@ mod iocp;
 mod local;
 #[cfg(unix)]
 mod readiness;
+#[cfg(all(unix, feature = "simulation"))]
+mod simulated;
 
 /// What a worker asks of its backend. Handles are of the worker's own queue, or none where that is allowed; everything else the
 /// driver checks.
@@ -68,12 +74,14 @@ fn candidates() -> Vec<(Backend, Result<String, String>)> {
         (Backend::IoUring, io_uring::probe()),
         #[cfg(unix)]
         (Backend::Readiness, readiness::probe()),
+        #[cfg(all(unix, feature = "simulation"))]
+        (Backend::Simulated, Ok("a world in memory, for tests".into())),
     ]
 }
 
 fn pick(wanted: Option<Backend>, candidates: &[(Backend, Result<String, String>)]) -> Option<Backend> {
     let mut usable = candidates.iter().filter(|(_, probe)| probe.is_ok()).map(|(backend, _)| *backend);
-    usable.find(|backend| wanted.is_none_or(|wanted| wanted == *backend))
+    usable.find(|backend| wanted.map_or(*backend != Backend::Simulated, |wanted| wanted == *backend))
 }
 
 pub(crate) fn choose(wanted: Option<Backend>) -> Result<Choice, Error> {
@@ -83,7 +91,9 @@ pub(crate) fn choose(wanted: Option<Backend>) -> Result<Choice, Error> {
 }
 
 pub(crate) fn describe(wanted: Option<Backend>) -> Vec<String> {
-    let candidates = candidates();
+    let mut candidates = candidates();
+    // Nobody is served by it.
+    candidates.retain(|(backend, _)| *backend != Backend::Simulated || wanted == Some(*backend));
     let chosen = pick(wanted, &candidates);
     let lines = candidates.iter().map(|(backend, probe)| match probe {
         Ok(features) if chosen == Some(*backend) => format!("{}: chosen; {features}", backend.name()),
@@ -110,6 +120,8 @@ pub(crate) enum Common {
     /// Every worker stands by itself.
     #[cfg(unix)]
     None,
+    #[cfg(all(unix, feature = "simulation"))]
+    Simulated(simulated::Common),
 }
 
 impl Common {
@@ -126,8 +138,51 @@ impl Common {
     ) -> Result<Self, Error> {
         #[cfg(windows)]
         return iocp::Common::new(configuration, queues, buffers).map(|common| Self::Iocp(Arc::new(common)));
+        #[cfg(all(unix, feature = "simulation"))]
+        if backend == Backend::Simulated {
+            return Ok(Self::Simulated(simulated::Common::new(configuration)));
+        }
         #[cfg(unix)]
         Ok(Self::None)
+    }
+}
+
+/// What the time of a port counts by.
+pub(crate) enum Clock {
+    Real,
+    #[cfg(all(unix, feature = "simulation"))]
+    Simulated(crate::simulation::World, Duration),
+}
+
+impl Clock {
+    #[cfg_attr(
+        not(all(unix, feature = "simulation")),
+        allow(unused_variables, reason = "only the simulation has a clock of its own")
+    )]
+    pub(crate) fn new(common: &Common) -> Self {
+        #[cfg(all(unix, feature = "simulation"))]
+        if let Common::Simulated(common) = common {
+            return Self::Simulated(common.world.clone(), common.world.now());
+        }
+        Self::Real
+    }
+
+    /// Whether a simulated world says that there is no room for a packet.
+    pub(crate) fn refuses_post(&self) -> bool {
+        match self {
+            Self::Real => false,
+            #[cfg(all(unix, feature = "simulation"))]
+            Self::Simulated(world, _) => world.lock().refuses_post(),
+        }
+    }
+
+    /// The time since the port was made, at the instant `started`.
+    pub(crate) fn elapsed(&self, started: Instant) -> Duration {
+        match self {
+            Self::Real => started.elapsed(),
+            #[cfg(all(unix, feature = "simulation"))]
+            Self::Simulated(world, began) => world.now() - *began,
+        }
     }
 }
 
@@ -139,6 +194,8 @@ pub(crate) enum WorkerDriver {
     IoUring(Box<local::Local<io_uring::Ring>>),
     #[cfg(unix)]
     Readiness(Box<local::Local<readiness::Poll>>),
+    #[cfg(all(unix, feature = "simulation"))]
+    Simulated(Box<simulated::Simulated>),
 }
 
 impl WorkerDriver {
@@ -158,6 +215,8 @@ impl WorkerDriver {
                 queue,
                 readiness::Poll::new(shared, queue)?,
             )))),
+            #[cfg(all(unix, feature = "simulation"))]
+            Backend::Simulated => Ok(Self::Simulated(Box::new(simulated::Simulated::new(shared, queue)?))),
             #[allow(unreachable_patterns, reason = "which backends exist depends on the system")]
             _ => Err(Error::new(ErrorKind::Unsupported, OperationKind::Setup)),
         }
@@ -173,6 +232,8 @@ macro_rules! forward {
             WorkerDriver::IoUring($driver) => $call,
             #[cfg(unix)]
             WorkerDriver::Readiness($driver) => $call,
+            #[cfg(all(unix, feature = "simulation"))]
+            WorkerDriver::Simulated($driver) => $call,
         }
     };
 }

@@ -13,6 +13,8 @@ pub enum Backend {
     IoUring,
     /// Readiness (epoll, kqueue and the like, by the `polling` crate), with files on a pool of threads.
     Readiness,
+    /// A world in memory, for tests: the feature `simulation`, on Unix. Never chosen unless asked for.
+    Simulated,
 }
 
 impl Backend {
@@ -22,6 +24,7 @@ impl Backend {
             Self::Iocp => "iocp",
             Self::IoUring => "io-uring",
             Self::Readiness => "readiness",
+            Self::Simulated => "simulated",
         }
     }
 }
@@ -34,7 +37,8 @@ pub struct Configuration {
     pub backend: Option<Backend>,
     /// How many queues (completion ports, rings). A handle belongs to one queue for its life. At most 255.
     pub queues: usize,
-    /// How many workers serve each queue. More than one only on [`Backend::Iocp`]; elsewhere a queue is one worker's own. At most 1,024.
+    /// How many workers serve each queue. More than one only on [`Backend::Iocp`] and [`Backend::Simulated`]; elsewhere a queue is one
+    /// worker's own. At most 1,024.
     pub workers_per_queue: usize,
     /// How many workers of a queue run at once before the kernel holds the others back; 0 is one a processor. [`Backend::Iocp`] only.
     pub concurrency: u32,
@@ -44,6 +48,18 @@ pub struct Configuration {
     pub handles: usize,
     /// Posted packets waiting, for each queue. Their places are allocated at start. At most 2^20.
     pub posts: usize,
+    /// Bytes in memory that wait to be sent on one handle. A send that would go beyond is refused with
+    /// [`ErrorKind::SendQueueFull`](crate::ErrorKind::SendQueueFull), unless nothing else waits.
+    pub send_bytes: u64,
+    /// Receives of a handle that are under way at once, 1 to 64. [`Backend::Iocp`] posts so many WSARecv calls, which the system
+    /// fills one after the other. Elsewhere one is under way and the others wait behind it, because there several complete in
+    /// another order than they were submitted. What the program sees is the same: they complete in the order of submission, each with the
+    /// bytes behind those of the one before. A receive stream is always alone.
+    pub receives_outstanding: usize,
+    /// The same for sends (WSASend), 1 to 64: the peer's acknowledgement of one is not waited for before the next is posted. What takes
+    /// more than one call of the system, and transmit-file, connect and disconnect, is always alone. When a send on a connection fails, but for a
+    /// cancel, those that were posted behind it fail with it, whatever became of their bytes.
+    pub sends_outstanding: usize,
     /// Completions that one wait returns at most. At most 65,536.
     pub batch: usize,
     /// The size classes of the buffer pool, shared by all queues.
@@ -54,6 +70,12 @@ pub struct Configuration {
     pub receive_bytes: usize,
     /// Buffers that each queue keeps ready for receive streams.
     pub receive_buffers: usize,
+    /// Entries of the table of direct descriptors that each queue has; 0 has none. With a table, connections that the port accepts take
+    /// a place in it instead of a file descriptor: [`Backend::IoUring`] only, which is a little faster with them, and holds more
+    /// connections than the process may have descriptors. Nothing but the port can use such a connection: its addresses are
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). Accepting waits while the table is nearly full. At most the limit of open files (RLIMIT_NOFILE), or the
+    /// worker fails with [`ErrorKind::DescriptorsExhausted`](crate::ErrorKind::DescriptorsExhausted).
+    pub direct_descriptors: u32,
     /// AcceptEx calls kept posted on a listening socket. [`Backend::Iocp`] only. At most 4,096, which all listening sockets of a
     /// queue share.
     pub accepts_posted: usize,
@@ -68,6 +90,9 @@ pub struct Configuration {
     pub pool_threads: usize,
     /// Operations that wait for a thread of the pool at most; at least one.
     pub pool_queue: usize,
+    /// The world of a port on [`Backend::Simulated`]; none is one of its own, of seed 0 and without faults.
+    #[cfg(all(unix, feature = "simulation"))]
+    pub simulation: Option<crate::simulation::World>,
 }
 
 impl Configuration {
@@ -79,6 +104,8 @@ impl Configuration {
             (self.operations, 1, 1 << 24),
             (self.handles, 0, 1 << 24),
             (self.posts, 0, 1 << 20),
+            (self.receives_outstanding, 1, 64),
+            (self.sends_outstanding, 1, 64),
             (self.batch, 1, 1 << 16),
             (self.receive_bytes, 1, usize::MAX),
             (self.accepts_posted, 0, 1 << 12),
@@ -100,6 +127,9 @@ impl Default for Configuration {
             operations: 65_536,
             handles: 65_536,
             posts: 4_096,
+            send_bytes: 64 << 20,
+            receives_outstanding: 1,
+            sends_outstanding: 1,
             batch: 256,
             buffers: vec![
                 BufferClass { capacity: 1_024, count: 8_192 },
@@ -111,12 +141,15 @@ impl Default for Configuration {
             heap_bytes: 256 << 20,
             receive_bytes: 4_096,
             receive_buffers: 256,
+            direct_descriptors: 0,
             accepts_posted: 25,
             accept_first_bytes: 0,
             inline_budget: 16,
             transmit_bytes: 131_072,
             pool_threads: 4,
             pool_queue: 1_024,
+            #[cfg(all(unix, feature = "simulation"))]
+            simulation: None,
         }
     }
 }

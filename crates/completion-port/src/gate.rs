@@ -70,6 +70,18 @@ impl<T> Gate<T> {
         self.holder.is_none() && self.parked.is_empty()
     }
 
+    /// Something waits for the holder to leave.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// What is parked, when the gate is no more.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn into_parked(self) -> VecDeque<T> {
+        self.parked
+    }
+
     /// Something is parked that nobody will come back for by himself.
     #[cfg(test)]
     fn is_abandoned(&self) -> bool {

@@ -54,45 +54,69 @@
 //! a system has no call for is built from what it has. [`OpenOptions::unnamed`] and [`Operation::Link`] are Linux only: elsewhere they fail
 //! with [`ErrorKind::Unsupported`].
 //!
+//! With the feature `simulation`, [`Backend::Simulated`] runs a port and the program above it in a world in memory, with virtual time and faults
+//! from a seed: see the module `simulation`.
+//!
 //! A program that runs one worker on every system says so: `queues = 1` and `workers_per_queue = 1`. The default is one queue for all
 //! workers on Windows, two of them a processor, and elsewhere a queue and a worker a processor. A [`Handle`] belongs to the
 //! queue of the worker that associated, accepted or opened it; other queues are told by [`Port::post`].
 //!
 //! "The seed", in places, is the description of an IOCP server that this crate began from; `IO_SOCKET_READ` and its like are its names.
 
+mod address;
 mod backend;
 mod buffer;
 mod chain;
 mod completion;
 mod configuration;
+mod control;
 mod direction;
 mod error;
 mod file;
-#[cfg(any(windows, test))]
+#[cfg(any(windows, test, feature = "simulation"))]
 mod gate;
 mod identity;
+mod message;
+#[cfg(all(loom, test))]
+mod models;
 mod operation;
 mod pool;
 mod port;
 mod queue;
+mod rest;
+mod seats;
 mod sequencer;
 mod shutdown;
+#[cfg(all(unix, feature = "simulation"))]
+pub mod simulation;
 #[cfg(unix)]
 mod slab;
 mod source;
+mod support;
+mod sync;
+#[cfg(any(windows, test))]
+mod table;
 mod timers;
+mod transmit;
+mod watch;
 mod worker;
 
+pub use address::Address;
 pub use buffer::{Buffer, BufferClass, Buffers, Slice};
 pub use chain::BufferChain;
 pub use completion::{Completion, Packet, Payload, Rejected};
 pub use configuration::{Backend, Configuration};
+pub use control::{ControlRequest, KeepAlive};
 pub use error::{Error, ErrorKind};
 pub use file::{Directory, FileKind, Metadata, OpenOptions};
 pub use identity::{Handle, Token};
+pub use message::{Ancillary, Message};
 pub use operation::{Operation, OperationKind, Work};
 pub use port::Port;
 pub use sequencer::Sequencer;
 pub use shutdown::ShutdownReport;
 pub use source::Source;
+pub use support::{Means, Support};
+pub use transmit::{TransmitElement, TransmitList};
+pub use watch::{Change, ChangeKind};
 pub use worker::Worker;

@@ -10,12 +10,14 @@ use crate::{
     operation::OperationKind,
     pool::Pool,
     queue::Queue,
+    rest::Rest,
+    seats::Seats,
     shutdown::{Phase, PhaseCell, ShutdownReport},
     worker::Worker,
 };
 use std::{
     fmt,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -34,22 +36,19 @@ pub(crate) struct Shared {
     pub(crate) configuration: Configuration,
     pub(crate) choice: backend::Choice,
     /// What the backend shares between workers.
-    #[cfg_attr(unix, expect(dead_code, reason = "only IOCP shares more than queues"))]
+    #[cfg_attr(
+        all(unix, not(feature = "simulation")),
+        expect(dead_code, reason = "only IOCP and the simulation share more than queues")
+    )]
     pub(crate) common: backend::Common,
     pub(crate) queues: Box<[Arc<Queue>]>,
     pub(crate) buffers: Buffers,
     pub(crate) pool: Pool,
     pub(crate) phase: PhaseCell,
     pub(crate) started: Instant,
-    seats: Mutex<Seats>,
-    left: Condvar,
-}
-
-#[derive(Default)]
-struct Seats {
-    taken: Vec<bool>,
-    /// Operations that a leaving worker could not bring home.
-    leaked: usize,
+    clock: backend::Clock,
+    seats: Seats,
+    rest: Rest,
 }
 
 /// A worker's place at the port. Who drops it has left: a shutdown no longer waits for it.
@@ -74,16 +73,18 @@ impl Port {
             return Err(invalid);
         }
         let choice = backend::choose(configuration.backend)?;
-        if configuration.workers_per_queue > 1 && choice.backend != Backend::Iocp {
+        let shares_queues = matches!(choice.backend, Backend::Iocp | Backend::Simulated);
+        if configuration.workers_per_queue > 1 && !shares_queues {
             return Err(invalid);
         }
         let buffers = Buffers::new(&configuration.buffers, configuration.heap_bytes)?;
         let queues: Box<[Arc<Queue>]> =
             (0..configuration.queues).map(|_| Arc::new(Queue::new(configuration.posts))).collect();
         let common = backend::Common::new(choice.backend, &configuration, &queues, &buffers)?;
-        let seats =
-            Seats { taken: vec![false; configuration.queues * configuration.workers_per_queue], leaked: 0 };
+        let rest = Rest::new(configuration.queues);
+        let seats = Seats::new(configuration.queues * configuration.workers_per_queue);
         let pool = Pool::new(configuration.pool_threads, configuration.pool_queue);
+        let clock = backend::Clock::new(&common);
         let shared = Shared {
             configuration,
             choice,
@@ -93,8 +94,9 @@ impl Port {
             pool,
             phase: PhaseCell::default(),
             started: Instant::now(),
-            seats: Mutex::new(seats),
-            left: Condvar::new(),
+            clock,
+            seats,
+            rest,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -115,14 +117,17 @@ impl Port {
     /// # Errors
     ///
     /// The packet comes back with [`ErrorKind::QueueFull`] at the limit ([`Configuration::posts`]),
-    /// [`ErrorKind::ShuttingDown`] once what is in flight is being cancelled (a flood of packets would put off the end), or
+    /// [`ErrorKind::ShuttingDown`] once the work is over or what is in flight is being cancelled (a flood of packets would put off the end), or
     /// [`ErrorKind::InvalidArgument`] if there is no such queue.
     pub fn post(&self, queue: usize, packet: Packet) -> Result<(), (Error, Packet)> {
         let Some(target) = self.shared.queues.get(queue) else {
             return Err((Error::new(ErrorKind::InvalidArgument, OperationKind::Post), packet));
         };
-        if self.shared.phase.get() == Phase::Cancelling {
+        if self.shared.phase.get() == Phase::Cancelling || self.shared.rest.is_over() {
             return Err((Error::new(ErrorKind::ShuttingDown, OperationKind::Post), packet));
+        }
+        if self.shared.clock.refuses_post() {
+            return Err((Error::new(ErrorKind::QueueFull, OperationKind::Post), packet));
         }
         target.post(packet).map_err(|packet| (Error::new(ErrorKind::QueueFull, OperationKind::Post), packet))
     }
@@ -162,8 +167,9 @@ impl Port {
     }
 
     /// Shuts the port down as the seed's "Shutdown" describes: accept streams end and every worker gets a
-    /// [`Draining`](OperationKind::Draining) packet, so that the program finishes what runs and closes its handles. A queue in which
-    /// nothing is in flight any more gets one [`Shutdown`](OperationKind::Shutdown) packet for each worker. What is still in
+    /// [`Draining`](OperationKind::Draining) packet, so that the program finishes what runs and closes its handles. When
+    /// nothing is in flight any more on any queue, and no packet waits, each worker gets one [`Shutdown`](OperationKind::Shutdown)
+    /// packet: until then every queue can be posted to. What is still in
     /// flight at the deadline is cancelled. Waits until all workers are dropped, for `deadline` and a second after it.
     ///
     /// Call it from a thread that is no worker.
@@ -172,14 +178,13 @@ impl Port {
         shared.begin(Phase::Draining);
         // A deadline beyond all time is none.
         let until = Instant::now().checked_add(deadline);
-        if !shared.wait_for_workers(until) {
+        if !shared.seats.wait(until) {
             shared.begin(Phase::Cancelling);
-            shared.wait_for_workers(until.and_then(|until| until.checked_add(CANCELLING_TIME)));
+            shared.seats.wait(until.and_then(|until| until.checked_add(CANCELLING_TIME)));
         }
         let cancelled = shared.phase.get() == Phase::Cancelling;
-        let seats = shared.lock_seats();
-        let workers_left = seats.taken.iter().filter(|taken| **taken).count();
-        let operations_left = seats.leaked
+        let (workers_left, leaked) = shared.seats.count();
+        let operations_left = leaked
             + shared.queues.iter().map(|queue| queue.in_flight()).sum::<usize>()
                 * usize::from(workers_left > 0);
         ShutdownReport { cancelled, workers_left, operations_left, buffers_left: shared.buffers.in_use() }
@@ -194,64 +199,63 @@ impl Port {
 impl Shared {
     /// The time since the port was made, read afresh.
     pub(crate) fn now(&self) -> Duration {
-        self.started.elapsed()
-    }
-
-    fn lock_seats(&self) -> std::sync::MutexGuard<'_, Seats> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+        self.clock.elapsed(self.started)
     }
 
     fn begin(&self, phase: Phase) {
         if self.phase.advance(phase) {
-            for queue in &self.queues {
-                for _ in 0..self.configuration.workers_per_queue {
-                    queue.wake_always();
-                }
+            self.wake_all();
+        }
+    }
+
+    fn wake_all(&self) {
+        for queue in &self.queues {
+            for _ in 0..self.configuration.workers_per_queue {
+                queue.wake_always();
             }
         }
     }
 
-    /// Waits until all workers have left, up to a time if there is one. Whether they have.
-    fn wait_for_workers(&self, until: Option<Instant>) -> bool {
-        let mut seats = self.lock_seats();
-        while seats.taken.iter().any(|taken| *taken) {
-            let Some(until) = until else {
-                seats = self.left.wait(seats).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            seats = self.left.wait_timeout(seats, left).unwrap_or_else(PoisonError::into_inner).0;
+    /// The port shuts down, and `queue` has nothing to do. True if its workers may leave: the work of all queues is over, or what was left
+    /// is being cancelled.
+    pub(crate) fn begin_rest(&self, queue: usize) -> bool {
+        let was_over = self.rest.is_over();
+        let over = self.rest.begin(queue, |queue, rests| self.is_done(queue, rests));
+        if over && !was_over {
+            self.wake_all();
         }
-        true
+        over || self.phase.get() == Phase::Cancelling
+    }
+
+    /// `queue` may find something to do, see [`Rest::end`].
+    pub(crate) fn end_rest(&self, queue: usize) {
+        self.rest.end(queue);
+    }
+
+    fn is_done(&self, queue: usize, rests: bool) -> bool {
+        !self.seats.serve(queue, self.queues.len()) || rests && self.queues[queue].is_idle()
     }
 }
 
 impl Seat {
     fn take(shared: &Arc<Shared>) -> Result<Self, Error> {
-        let refused = |kind| Error::new(kind, OperationKind::Setup);
-        let mut seats = shared.lock_seats();
-        // With the lock held: a shutdown that has begun either sees the seat taken, or is seen here.
-        if shared.phase.get() != Phase::Running {
-            return Err(refused(ErrorKind::ShuttingDown));
-        }
-        let free = seats.taken.iter().position(|taken| !taken);
-        let number = free.ok_or(refused(ErrorKind::InvalidArgument))?;
-        seats.taken[number] = true;
-        drop(seats);
+        let number =
+            shared.seats.take(&shared.phase).map_err(|kind| Error::new(kind, OperationKind::Setup))?;
         Ok(Self { shared: Arc::clone(shared), number, leaked: 0 })
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut seats = self.shared.lock_seats();
-        seats.taken[self.number] = false;
-        seats.leaked += self.leaked;
-        drop(seats);
-        self.shared.left.notify_all();
+        let shared = &self.shared;
+        shared.seats.leave(self.number, self.leaked);
+        // The others may have waited for this one.
+        if shared.phase.get() != Phase::Running
+            && !shared.rest.is_over()
+            && shared.rest.look_again(|queue, rests| shared.is_done(queue, rests))
+        {
+            shared.wake_all();
+        }
     }
 }
 

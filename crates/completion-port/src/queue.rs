@@ -5,13 +5,14 @@ use crate::{
     completion::Packet,
     identity::Handle,
     pool::{Finished, Reply},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence},
+    },
 };
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence},
-    },
+    sync::{Arc, PoisonError},
 };
 
 /// The shared half of a queue. The worker's half is its backend's driver.
@@ -178,6 +179,7 @@ impl Reply for Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Fails as often as it says.
     struct Weak(AtomicUsize, AtomicUsize);

@@ -109,13 +109,19 @@ impl Worker {
         let kind = operation.kind();
         let checked = match handle {
             Handle::NONE
-                if matches!(kind, OperationKind::Timer | OperationKind::Open | OperationKind::Call) =>
+                if matches!(
+                    kind,
+                    OperationKind::Timer
+                        | OperationKind::Open
+                        | OperationKind::WatchDirectory
+                        | OperationKind::Call
+                ) =>
             {
                 Ok(())
             }
             _ => self.check(handle, kind),
         };
-        let checked = checked.and_then(|()| operation.file().map_or(Ok(()), |file| self.check(file, kind)));
+        let checked = checked.and_then(|()| operation.files().try_for_each(|file| self.check(file, kind)));
         match checked {
             Ok(()) => self.driver.submit(handle, operation, deadline),
             Err(error) => Err(Rejected { error, operation }),
@@ -192,6 +198,15 @@ impl Worker {
     /// The instant that [`Worker::now`] stands for.
     pub fn instant(&self) -> Instant {
         self.shared.started + self.now()
+    }
+
+    /// When the worker has something to do, in the time of its world.
+    #[cfg(all(unix, feature = "simulation"))]
+    pub(crate) fn due(&self) -> crate::simulation::Due {
+        match &self.driver {
+            backend::WorkerDriver::Simulated(driver) => driver.due(),
+            _ => crate::simulation::Due::Never,
+        }
     }
 
     /// Which queue the worker serves.

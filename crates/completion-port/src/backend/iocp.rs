@@ -17,6 +17,7 @@ mod accept;
 mod close;
 mod event;
 mod handle;
+mod line;
 mod receive;
 mod reuse;
 mod shutdown;
@@ -24,7 +25,6 @@ mod slot;
 mod start;
 mod submit;
 mod system;
-mod table;
 mod turn;
 mod wait;
 mod winsock;
@@ -43,6 +43,7 @@ use crate::{
     port::Shared,
     queue::Queue,
     source::Source,
+    table::Table,
     timers::Timers,
 };
 use handle::Entry;
@@ -60,7 +61,6 @@ use std::{
     time::Duration,
 };
 use system::SystemPort;
-use table::Table;
 use turn::Turn;
 use windows_sys::Win32::{
     Networking::WinSock::SOCKET,
@@ -219,7 +219,7 @@ pub(crate) fn probe() -> Result<String, String> {
         let socket = probe_socket()?;
         let functions = Functions::load(&socket)?;
         let reuse = if reuse::works(&functions) { "socket reuse" } else { "no socket reuse" };
-        let skip = if winsock::has_system_handles(socket.as_raw_socket() as SOCKET) {
+        let skip = if winsock::can_skip(socket.as_raw_socket() as SOCKET) {
             "skip on success"
         } else {
             "no skip on success"

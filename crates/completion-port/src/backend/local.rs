@@ -21,7 +21,7 @@ use crate::{
     error::{Error, ErrorKind},
     identity::{Handle, Token},
     operation::{Operation, OperationKind},
-    pool::{Finished, Task, Yielded, dispose},
+    pool::{Finished, Pool, Task, Yielded, dispose},
     port::Shared,
     queue::Queue,
     shutdown::Phase,
@@ -45,6 +45,11 @@ pub(crate) trait Engine {
     /// Asks for the end of a started operation that is not on the pool. Its completion follows in any case.
     fn cancel(&mut self, core: &mut Core, token: Token);
 
+    /// Takes what the program wants to associate, or gives it back.
+    fn describe(&mut self, source: Source) -> Result<Descriptor, (Error, Source)> {
+        Descriptor::try_from(source)
+    }
+
     /// A socket or file was associated, or accepted.
     fn adopt(&mut self, core: &mut Core, handle: Handle) -> Result<(), Error>;
 
@@ -54,6 +59,22 @@ pub(crate) trait Engine {
     /// Hands over to the kernel what was started, and takes what has completed; sleeps up to `timeout` (none: without limit) while
     /// there is nothing. May return early.
     fn wait(&mut self, core: &mut Core, timeout: Option<Duration>) -> Result<(), Error>;
+
+    /// Hands over what may block; gives it back when no thread can be had. What becomes of it goes to `reply`.
+    #[allow(clippy::result_large_err, reason = "the task comes back with its buffers, without an allocation")]
+    fn submit_task(&mut self, pool: &Pool, token: Token, task: Task, reply: Arc<Queue>) -> Result<(), Task> {
+        pool.submit(token, task, reply)
+    }
+
+    /// Takes a task back that has not started.
+    fn cancel_task(&mut self, pool: &Pool, token: Token) -> Option<Task> {
+        pool.cancel(token)
+    }
+
+    /// Whether as many tasks wait as the limit says.
+    fn has_all_tasks(&self, pool: &Pool) -> bool {
+        pool.is_full()
+    }
 
     /// Operations did not come home: the engine must leave alone, for ever, what the kernel may still touch.
     fn leak(&mut self);
@@ -80,6 +101,8 @@ pub(crate) struct Local<E: Engine> {
     seen: Phase,
     draining_told: bool,
     shutdown_told: bool,
+    /// The port shuts down, and this queue has said that it has nothing to do.
+    resting: bool,
     drained: bool,
 }
 
@@ -96,6 +119,7 @@ impl<E: Engine> Local<E> {
             seen: Phase::Running,
             draining_told: false,
             shutdown_told: false,
+            resting: false,
             drained: false,
         }
     }
@@ -123,7 +147,7 @@ impl<E: Engine> Local<E> {
             && let Some(task) = self.core.task(token)
         {
             let reply: Arc<Queue> = Arc::clone(&self.queue);
-            if let Err(task) = self.shared.pool.submit(token, task, reply) {
+            if let Err(task) = self.engine.submit_task(&self.shared.pool, token, task, reply) {
                 self.take_back(token, task, ErrorKind::SystemResources);
             }
         }
@@ -135,7 +159,7 @@ impl<E: Engine> Local<E> {
         let error = Error::new(why, kind);
         match task.into_payload() {
             // Its payload is the head, which is still in the slot.
-            _ if kind == OperationKind::TransmitFile => self.core.complete_with_body(token, Err(error)),
+            _ if self.core.slot(token).transmits() => self.core.complete_with_body(token, Err(error)),
             payload => self.core.complete(token, Err(error), payload),
         }
     }
@@ -152,10 +176,10 @@ impl<E: Engine> Local<E> {
         if !started || kind == OperationKind::Timer {
             self.core.complete_unstarted(token);
         } else if on_pool {
-            if let Some(task) = self.shared.pool.cancel(token) {
+            if let Some(task) = self.engine.cancel_task(&self.shared.pool, token) {
                 self.take_back(token, task, ErrorKind::Cancelled);
             }
-        } else {
+        } else if !cfg!(completion_port_fault = "drop-cancel") {
             self.engine.cancel(&mut self.core, token);
         }
         self.run();
@@ -171,6 +195,7 @@ impl<E: Engine> Local<E> {
 
     /// Takes in what other threads left for the books: finished tasks, handles to close.
     fn read_inbox(&mut self) {
+        self.end_rest();
         self.queue.take_mail(&mut self.finished, &mut self.closes);
         // The lists keep their memory for the next time.
         let mut finished = std::mem::take(&mut self.finished);
@@ -188,7 +213,7 @@ impl<E: Engine> Local<E> {
         let Some(slot) = self.core.find_mut(token).filter(|slot| slot.on_pool) else {
             return dispose(yielded);
         };
-        let one_step = slot.kind == OperationKind::TransmitFile;
+        let one_step = slot.transmits();
         let (result, payload) = match yielded {
             Yielded::Payload(Payload::Buffer(buffer)) if one_step => {
                 if self.core.resume(token, result, buffer) {
@@ -222,8 +247,11 @@ impl<E: Engine> Local<E> {
             return;
         }
         if self.draining_told && !self.shutdown_told && self.core.is_at_rest() && self.queue.is_idle() {
-            self.shutdown_told = true;
-            self.core.deliver(packet_of(OperationKind::Shutdown));
+            self.resting = true;
+            if self.shared.begin_rest(self.core.queue()) {
+                self.shutdown_told = true;
+                self.core.deliver(packet_of(OperationKind::Shutdown));
+            }
         }
         if self.seen == phase {
             return;
@@ -246,6 +274,11 @@ impl<E: Engine> Local<E> {
     /// Hands out up to `limit` completions. Packets come straight from the inbox, into what room the others leave, but always some: a
     /// busy handle must not keep them waiting for ever. Before the others, so that none comes behind the shutdown packet.
     fn hand_out(&mut self, completions: &mut Vec<Completion>, limit: usize) -> usize {
+        // A queue that rests takes nothing: what it takes may lead to a post to another.
+        if self.resting && self.queue.is_idle() {
+            return self.core.hand_out(completions, limit);
+        }
+        self.end_rest();
         let room = limit.saturating_sub(self.core.ready_count()).max(limit.div_ceil(8));
         self.queue.take_packets(room, &mut self.packets);
         let packets = self.packets.len();
@@ -259,6 +292,43 @@ impl<E: Engine> Local<E> {
             last: true,
         }));
         packets + self.core.hand_out(completions, limit - packets)
+    }
+
+    /// The queue may find something to do.
+    fn end_rest(&mut self) {
+        if std::mem::take(&mut self.resting) {
+            self.shared.end_rest(self.core.queue());
+        }
+    }
+
+    /// Whether a wait without a sleep would do or bring something, but for what the engine has.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn has_business(&self) -> bool {
+        let phase = self.shared.phase.get();
+        let told = phase == Phase::Running
+            || (self.seen == phase && (self.shutdown_told || !self.core.is_at_rest()));
+        let due = self.core.next_deadline().is_some_and(|deadline| deadline <= self.shared.now());
+        !told || due || self.core.ready_count() > 0 || self.core.has_steps() || !self.queue.is_idle()
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.core.next_deadline()
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.core.is_at_rest()
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn key(&self, handle: Handle) -> Option<u64> {
+        self.core.key(handle)
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn parts(&mut self) -> (&mut E, &mut Core) {
+        (&mut self.engine, &mut self.core)
     }
 
     fn prepare(&mut self) {
@@ -283,7 +353,7 @@ fn packet_of(kind: OperationKind) -> Completion {
 
 impl<E: Engine> Driver for Local<E> {
     fn associate(&mut self, source: Source, key: u64) -> Result<Handle, (Error, Source)> {
-        let descriptor = Descriptor::try_from(source)?;
+        let descriptor = self.engine.describe(source)?;
         let handle = self
             .core
             .add(descriptor, key)
@@ -310,7 +380,9 @@ impl<E: Engine> Driver for Local<E> {
         if self.shared.phase.get().refuses(kind) {
             return Err(Rejected { error: Error::new(ErrorKind::ShuttingDown, kind), operation });
         }
-        if matches!(kind, OperationKind::Open | OperationKind::Call) && self.shared.pool.is_full() {
+        if matches!(kind, OperationKind::Open | OperationKind::Call)
+            && self.engine.has_all_tasks(&self.shared.pool)
+        {
             return Err(Rejected { error: Error::new(ErrorKind::QueueFull, kind), operation });
         }
         if kind == OperationKind::Timer {
@@ -371,11 +443,11 @@ impl<E: Engine> Driver for Local<E> {
     }
 
     fn peer_address(&self, handle: Handle) -> Result<SocketAddr, Error> {
-        self.core.address(handle, socket2::Socket::peer_addr)
+        self.core.address(handle, true)
     }
 
     fn local_address(&self, handle: Handle) -> Result<SocketAddr, Error> {
-        self.core.address(handle, socket2::Socket::local_addr)
+        self.core.address(handle, false)
     }
 
     fn now(&self) -> Duration {

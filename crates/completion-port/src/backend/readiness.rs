@@ -188,7 +188,17 @@ impl Poll {
             Kind::Send => self.send(core, token),
             Kind::Connect => self.connect(core, token),
             Kind::Disconnect => self.disconnect(core, token),
-            Kind::TransmitFile => self.transmit(core, token),
+            Kind::TransmitFile | Kind::TransmitPackets => self.transmit(core, token),
+            Kind::ReceiveScatter
+            | Kind::ReceiveFrom
+            | Kind::ReceiveMessage
+            | Kind::SendTo
+            | Kind::SendMessage
+            | Kind::Control
+            | Kind::WatchDirectory => {
+                let kind = core.slot(token).kind;
+                self.finish(core, token, Err(Error::new(ErrorKind::Unsupported, kind)))
+            }
             Kind::ReadAt => self.read_at(core, token),
             Kind::Metadata => self.metadata(core, token),
             Kind::Open => self.open(core, token),

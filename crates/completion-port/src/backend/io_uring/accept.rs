@@ -7,7 +7,7 @@ use crate::{
     identity::Token,
     operation::OperationKind,
 };
-use ::io_uring::opcode;
+use ::io_uring::{opcode, types::DestinationSlot};
 use socket2::Socket;
 use std::{
     collections::VecDeque,
@@ -28,18 +28,12 @@ pub(super) struct Accepting {
     /// Operations that ran out of one or the other.
     parked: Vec<Token>,
     /// Connections that came for an operation before it stopped, and have no handle yet.
-    unplaced: VecDeque<(Token, Socket)>,
+    unplaced: VecDeque<(Token, Descriptor)>,
     closed: u64,
     retry_at: Duration,
 }
 
 impl Accepting {
-    /// The operation ends: connections that could not be placed are closed with it.
-    pub(super) fn forget(&mut self, token: Token) {
-        self.parked.retain(|parked| *parked != token);
-        self.unplaced.retain(|(owner, _)| *owner != token);
-    }
-
     pub(super) fn retry_after(&self, now: Duration) -> Option<Duration> {
         (!self.parked.is_empty()).then(|| self.retry_at.saturating_sub(now))
     }
@@ -48,15 +42,21 @@ impl Accepting {
 impl Ring {
     pub(super) fn accept(&mut self, core: &mut Core, token: Token) {
         let room = core.room_for_handles();
-        if room == 0 {
+        let (direct, plenty_direct) = self.direct.room();
+        if room == 0 || !direct {
             return self.park(token);
         }
         let slot = core.slot(token);
         let (listener, kind) = (descriptor(core, slot.handle), slot.kind);
-        let entry = if kind == OperationKind::AcceptStream && room >= AMPLE_ROOM {
-            opcode::AcceptMulti::new(listener).flags(FLAGS).build()
+        // What is in a table of the ring is inherited by nobody.
+        let (direct, flags) = if self.direct.is_on() { (true, libc::SOCK_NONBLOCK) } else { (false, FLAGS) };
+        let entry = if kind == OperationKind::AcceptStream && room >= AMPLE_ROOM && plenty_direct {
+            opcode::AcceptMulti::new(listener).allocate_file_index(direct).flags(flags).build()
         } else {
-            opcode::Accept::new(listener, std::ptr::null_mut(), std::ptr::null_mut()).flags(FLAGS).build()
+            opcode::Accept::new(listener, std::ptr::null_mut(), std::ptr::null_mut())
+                .file_index(direct.then(DestinationSlot::auto_target))
+                .flags(flags)
+                .build()
         };
         // SAFETY: no memory of ours is named; the listener's descriptor is open while the operation is pending.
         unsafe { self.push(core, token, entry) };
@@ -64,8 +64,13 @@ impl Ring {
 
     pub(super) fn accepted(&mut self, core: &mut Core, token: Token, event: &Event) {
         if event.result >= 0 {
-            // SAFETY: the kernel made this descriptor for us just now, and nobody else has it.
-            let socket = Socket::from(unsafe { OwnedFd::from_raw_fd(event.result) });
+            let socket = if self.direct.is_on() {
+                self.direct.took();
+                Descriptor::Direct(event.result as u32)
+            } else {
+                // SAFETY: the kernel made this descriptor for us just now, and nobody else has it.
+                Descriptor::Socket(Socket::from(unsafe { OwnedFd::from_raw_fd(event.result) }))
+            };
             if core.room_for_handles() == 0 || !self.accepting.unplaced.is_empty() {
                 self.accepting.unplaced.push_back((token, socket));
                 let slot = core.slot_mut(token);
@@ -85,7 +90,7 @@ impl Ring {
         slot.stage &= !Stage::STOPS;
         let code = -event.result;
         if slot.cancelled || slot.timed_out {
-            self.accepting.forget(token);
+            self.forget_accept(token);
             return self.fail(core, token, libc::ECANCELED);
         }
         match code {
@@ -102,9 +107,9 @@ impl Ring {
     }
 
     /// Gives the connection its handle and reports it; whether that ended the operation.
-    fn place(&mut self, core: &mut Core, token: Token, socket: Socket) -> bool {
+    fn place(&mut self, core: &mut Core, token: Token, socket: Descriptor) -> bool {
         let kind = core.slot(token).kind;
-        match core.add(Descriptor::Socket(socket), 0) {
+        match core.add(socket, 0) {
             Ok(handle) if kind == OperationKind::AcceptStream => {
                 core.item(token, 0, Payload::Accepted(handle));
                 false
@@ -115,6 +120,20 @@ impl Ring {
             }
             Err((error, _)) => unreachable!("there was room: {error}"),
         }
+    }
+
+    /// The operation ends: connections that could not be placed are closed with it.
+    pub(super) fn forget_accept(&mut self, token: Token) {
+        self.accepting.parked.retain(|parked| *parked != token);
+        let mut unplaced = std::mem::take(&mut self.accepting.unplaced);
+        unplaced.retain(|(owner, descriptor)| {
+            let stays = *owner != token;
+            if let (false, Descriptor::Direct(place)) = (stays, descriptor) {
+                self.close_direct(*place);
+            }
+            stays
+        });
+        self.accepting.unplaced = unplaced;
     }
 
     fn park(&mut self, token: Token) {

@@ -2,7 +2,7 @@
 
 use crate::chain::BufferChain;
 use socket2::SockAddr;
-use std::{net::SocketAddr, ptr};
+use std::ptr;
 
 const VECTORS: usize = BufferChain::MAXIMUM_SLICES + 1;
 
@@ -39,8 +39,8 @@ impl Scratch {
         &raw const self.message
     }
 
-    pub(super) fn address(&mut self, address: SocketAddr) -> (*const libc::sockaddr, libc::socklen_t) {
-        let address = self.address.insert(address.into());
+    pub(super) fn address(&mut self, address: SockAddr) -> (*const libc::sockaddr, libc::socklen_t) {
+        let address = self.address.insert(address);
         (address.as_ptr().cast(), address.len())
     }
 }

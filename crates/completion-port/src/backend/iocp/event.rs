@@ -2,7 +2,7 @@
 
 use super::{
     handle::{Entry, Object, State},
-    slot::{Body, Slot, Stage},
+    slot::{Body, Stage},
     turn::Turn,
     winsock,
 };
@@ -22,11 +22,9 @@ use windows_sys::Win32::{
 impl Turn<'_> {
     /// Takes in one packet of the port. Those without an operation are none of its business.
     pub(super) fn take_packet(&mut self, packet: &OVERLAPPED_ENTRY) {
-        if packet.lpOverlapped.is_null() {
-            return;
-        }
-        // SAFETY: only calls for slots of this core, and posts of them, put an OVERLAPPED into the core's port.
-        let slot = unsafe { Slot::of(packet.lpOverlapped) };
+        // Wakes have none, and who has a duplicate of a socket or file can have a call on it end here with an OVERLAPPED of their own
+        // (`File::lock` of std does), which may be gone by now: it is compared, and never looked into.
+        let Some(slot) = self.core.slots.at(packet.lpOverlapped.addr()) else { return };
         let Some(entry) = self.find(slot.owner()) else { return };
         let mut state = entry.lock();
         state.inline = 0;
@@ -67,7 +65,7 @@ impl Turn<'_> {
             Err(ERROR_HANDLE_EOF) if kind == OperationKind::ReadAt => 0,
             Err(code) => {
                 drop(guard);
-                self.complete_with_body(state, index, Err(error(code)));
+                self.fail(state, index, error(code));
                 return;
             }
         };
@@ -117,10 +115,26 @@ impl Turn<'_> {
         };
         drop(guard);
         match outcome {
+            Some(Err(error)) => self.fail(state, index, error),
             Some(result) => self.complete_with_body(state, index, result),
             None if ended => self.complete_ended(state, index),
+            // What is missing can no longer be sent in its place.
+            None if self.has_followers(state, index, kind) => {
+                self.fail(state, index, Error::new(ErrorKind::Other, kind));
+            }
             None => self.start(entry, state, index),
         }
+    }
+
+    /// An operation has failed, and with it what it leaves no place for.
+    fn fail(&mut self, state: &mut State, index: u32, error: Error) {
+        let job = self.core.slot(index).job();
+        let (kind, asked_to) = (job.kind, job.ended.is_some());
+        drop(job);
+        if kind == OperationKind::Send && !asked_to && matches!(state.object, Object::Socket(_)) {
+            self.ruin_followers(state, index, error);
+        }
+        self.complete_with_body(state, index, Err(error));
     }
 
     /// A task of the pool has ended.
@@ -174,12 +188,12 @@ impl Turn<'_> {
             return;
         }
         let (stage, token) = (job.stage, job.token(self.core.queue, index));
-        if stage == Stage::Closing || stage == Stage::Free {
+        if matches!(stage, Stage::Closing | Stage::Free | Stage::Held) {
             return;
         }
         job.ended = Some(reason);
         match stage {
-            Stage::Free | Stage::Closing => {}
+            Stage::Free | Stage::Closing | Stage::Held => {}
             Stage::Waiting | Stage::Timer | Stage::Resting | Stage::Starving => {
                 drop(job);
                 self.complete_ended(state, index);

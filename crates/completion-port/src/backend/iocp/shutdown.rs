@@ -46,11 +46,15 @@ impl Turn<'_> {
             self.shared.queues[core.queue as usize].wake_always();
             std::thread::sleep(Duration::from_millis(1));
         }
-        let at_rest = self.desk.ready.is_empty()
+        let at_rest = !seat.told_shutdown.load(Ordering::SeqCst)
+            && self.desk.ready.is_empty()
             && core.in_flight.load(Ordering::SeqCst) == 0
             && self.shared.queues[core.queue as usize].is_idle()
             && !core.others(self.desk.seat).any(untold);
-        if at_rest && !seat.told_shutdown.swap(true, Ordering::SeqCst) {
+        if at_rest
+            && self.shared.begin_rest(core.queue as usize)
+            && !seat.told_shutdown.swap(true, Ordering::SeqCst)
+        {
             self.tell(OperationKind::Shutdown, 0, Payload::None);
         }
     }

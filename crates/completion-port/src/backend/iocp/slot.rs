@@ -2,19 +2,22 @@
 
 use super::reuse::Fresh;
 use crate::{
+    address::Address,
     buffer::Buffer,
     chain::BufferChain,
     completion::Payload,
+    control::ControlRequest,
     error::{Error, ErrorKind},
     file::{Directory, OpenOptions},
     identity::{Handle, Token},
+    message::Message,
     operation::{Operation, OperationKind, Work},
+    transmit::TransmitList,
 };
 use std::{
     cell::UnsafeCell,
     collections::VecDeque,
     fs::File,
-    net::SocketAddr,
     os::windows::io::AsRawHandle,
     path::PathBuf,
     sync::{
@@ -79,6 +82,8 @@ pub(super) enum Stage {
     Waiting,
     /// The kernel has it.
     Kernel,
+    /// It has come to its end before one that was submitted earlier, behind which its completion stays.
+    Held,
     /// The pool has it, or its answer is in the inbox.
     Pool,
     /// It waits for its time.
@@ -104,6 +109,14 @@ pub(super) struct Job {
     pub(super) length: u64,
     pub(super) transferred: u64,
     pub(super) data_only: bool,
+    /// It was started, and is no longer behind others.
+    pub(super) started: bool,
+    /// What became of it, while it is held.
+    pub(super) outcome: Option<Result<u64, Error>>,
+    /// One before it in the stream of bytes failed: so does this, whatever the system says.
+    pub(super) ruined: Option<Error>,
+    /// Counted in the handle as waiting to be sent.
+    pub(super) send_bytes: u64,
     /// Why it is to end, once somebody asked for that.
     pub(super) ended: Option<ErrorKind>,
     /// The worker whose timers have a deadline for it.
@@ -133,7 +146,22 @@ pub(super) enum Body {
     None,
     Buffer(Buffer),
     Chain(BufferChain),
-    Address(SocketAddr),
+    Connect {
+        address: Address,
+        first: BufferChain,
+    },
+    Buffers(Vec<Buffer>),
+    SendTo {
+        chain: BufferChain,
+        to: Address,
+    },
+    Message(Box<Message>),
+    List(Box<TransmitList>),
+    Control(ControlRequest),
+    Watch {
+        directory: Arc<Directory>,
+        recursive: bool,
+    },
     Open {
         directory: Option<Arc<Directory>>,
         path: PathBuf,
@@ -173,7 +201,12 @@ impl Body {
     pub(super) fn into_payload(self) -> Payload {
         match self {
             Self::Buffer(buffer) => Payload::Buffer(buffer),
-            Self::Chain(chain) => Payload::Chain(chain),
+            Self::Buffers(buffers) => Payload::Buffers(buffers),
+            Self::Chain(chain) | Self::SendTo { chain, .. } | Self::Connect { first: chain, .. } => {
+                Payload::Chain(chain)
+            }
+            Self::Message(message) => Payload::Message(message),
+            Self::List(list) => Payload::TransmitList(list),
             _ => Payload::None,
         }
     }
@@ -201,6 +234,10 @@ impl Slot {
                 length: 0,
                 transferred: 0,
                 data_only: false,
+                started: false,
+                outcome: None,
+                ruined: None,
+                send_bytes: 0,
                 ended: None,
                 deadline_at: None,
             }),
@@ -239,6 +276,10 @@ impl Slot {
             length: 0,
             transferred: 0,
             data_only: false,
+            started: false,
+            outcome: None,
+            ruined: None,
+            send_bytes: 0,
             ended: None,
             deadline_at: None,
         };
@@ -281,16 +322,6 @@ impl Slot {
         let overlapped = unsafe { &*self.overlapped.get() };
         (overlapped.Internal as i32, overlapped.InternalHigh)
     }
-
-    /// The slot of a packet.
-    ///
-    /// # Safety
-    ///
-    /// `overlapped` came out of the port, was put in by a call for one of the core's slots, and the core lives for `'a`.
-    pub(super) unsafe fn of<'a>(overlapped: *mut OVERLAPPED) -> &'a Self {
-        // SAFETY: OVERLAPPED is the first field of a slot, and slots never move.
-        unsafe { &*overlapped.cast::<Self>() }
-    }
 }
 
 impl Job {
@@ -307,8 +338,18 @@ impl Job {
             | Operation::Metadata { .. }
             | Operation::Timer { .. }
             | Operation::Close => (Body::None, 0, 0, false),
-            Operation::Connect { address } => (Body::Address(address), 0, 0, false),
-            Operation::Receive { buffer } => (Body::Buffer(buffer), 0, 0, false),
+            Operation::Connect { address, first } => (Body::Connect { address, first }, 0, 0, false),
+            Operation::Receive { buffer }
+            | Operation::ReceiveFrom { buffer }
+            | Operation::ReceiveMessage { buffer } => (Body::Buffer(buffer), 0, 0, false),
+            Operation::ReceiveScatter { buffers } => (Body::Buffers(buffers), 0, 0, false),
+            Operation::SendTo { chain, to } => (Body::SendTo { chain, to }, 0, 0, false),
+            Operation::SendMessage { message } => (Body::Message(message), 0, 0, false),
+            Operation::TransmitPackets { list } => (Body::List(list), 0, 0, false),
+            Operation::Control { request } => (Body::Control(request), 0, 0, false),
+            Operation::WatchDirectory { directory, recursive } => {
+                (Body::Watch { directory, recursive }, 0, 0, false)
+            }
             Operation::Send { chain } | Operation::Append { chain, .. } => (Body::Chain(chain), 0, 0, false),
             Operation::TransmitFile { head, offset, length, .. } => {
                 (Body::Chain(head), offset, length, false)

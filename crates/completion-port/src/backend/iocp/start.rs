@@ -15,7 +15,7 @@ use crate::{
 };
 use std::{net::Shutdown, sync::Arc};
 use windows_sys::Win32::{
-    Foundation::{ERROR_IO_PENDING, HANDLE},
+    Foundation::HANDLE,
     Storage::FileSystem::{ReadFile, WriteFile},
 };
 
@@ -47,6 +47,16 @@ impl Turn<'_> {
                 self.start_on_pool(state, index);
             }
             OperationKind::Append => self.start_on_pool(state, index),
+            OperationKind::ReceiveScatter
+            | OperationKind::ReceiveFrom
+            | OperationKind::ReceiveMessage
+            | OperationKind::SendTo
+            | OperationKind::SendMessage
+            | OperationKind::TransmitPackets
+            | OperationKind::Control
+            | OperationKind::WatchDirectory => {
+                self.complete_with_body(state, index, Err(Error::new(ErrorKind::Unsupported, kind)));
+            }
             OperationKind::WriteAt if slot.job().file.as_ref().is_some_and(|file| file.extends) => {
                 self.start_on_pool(state, index)
             }
@@ -104,13 +114,15 @@ impl Turn<'_> {
                 let Some(file) = &job.file else { return Issued::Failed(0) };
                 transmit(slot, state, (job.offset, job.length), head, job.transferred, file.raw())
             }
-            (OperationKind::Connect, Body::Address(address)) => match state.socket() {
-                // SAFETY: see above.
-                Some(socket) => unsafe {
-                    winsock::connect(&self.core.functions, slot, socket, skips, *address)
-                },
-                None => Issued::Failed(0),
-            },
+            (OperationKind::Connect, Body::Connect { address, .. }) => {
+                match (state.socket(), address.as_internet()) {
+                    // SAFETY: see above.
+                    (Some(socket), Some(address)) => unsafe {
+                        winsock::connect(&self.core.functions, slot, socket, skips, address)
+                    },
+                    _ => Issued::Failed(0),
+                }
+            }
             (OperationKind::ReadAt, Body::Buffer(buffer)) => {
                 let (pointer, bytes) = buffer.spare_pointer();
                 let Some(file) = &job.file else { return Issued::Failed(0) };
@@ -209,8 +221,5 @@ unsafe fn judge(succeeded: i32, skips: bool, slot: &Slot) -> Issued {
         // SAFETY: a success at once is over: the kernel does not use the slot any more.
         return Issued::Done(unsafe { slot.outcome() }.1 as u32);
     }
-    match last_code() {
-        ERROR_IO_PENDING => Issued::Pending,
-        code => Issued::Failed(code),
-    }
+    winsock::judge_failure(last_code(), skips)
 }

@@ -7,6 +7,7 @@ use crate::{
     gate::Gate,
     identity::Handle,
     operation::OperationKind,
+    queue::Queue,
     shutdown::Phase,
 };
 use std::{sync::atomic::Ordering, time::Duration};
@@ -118,6 +119,16 @@ impl Turn<'_> {
         let queue = &self.shared.queues[self.core.queue as usize];
         // The wake was taken from the port: what is left in the inbox from here on needs another.
         queue.prepare_to_sleep();
+        if self.shared.phase.get() != Phase::Running {
+            self.shared.end_rest(self.core.queue as usize);
+        }
+        // Whatever is being taken out counts as in flight, or another worker might see the queue at rest meanwhile.
+        self.core.in_flight.fetch_add(1, Ordering::SeqCst);
+        self.take_inbox(queue, limit);
+        self.core.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn take_inbox(&mut self, queue: &Queue, limit: usize) {
         let (mut packets, mut finished, mut closes) = (Vec::new(), Vec::new(), Vec::new());
         queue.take_mail(&mut finished, &mut closes);
         queue.take_packets(limit, &mut packets);

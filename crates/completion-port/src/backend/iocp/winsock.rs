@@ -15,7 +15,7 @@ use std::{
 };
 use windows_sys::{
     Win32::{
-        Foundation::{ERROR_IO_PENDING, HANDLE, WAIT_OBJECT_0},
+        Foundation::{ERROR_IO_PENDING, ERROR_MORE_DATA, HANDLE, WAIT_OBJECT_0},
         Networking::WinSock as w,
         System::{
             IO::OVERLAPPED,
@@ -43,10 +43,10 @@ const ADDRESS_BYTES: usize = size_of::<w::SOCKADDR_IN6>() + 16;
 pub(super) const ADDRESSES_BYTES: usize = 2 * ADDRESS_BYTES;
 
 /// Vectors of one gathered call; what a chain has beyond goes out with the next.
-const VECTORS: usize = AREA_BYTES / size_of::<w::WSABUF>();
+pub(super) const VECTORS: usize = AREA_BYTES / size_of::<w::WSABUF>();
 
 /// Bytes of one call: the counts of Winsock have 32 bits.
-const MAXIMUM_BYTES: usize = 1 << 30;
+pub(super) const MAXIMUM_BYTES: usize = 1 << 30;
 
 /// Bytes of one TransmitFile, which counts them with a sign.
 pub(super) const MAXIMUM_TRANSMIT_BYTES: u64 = 0x7fff_fffe;
@@ -128,8 +128,9 @@ pub(super) fn last_socket_code() -> u32 {
     unsafe { w::WSAGetLastError() as u32 }
 }
 
-/// Whether the socket's provider uses handles of the file system, so that skipping packets on success works.
-pub(super) fn has_system_handles(socket: w::SOCKET) -> bool {
+/// Whether the socket carries a stream and its provider uses handles of the file system, so that skipping packets on success works. A
+/// datagram that does not fit is neither a success nor a failure: what is skipped for it is not documented.
+pub(super) fn can_skip(socket: w::SOCKET) -> bool {
     // SAFETY: plain data, for which zeros are valid.
     let mut information: w::WSAPROTOCOL_INFOW = unsafe { std::mem::zeroed() };
     let mut bytes = size_of::<w::WSAPROTOCOL_INFOW>() as i32;
@@ -143,7 +144,9 @@ pub(super) fn has_system_handles(socket: w::SOCKET) -> bool {
             &raw mut bytes,
         )
     };
-    failed == 0 && information.dwServiceFlags1 & w::XP1_IFS_HANDLES != 0
+    failed == 0
+        && information.dwServiceFlags1 & w::XP1_IFS_HANDLES != 0
+        && information.iSocketType == w::SOCK_STREAM
 }
 
 /// Whether the socket listens.
@@ -157,13 +160,52 @@ pub(super) fn listens(socket: &socket2::Socket) -> Result<bool, u32> {
     if failed == 0 { Ok(yes != 0) } else { Err(last_socket_code()) }
 }
 
+/// Whether the socket's bytes are one stream, and not datagrams.
+pub(super) fn is_stream(socket: &socket2::Socket) -> Result<bool, u32> {
+    let kind = socket.r#type().map_err(|error| error.raw_os_error().unwrap_or(0) as u32)?;
+    Ok(kind == socket2::Type::STREAM)
+}
+
+/// Makes a socket of datagrams fit for the port.
+pub(super) fn prepare_for_datagrams(socket: &socket2::Socket) -> std::io::Result<()> {
+    // For the receives of a stream, which take what is there; overlapped calls do not care.
+    socket.set_nonblocking(true)?;
+    if socket.peer_addr().is_err() {
+        // A peer that is gone is no reason to fail a receive from anybody. Systems that do not know of it do not do so.
+        let (no, mut bytes) = (0u32, 0);
+        // SAFETY: the value is a BOOL that lives through the call, which is over when it returns.
+        unsafe {
+            w::WSAIoctl(
+                socket.as_raw_socket() as w::SOCKET,
+                w::SIO_UDP_CONNRESET,
+                (&raw const no).cast(),
+                size_of::<u32>() as u32,
+                std::ptr::null_mut(),
+                0,
+                &raw mut bytes,
+                std::ptr::null_mut(),
+                None,
+            )
+        };
+    }
+    Ok(())
+}
+
 /// The outcome of a Winsock call that returns SOCKET_ERROR, and of one that returns a BOOL.
 fn judge(succeeded: bool, skips: bool, bytes: u32) -> Issued {
     if succeeded {
         return if skips { Issued::Done(bytes) } else { Issued::Pending };
     }
-    match last_socket_code() {
+    judge_failure(last_socket_code(), skips)
+}
+
+/// The outcome of a call that returned no success but `code`.
+pub(super) fn judge_failure(code: u32, skips: bool) -> Issued {
+    const TOO_LONG: u32 = w::WSAEMSGSIZE as u32;
+    match code {
         ERROR_IO_PENDING => Issued::Pending,
+        // To the system (STATUS_BUFFER_OVERFLOW) that is a warning and no error: the call was made, and its packet comes.
+        ERROR_MORE_DATA | TOO_LONG if !skips => Issued::Pending,
         code => Issued::Failed(code),
     }
 }

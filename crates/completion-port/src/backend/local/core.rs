@@ -18,7 +18,7 @@ use crate::{
     timers::Timers,
 };
 use smallvec::SmallVec;
-use std::{collections::VecDeque, fs::File, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fs::File, net::SocketAddr, sync::Arc, time::Duration};
 
 /// What the books say is to be done next, outside of them.
 pub(super) enum Step {
@@ -120,6 +120,10 @@ impl Core {
         self.now
     }
 
+    pub(super) fn queue(&self) -> usize {
+        self.queue as usize
+    }
+
     pub(super) fn set_now(&mut self, now: Duration) {
         self.now = now;
     }
@@ -151,7 +155,7 @@ impl Core {
     }
 
     /// How many more handles would fit.
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only io_uring asks"))]
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only io_uring and the simulation ask"))]
     pub(crate) fn room_for_handles(&self) -> usize {
         self.handles.room()
     }
@@ -205,16 +209,15 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn address(
-        &self,
-        handle: Handle,
-        ask: impl Fn(&socket2::Socket) -> io::Result<socket2::SockAddr>,
-    ) -> Result<SocketAddr, Error> {
+    pub(super) fn address(&self, handle: Handle, of_peer: bool) -> Result<SocketAddr, Error> {
         let of = OperationKind::Associate;
         let state = self.state(handle).ok_or(Error::new(ErrorKind::StaleHandle, of))?;
-        let socket = state.descriptor.socket().ok_or(Error::new(ErrorKind::InvalidArgument, of))?;
-        let address = ask(socket).map_err(|error| Error::from_io(&error, of))?;
-        address.as_socket().ok_or(Error::new(ErrorKind::InvalidArgument, of))
+        state.descriptor.address(of_peer).map_err(|error| Error::from_io(&error, of))
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(super) fn key(&self, handle: Handle) -> Option<u64> {
+        self.state(handle).map(|state| state.key)
     }
 
     /// Marks the handle as closing. Returns what has to be cancelled.
@@ -237,7 +240,8 @@ impl Core {
     pub(super) fn finish_close(&mut self, handle: Handle) {
         if let Some(state) = self.state_mut(handle)
             && state.closing
-            && state.pending == 0
+            && (state.pending == 0
+                || cfg!(completion_port_fault = "free-on-close") && state.pending < u32::MAX)
         {
             // Marked so that it is released once.
             state.pending = u32::MAX;
@@ -260,15 +264,20 @@ impl Core {
     ) -> Result<Token, Rejected> {
         let kind = operation.kind();
         if let Err(kind_of_error) = self.check(handle, &operation) {
+            if kind_of_error == ErrorKind::SendQueueFull
+                && let Some(state) = self.state_mut(handle)
+            {
+                state.send_refused = true;
+            }
             return Err(Rejected { error: Error::new(kind_of_error, kind), operation });
         }
         let deadline = match &operation {
             Operation::Timer { after } => Some(self.now.saturating_add(*after)),
             _ => deadline,
         };
-        let file = operation.file();
         let mut slot = Slot::new(handle, operation);
         slot.has_deadline = deadline.is_some();
+        let (file, send_bytes) = (slot.file, slot.send_bytes);
         let Ok((index, generation)) = self.slots.insert(slot) else {
             unreachable!("there was room, and the queue is this worker's own")
         };
@@ -279,8 +288,11 @@ impl Core {
         if kind == OperationKind::Close {
             return Ok(token);
         }
-        if let Some(state) = file.and_then(|file| self.state_mut(file)) {
+        if let Some(state) = self.state_mut(file) {
             state.pending += 1;
+        }
+        if let Some(state) = self.state_mut(handle) {
+            state.send_bytes += send_bytes;
         }
         self.link(handle, token);
         match Direction::of(kind) {
@@ -297,9 +309,14 @@ impl Core {
             return Err(ErrorKind::OperationsExhausted);
         }
         if handle != Handle::NONE {
-            self.state(handle).ok_or(ErrorKind::StaleHandle)?.fits(kind)?;
+            let state = self.state(handle).ok_or(ErrorKind::StaleHandle)?;
+            state.fits(kind)?;
+            let (waiting, limit) = (state.send_bytes, self.configuration.send_bytes);
+            if waiting > 0 && operation.send_bytes() > limit.saturating_sub(waiting) {
+                return Err(ErrorKind::SendQueueFull);
+            }
         }
-        if let Some(file) = operation.file() {
+        for file in operation.files() {
             let state = self.state(file).ok_or(ErrorKind::StaleHandle)?;
             if state.closing {
                 return Err(ErrorKind::StaleHandle);
@@ -480,18 +497,88 @@ impl Core {
             payload,
             last: true,
         });
+        if cfg!(completion_port_fault = "complete-twice") {
+            self.deliver(Completion {
+                handle: slot.handle,
+                key,
+                token,
+                kind: slot.kind,
+                result,
+                payload: Payload::None,
+                last: true,
+            });
+        }
+        self.let_send_again(&slot, key);
         for handle in [slot.handle, slot.file] {
-            if let Some(state) = self.state_mut(handle) {
-                state.pending -= 1;
-                self.finish_close(handle);
-            }
+            self.forget_pending(handle);
+        }
+    }
+
+    fn forget_pending(&mut self, handle: Handle) {
+        if let Some(state) = self.state_mut(handle) {
+            state.pending -= 1;
+            self.finish_close(handle);
+        }
+    }
+
+    /// Its bytes wait no more; if sends were refused for want of room, and there is room again, the program hears of it.
+    fn let_send_again(&mut self, slot: &Slot, key: u64) {
+        let limit = self.configuration.send_bytes;
+        let Some(state) = self.state_mut(slot.handle) else { return };
+        state.send_bytes -= slot.send_bytes;
+        if !state.send_refused || state.send_bytes > limit / 2 {
+            return;
+        }
+        state.send_refused = false;
+        if !state.closing {
+            self.deliver(Completion {
+                handle: slot.handle,
+                key,
+                token: Token::NONE,
+                kind: OperationKind::Writable,
+                result: Ok(0),
+                payload: Payload::None,
+                last: true,
+            });
         }
     }
 
     /// Ends an operation with what its slot holds as the payload.
     pub(crate) fn complete_with_body(&mut self, token: Token, result: Result<u64, Error>) {
-        let body = std::mem::replace(&mut self.slot_mut(token).body, Body::None);
-        self.complete(token, result, body.into_payload());
+        if result.is_ok() && self.slot(token).kind == OperationKind::TransmitPackets {
+            return self.go_on_transmitting(token);
+        }
+        let payload = self.slot_mut(token).take_payload();
+        self.complete(token, result, payload);
+    }
+
+    /// A part of a transmit-packets has been sent. Turns to the next one, or ends it.
+    fn go_on_transmitting(&mut self, token: Token) {
+        let slot = self.slot_mut(token);
+        let (kind, ended, done) = (slot.kind, slot.cancelled || slot.timed_out, slot.file);
+        let went_on = !ended && slot.turn_to_next_part();
+        let file = slot.file;
+        let result = if went_on {
+            self.forget_pending(done);
+            match self.state_mut(file) {
+                _ if file == Handle::NONE => return self.start_again(token),
+                Some(state) if !state.closing => {
+                    state.pending += 1;
+                    return self.start_again(token);
+                }
+                _ => {
+                    // Closed since. It is not counted as pending there.
+                    self.slot_mut(token).file = Handle::NONE;
+                    Err(Error::new(ErrorKind::StaleHandle, kind))
+                }
+            }
+        } else if ended {
+            Err(Error::new(ErrorKind::Cancelled, kind))
+        } else {
+            Ok(self.slot(token).list.as_ref().map_or(0, |list| list.sent))
+        };
+        let payload = self.slot_mut(token).take_payload();
+        self.complete(token, result, payload);
     }
 
     /// Ends an operation that the engine does not have, as its flags say.
@@ -527,6 +614,9 @@ impl Core {
 
     pub(super) fn hand_out(&mut self, into: &mut Vec<Completion>, limit: usize) -> usize {
         let count = self.ready.len().min(limit);
+        if cfg!(completion_port_fault = "reorder") && count > 1 {
+            self.ready.swap(0, 1);
+        }
         into.extend(self.ready.drain(..count));
         count
     }

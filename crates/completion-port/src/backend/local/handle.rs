@@ -1,5 +1,7 @@
 //! What the core knows of a handle.
 
+#[cfg(feature = "simulation")]
+use crate::simulation;
 use crate::{
     direction::{Direction, Nature},
     error::{Error, ErrorKind},
@@ -9,7 +11,9 @@ use crate::{
 };
 use std::{
     fs::File,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     sync::Arc,
 };
 
@@ -20,29 +24,78 @@ pub(crate) enum Descriptor {
     Listener(socket2::Socket),
     /// Shared with the pool while it works on the file.
     File(Arc<File>),
+    Pipe(OwnedFd),
+    /// A connection in the engine's own table, which nothing but the engine can use, and which the engine closes.
+    #[cfg(target_os = "linux")]
+    Direct(u32),
+    #[cfg(feature = "simulation")]
+    Simulated(simulation::Stream),
+    /// With the socket of the kernel that it stands for, if the program gave one.
+    #[cfg(feature = "simulation")]
+    SimulatedListener(simulation::Listener, Option<socket2::Socket>),
 }
 
+#[cfg(feature = "simulation")]
+const IN_MEMORY: &str = "only the simulated engine has sockets without a descriptor";
+
 impl Descriptor {
+    /// The descriptor's number; of a direct one, its place in the table.
     pub(crate) fn raw(&self) -> RawFd {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => socket.as_raw_fd(),
             Self::File(file) => file.as_raw_fd(),
+            Self::Pipe(end) => end.as_raw_fd(),
+            #[cfg(target_os = "linux")]
+            Self::Direct(place) => *place as RawFd,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) | Self::SimulatedListener(..) => unreachable!("{IN_MEMORY}"),
         }
+    }
+
+    /// The address that it is bound to, or that of its peer.
+    pub(super) fn address(&self, of_peer: bool) -> io::Result<SocketAddr> {
+        let address = match self {
+            Self::Socket(socket) | Self::Listener(socket) if of_peer => socket.peer_addr()?,
+            Self::Socket(socket) | Self::Listener(socket) => socket.local_addr()?,
+            Self::File(_) | Self::Pipe(_) => return Err(io::ErrorKind::InvalidInput.into()),
+            #[cfg(target_os = "linux")]
+            Self::Direct(_) => return Err(io::ErrorKind::Unsupported.into()),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) if of_peer => return stream.peer_addr(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) => return stream.local_addr(),
+            #[cfg(feature = "simulation")]
+            Self::SimulatedListener(..) if of_peer => {
+                return Err(io::Error::from_raw_os_error(libc::ENOTCONN));
+            }
+            #[cfg(feature = "simulation")]
+            Self::SimulatedListener(listener, _) => return listener.local_addr(),
+        };
+        address.as_socket().ok_or(io::ErrorKind::InvalidInput.into())
     }
 
     pub(crate) fn socket(&self) -> Option<&socket2::Socket> {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => Some(socket),
-            Self::File(_) => None,
+            _ => None,
         }
     }
 
     pub(crate) fn into_source(self) -> Source {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => Source::Socket(socket),
+            Self::Pipe(end) => Source::Pipe(end),
+            #[cfg(target_os = "linux")]
+            Self::Direct(_) => unreachable!("what was associated has a descriptor"),
             Self::File(file) => {
                 Source::File(Arc::into_inner(file).expect("only the pool shares files, and it has none yet"))
             }
+            #[cfg(feature = "simulation")]
+            Self::SimulatedListener(_, Some(socket)) => Source::Socket(socket),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) => Source::SimulatedStream(stream),
+            #[cfg(feature = "simulation")]
+            Self::SimulatedListener(listener, None) => Source::SimulatedListener(listener),
         }
     }
 }
@@ -52,6 +105,11 @@ impl AsFd for Descriptor {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => socket.as_fd(),
             Self::File(file) => file.as_fd(),
+            Self::Pipe(end) => end.as_fd(),
+            #[cfg(target_os = "linux")]
+            Self::Direct(_) => unreachable!("only the ring uses direct descriptors"),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) | Self::SimulatedListener(..) => unreachable!("{IN_MEMORY}"),
         }
     }
 }
@@ -62,6 +120,16 @@ impl TryFrom<Source> for Descriptor {
     fn try_from(source: Source) -> Result<Self, (Error, Source)> {
         match source {
             Source::File(file) => Ok(Self::File(Arc::new(file))),
+            Source::Pipe(end) => match rustix::io::ioctl_fionbio(&end, true) {
+                Ok(()) => Ok(Self::Pipe(end)),
+                Err(error) => {
+                    Err((Error::from_io(&error.into(), OperationKind::Associate), Source::Pipe(end)))
+                }
+            },
+            #[cfg(feature = "simulation")]
+            source @ (Source::SimulatedStream(_) | Source::SimulatedListener(_)) => {
+                Err((Error::new(ErrorKind::InvalidArgument, OperationKind::Associate), source))
+            }
             Source::Socket(socket) => {
                 let prepared = socket.set_nonblocking(true).and_then(|()| socket.is_listener());
                 match prepared {
@@ -97,6 +165,9 @@ pub(super) struct State {
     pub(super) operations: Token,
     pub(super) receive: Line,
     pub(super) send: Line,
+    /// Bytes of its operations that wait to be sent, and whether a send was refused for them.
+    pub(super) send_bytes: u64,
+    pub(super) send_refused: bool,
     pub(super) closing: bool,
     /// The close operation that completes at the end, if there is one.
     pub(super) close: Token,
@@ -111,6 +182,8 @@ impl State {
             operations: Token::NONE,
             receive: Line::EMPTY,
             send: Line::EMPTY,
+            send_bytes: 0,
+            send_refused: false,
             closing: false,
             close: Token::NONE,
         }
@@ -129,6 +202,13 @@ impl State {
             Descriptor::Listener(_) => Nature::Listener,
             Descriptor::Socket(_) => Nature::Socket,
             Descriptor::File(_) => Nature::File,
+            Descriptor::Pipe(_) => Nature::Pipe,
+            #[cfg(target_os = "linux")]
+            Descriptor::Direct(_) => Nature::Socket,
+            #[cfg(feature = "simulation")]
+            Descriptor::SimulatedListener(..) => Nature::Listener,
+            #[cfg(feature = "simulation")]
+            Descriptor::Simulated(_) => Nature::Socket,
         };
         if self.closing {
             Err(ErrorKind::StaleHandle)

@@ -6,7 +6,6 @@ use crate::{
     chain::BufferChain,
     error::{Error, ErrorKind},
     identity::Token,
-    operation::OperationKind,
 };
 use rustix::{
     io::Errno,
@@ -54,13 +53,19 @@ impl Poll {
     pub(super) fn connect(&mut self, core: &mut Core, token: Token) -> Turn {
         let (slot, descriptor) = core.slot_and_descriptor(token);
         let (handle, kind) = (slot.handle, slot.kind);
-        let Body::Address(address) = slot.body else { unreachable!("a connect has an address") };
+        let Body::Connect { address, .. } = &slot.body else {
+            // Connected: what is left are the first bytes.
+            return self.send(core, token);
+        };
         if slot.stage != CONNECTING {
-            match rustix::net::connect(descriptor, &address) {
-                Ok(()) => return self.finish(core, token, Ok(0)),
+            let socket = descriptor.socket().expect("a connect is for a socket");
+            match address.to_system().and_then(|address| socket.connect(&address)) {
+                Ok(()) => return self.connected(core, token),
                 // A signal does not stop it: it goes on as if it had not blocked.
-                Err(Errno::INPROGRESS | Errno::INTR) => slot.stage = CONNECTING,
-                Err(error) => return self.fail(core, token, &error.into()),
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {
+                    slot.stage = CONNECTING;
+                }
+                Err(error) => return self.fail(core, token, &error),
             }
             let socket = self.socket(handle);
             socket.send.ready = false;
@@ -75,7 +80,7 @@ impl Poll {
         match socket.take_error() {
             Ok(Some(error)) | Err(error) => self.fail(core, token, &error),
             Ok(None) => match socket.peer_addr() {
-                Ok(_) => self.finish(core, token, Ok(0)),
+                Ok(_) => self.connected(core, token),
                 // Told too early.
                 Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
                     self.socket(handle).send.ready = false;
@@ -84,6 +89,11 @@ impl Poll {
                 Err(error) => self.finish(core, token, Err(Error::from_io(&error, kind))),
             },
         }
+    }
+
+    fn connected(&mut self, core: &mut Core, token: Token) -> Turn {
+        core.slot_mut(token).body.connected();
+        self.send(core, token)
     }
 
     pub(super) fn disconnect(&mut self, core: &mut Core, token: Token) -> Turn {
@@ -159,7 +169,7 @@ impl Poll {
                 Ok(buffer) => Some(buffer),
                 Err(error) if error.kind() == ErrorKind::BuffersExhausted => return Err(Turn::Starved),
                 Err(error) => {
-                    let error = Error::new(error.kind(), OperationKind::TransmitFile);
+                    let error = Error::new(error.kind(), core.slot(token).kind);
                     return Err(self.finish(core, token, Err(error)));
                 }
             };
@@ -182,7 +192,7 @@ impl Poll {
             _ if !empty => Ok(()),
             // The file is shorter than was promised.
             Ok(()) => {
-                let error = Error::new(ErrorKind::Other, OperationKind::TransmitFile);
+                let error = Error::new(ErrorKind::Other, core.slot(token).kind);
                 Err(self.finish(core, token, Err(error)))
             }
             Err(_) => Err(Turn::OnPool),

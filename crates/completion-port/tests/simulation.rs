@@ -1,0 +1,9 @@
+//! The port in a simulated world: programs with faults from a seed, whose breaches of a law come back with the seed.
+//!
+//! `COMPLETION_PORT_SEEDS` says how many seeds the random programs run with, or which: `1000`, or `17..18`.
+#![cfg(unix)]
+
+#[path = "simulation/basics.rs"]
+mod basics;
+#[path = "simulation/rig.rs"]
+mod rig;
