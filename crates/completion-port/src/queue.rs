@@ -2,11 +2,12 @@
 
 use crate::{
     buffer::Wake,
+    closes::Closes,
     completion::Packet,
     identity::Handle,
     pool::{Finished, Reply},
     sync::{
-        ArrayQueue, Mutex,
+        ArrayQueue, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence},
     },
 };
@@ -16,7 +17,7 @@ use std::sync::{Arc, PoisonError};
 pub(crate) struct Queue {
     packets: ArrayQueue<Packet>,
     finished: Mutex<Vec<Finished>>,
-    closes: Mutex<Vec<Handle>>,
+    closes: Mutex<Closes>,
     /// Something is in `finished` or `closes`: spares the worker two locks at each wait.
     mail: AtomicBool,
     /// Set while the worker sleeps, or is about to: only then does a wake cost a system call.
@@ -34,7 +35,7 @@ impl Queue {
         Self {
             packets: ArrayQueue::new(posts.max(1)),
             finished: Mutex::new(Vec::new()),
-            closes: Mutex::new(Vec::new()),
+            closes: Mutex::new(Closes::default()),
             mail: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
             waker: Mutex::new(None),
@@ -60,10 +61,26 @@ impl Queue {
         Ok(())
     }
 
+    /// Has the worker close a handle. What is not open is ignored.
     pub(crate) fn close(&self, handle: Handle) {
-        self.closes.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
-        self.mail.store(true, Ordering::Release);
-        self.wake();
+        if self.closes().want(handle) {
+            self.mail.store(true, Ordering::Release);
+            self.wake();
+        }
+    }
+
+    /// The worker says that it opened a handle, or begins to close it: see [`Closes`]. Never contended but by [`Queue::close`].
+    pub(crate) fn opened(&self, handle: Handle) {
+        self.closes().opened(handle);
+    }
+
+    /// As [`Queue::opened`].
+    pub(crate) fn closing(&self, handle: Handle) {
+        self.closes().closing(handle);
+    }
+
+    fn closes(&self) -> MutexGuard<'_, Closes> {
+        self.closes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes the worker if it sleeps. Every change to the inbox comes before this call.
@@ -114,7 +131,7 @@ impl Queue {
     pub(crate) fn take_mail(&self, finished: &mut Vec<Finished>, closes: &mut Vec<Handle>) {
         if self.mail.load(Ordering::Relaxed) && self.mail.swap(false, Ordering::Acquire) {
             finished.append(&mut self.finished.lock().unwrap_or_else(PoisonError::into_inner));
-            closes.append(&mut self.closes.lock().unwrap_or_else(PoisonError::into_inner));
+            self.closes().take(closes);
         }
     }
 

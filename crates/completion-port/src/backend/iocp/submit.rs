@@ -206,6 +206,7 @@ impl Core {
         match self.prepare(&object, handle, associated) {
             Ok(skips) => {
                 state.open(object, skips);
+                self.inbox.opened(handle);
                 entry.set_key(key);
                 Ok(handle)
             }
