@@ -5,7 +5,8 @@ use crate::{
     suite::{Case, Only},
 };
 use completion_port::{
-    Backend, BufferClass, Completion, ErrorKind, Handle, OpenOptions, Operation, OperationKind, Payload,
+    Backend, BufferChain, BufferClass, Completion, ErrorKind, Handle, OpenOptions, Operation, OperationKind,
+    Payload,
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -47,6 +48,10 @@ pub(crate) const CASES: &[Case] = cases![
     a_pool_of_buffers_that_is_empty_says_so_and_recovers with |configuration| {
         configuration.buffers = vec![BufferClass { capacity: 4_096, count: 2 }];
         configuration.heap_bytes = 10_000;
+    },
+    a_transmission_without_a_buffer_waits_until_one_returns with |configuration| {
+        configuration.buffers = vec![BufferClass { capacity: 4_096, count: 1 }];
+        configuration.receive_buffers = 0;
     },
     a_burst_of_items_loses_none with |configuration| {
         configuration.receive_bytes = 1;
@@ -305,6 +310,25 @@ fn a_pool_of_buffers_that_is_empty_says_so_and_recovers(rig: &mut Rig) {
         assert_eq!(buffers.allocate(9_000).unwrap_err().kind(), ErrorKind::BuffersExhausted);
         drop(heap);
     }
+}
+
+fn a_transmission_without_a_buffer_waits_until_one_returns(rig: &mut Rig) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_with(rig, folder.path(), &pattern(100_000));
+    let (handle, peer) = rig.pair();
+    let held = rig.port.buffers().acquire(4_096).unwrap();
+    let head = BufferChain::new();
+    let transmit = rig.submit(handle, Operation::TransmitFile { head, file, offset: 0, length: 100_000 });
+    let reading = rig.read_beside(peer);
+    // Some backends need no buffer for it. Whoever does must not spin, and not fail.
+    let mut arrived = Vec::new();
+    rig.worker.wait(&mut arrived, Some(Duration::from_millis(50))).unwrap();
+    drop(held);
+    let sent = arrived.pop().unwrap_or_else(|| rig.next_of(transmit));
+    assert_eq!((sent.token, sent.result), (transmit, Ok(100_000)));
+    rig.close(handle);
+    assert!(rig.read_to_end(&reading) == pattern(100_000));
+    rig.close(file);
 }
 
 /// Thousands of items are ready before the first wait looks: more than a batch, and than a ring of the kernel holds.
