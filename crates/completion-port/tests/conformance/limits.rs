@@ -53,6 +53,10 @@ pub(crate) const CASES: &[Case] = cases![
         configuration.buffers = vec![BufferClass { capacity: 4_096, count: 1 }];
         configuration.receive_buffers = 0;
     },
+    accepts_without_memory_wait_or_say_so_and_lose_no_connection; only Only {
+        backends: &[Backend::Simulated],
+        why: "no kernel runs out of memory for sockets when it is asked to",
+    },
     a_burst_of_items_loses_none with |configuration| {
         configuration.receive_bytes = 1;
         configuration.receive_buffers = 4_096;
@@ -329,6 +333,24 @@ fn a_transmission_without_a_buffer_waits_until_one_returns(rig: &mut Rig) {
     rig.close(handle);
     assert!(rig.read_to_end(&reading) == pattern(100_000));
     rig.close(file);
+}
+
+fn accepts_without_memory_wait_or_say_so_and_lose_no_connection(rig: &mut Rig) {
+    let (listener, address) = rig.listener();
+    let peers = [rig.connect(address), rig.connect(address)];
+    rig.network.fail_accepts(true);
+    for _ in 0..20 {
+        let lack = failure(&rig.run(listener, Operation::Accept));
+        assert!(matches!(lack, ErrorKind::DescriptorsExhausted | ErrorKind::SystemResources), "{lack:?}");
+    }
+    let stream = rig.submit(listener, Operation::AcceptStream);
+    rig.expect_silence();
+    rig.network.fail_accepts(false);
+    for peer in &peers {
+        let item = rig.next_of(stream);
+        assert_eq!(taken(rig, item).1, peer.local_addr());
+    }
+    rig.close(listener);
 }
 
 /// Thousands of items are ready before the first wait looks: more than a batch, and than a ring of the kernel holds.
