@@ -384,7 +384,7 @@ fn program(seed: u64, replay: &str) -> Course {
 
 #[test]
 fn every_byte_comes_back() {
-    each_seed("echo::every_byte_comes_back", 60, |seed, replay| program(seed, replay).connections);
+    each_seed("echo::every_byte_comes_back", 25, |seed, replay| program(seed, replay).connections);
 }
 
 #[test]
