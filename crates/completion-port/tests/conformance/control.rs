@@ -1,16 +1,24 @@
 //! What a socket is told beside its bytes.
 
-use crate::harness::{GLANCE, Rig, failure};
-use crate::suite::{Case, KERNELS};
+use crate::{
+    harness::{GLANCE, Rig, failure},
+    suite::Case,
+};
 use completion_port::{ControlRequest, ErrorKind, Handle, KeepAlive, Operation, OperationKind, Payload};
-use std::{io::Write, net::TcpListener, time::Duration};
+use std::{
+    io::Write,
+    net::{TcpListener, TcpStream},
+    time::Duration,
+};
 
 pub(crate) const CASES: &[Case] = cases![
-    keep_alive_is_set_and_switched_off; only KERNELS,
-    a_control_does_not_wait_for_what_is_under_way; only KERNELS,
-    waiting_for_addresses_ends_by_cancel_deadline_and_close; only KERNELS,
-    what_a_socket_does_not_have_fails; only KERNELS,
-    a_connection_is_reported_with_its_first_bytes with |configuration| configuration.accept_first_bytes = 1; only KERNELS,
+needs OperationKind::Control;
+
+    keep_alive_is_set_and_switched_off,
+    a_control_does_not_wait_for_what_is_under_way,
+    waiting_for_addresses_ends_by_cancel_deadline_and_close,
+    what_a_socket_does_not_have_fails,
+    a_connection_is_reported_with_its_first_bytes with |configuration| configuration.accept_first_bytes = 1,
 ];
 
 fn run(rig: &mut Rig, handle: Handle, request: ControlRequest) -> Result<u64, ErrorKind> {
@@ -29,7 +37,7 @@ fn keep_alive(after_ms: u64, interval_ms: u64) -> ControlRequest {
 
 fn keep_alive_is_set_and_switched_off(rig: &mut Rig) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let mut peer = rig.connect(listener.local_addr().unwrap());
+    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (stream, _) = listener.accept().unwrap();
     // A second name of the same socket, to look what became of it.
     #[cfg(unix)]

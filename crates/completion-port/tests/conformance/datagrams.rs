@@ -1,7 +1,9 @@
 //! Datagrams: one by one, with where they come from and what travels beside them.
 
-use crate::harness::{PATIENCE, Rig, failure, pattern};
-use crate::suite::{Case, KERNELS};
+use crate::{
+    harness::{PATIENCE, Rig, failure, pattern},
+    suite::Case,
+};
 use completion_port::{
     Address, Ancillary, Buffer, BufferChain, Completion, ControlRequest, ErrorKind, Handle, Message,
     Operation, OperationKind, Payload, Slice, Token,
@@ -13,20 +15,22 @@ use std::{
 };
 
 pub(crate) const CASES: &[Case] = cases![
-    datagrams_come_with_where_they_come_from; only KERNELS,
-    a_chain_goes_as_one_datagram; only KERNELS,
-    an_empty_datagram_is_no_end; only KERNELS,
-    what_does_not_fit_is_lost_and_said_to_be; only KERNELS,
-    a_datagram_is_appended_to_what_the_buffer_has; only KERNELS,
-    datagrams_keep_their_order_and_their_bounds; only KERNELS,
-    a_datagram_that_is_too_long_fails_and_brings_its_bytes_home; only KERNELS,
-    a_connected_socket_needs_no_address; only KERNELS,
-    a_message_tells_what_the_system_knows; only KERNELS,
-    an_answer_leaves_from_where_the_question_came_to; only KERNELS,
-    a_message_can_be_cut_apart_by_the_system; only KERNELS,
-    messages_can_be_joined_by_the_system; only KERNELS,
-    waiting_for_datagrams_ends_by_cancel_deadline_and_close; only KERNELS,
-    what_makes_no_sense_is_refused; only KERNELS,
+needs OperationKind::ReceiveFrom;
+
+    datagrams_come_with_where_they_come_from,
+    a_chain_goes_as_one_datagram,
+    an_empty_datagram_is_no_end,
+    what_does_not_fit_is_lost_and_said_to_be,
+    a_datagram_is_appended_to_what_the_buffer_has,
+    datagrams_keep_their_order_and_their_bounds,
+    a_datagram_that_is_too_long_fails_and_brings_its_bytes_home,
+    a_connected_socket_needs_no_address,
+    a_message_tells_what_the_system_knows,
+    an_answer_leaves_from_where_the_question_came_to,
+    a_message_can_be_cut_apart_by_the_system,
+    messages_can_be_joined_by_the_system,
+    waiting_for_datagrams_ends_by_cancel_deadline_and_close,
+    what_makes_no_sense_is_refused,
 ];
 
 /// What the system has to know: elsewhere it may say nothing.

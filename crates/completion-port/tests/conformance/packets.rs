@@ -1,26 +1,27 @@
 //! Lists of bytes in memory and ranges of files, sent as one.
 
-use crate::harness::{GLANCE, Rig, failure, pattern};
 use crate::{
-    peer::Peer,
-    suite::{Case, KERNELS},
+    harness::{GLANCE, Rig, failure, pattern},
+    suite::Case,
 };
 use completion_port::{
     Completion, ErrorKind, Handle, OpenOptions, Operation, OperationKind, Payload, Slice, TransmitElement,
     TransmitList,
 };
-use std::{io::Read, thread::JoinHandle, time::Duration};
+use std::time::Duration;
 
 pub(crate) const CASES: &[Case] = cases![
-    elements_arrive_in_order; only KERNELS,
-    a_list_can_be_of_one_kind_or_empty; only KERNELS,
-    a_list_is_full_at_sixty_four; only KERNELS,
-    the_same_list_can_be_sent_again; only KERNELS,
-    a_file_that_is_too_short_ends_it; only KERNELS,
-    a_file_must_be_open_when_it_is_submitted; only KERNELS,
-    a_file_that_is_closed_before_its_turn_ends_it; only KERNELS,
-    a_list_that_the_peer_does_not_read_can_be_cancelled; only KERNELS,
-    others_wait_until_the_whole_list_is_sent; only KERNELS,
+needs OperationKind::TransmitPackets;
+
+    elements_arrive_in_order,
+    a_list_can_be_of_one_kind_or_empty,
+    a_list_is_full_at_sixty_four,
+    the_same_list_can_be_sent_again,
+    a_file_that_is_too_short_ends_it,
+    a_file_must_be_open_when_it_is_submitted,
+    a_file_that_is_closed_before_its_turn_ends_it,
+    a_list_that_the_peer_does_not_read_can_be_cancelled,
+    others_wait_until_the_whole_list_is_sent,
 ];
 
 const FILE_BYTES: usize = 300_000;
@@ -50,15 +51,6 @@ fn range(file: Handle, offset: u64, length: u64) -> TransmitElement {
     TransmitElement::File { file, offset, length }
 }
 
-fn read_all(mut peer: Peer) -> JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut all = Vec::new();
-        // A transmission that is cut short may end as a reset.
-        let _ = peer.read_to_end(&mut all);
-        all
-    })
-}
-
 #[track_caller]
 fn list_of(completion: Completion) -> Box<TransmitList> {
     match completion.payload {
@@ -71,7 +63,7 @@ fn elements_arrive_in_order(rig: &mut Rig) {
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = (file(rig, &folder, "one", FILE_BYTES), file(rig, &folder, "other", 1_000));
     let (socket, peer) = rig.pair();
-    let reader = read_all(peer);
+    let reader = rig.read_beside(peer);
     let list = list([
         memory(b"head "),
         memory(b"and more:"),
@@ -95,7 +87,7 @@ fn elements_arrive_in_order(rig: &mut Rig) {
         &content[..1],
         b"the end",
     ];
-    assert!(reader.join().unwrap() == expected.concat());
+    assert!(rig.read_to_end(&reader) == expected.concat());
     rig.close(one);
     rig.close(other);
 }
@@ -104,7 +96,7 @@ fn a_list_can_be_of_one_kind_or_empty(rig: &mut Rig) {
     let folder = tempfile::tempdir().unwrap();
     let file = file(rig, &folder, "file", FILE_BYTES);
     let (socket, peer) = rig.pair();
-    let reader = read_all(peer);
+    let reader = rig.read_beside(peer);
     let everything = FILE_BYTES as u64;
     for (list, bytes) in [
         (list([]), 0),
@@ -117,7 +109,7 @@ fn a_list_can_be_of_one_kind_or_empty(rig: &mut Rig) {
     rig.close(socket);
     let content = pattern(FILE_BYTES);
     let expected = [b"memory only", &content[..], &content[5..10], &content[..5]].concat();
-    assert!(reader.join().unwrap() == expected);
+    assert!(rig.read_to_end(&reader) == expected);
     rig.close(file);
 }
 
@@ -125,7 +117,7 @@ fn a_list_is_full_at_sixty_four(rig: &mut Rig) {
     let folder = tempfile::tempdir().unwrap();
     let file = file(rig, &folder, "file", FILE_BYTES);
     let (socket, peer) = rig.pair();
-    let reader = read_all(peer);
+    let reader = rig.read_beside(peer);
     let mut list = Box::<TransmitList>::default();
     let mut expected = Vec::new();
     let content = pattern(FILE_BYTES);
@@ -142,7 +134,7 @@ fn a_list_is_full_at_sixty_four(rig: &mut Rig) {
     let bytes = expected.len() as u64;
     assert_eq!(rig.run(socket, Operation::TransmitPackets { list }).result, Ok(bytes));
     rig.close(socket);
-    assert!(reader.join().unwrap() == expected);
+    assert!(rig.read_to_end(&reader) == expected);
     rig.close(file);
 }
 
@@ -150,7 +142,7 @@ fn the_same_list_can_be_sent_again(rig: &mut Rig) {
     let folder = tempfile::tempdir().unwrap();
     let file = file(rig, &folder, "file", 100);
     let (socket, peer) = rig.pair();
-    let reader = read_all(peer);
+    let reader = rig.read_beside(peer);
     let mut list = list([memory(b"<"), range(file, 0, 100), memory(b">")]);
     for _ in 0..3 {
         let sent = rig.run(socket, Operation::TransmitPackets { list });
@@ -159,7 +151,7 @@ fn the_same_list_can_be_sent_again(rig: &mut Rig) {
     }
     rig.close(socket);
     let once = [b"<", &pattern(100)[..], b">"].concat();
-    assert_eq!(reader.join().unwrap(), once.repeat(3));
+    assert_eq!(rig.read_to_end(&reader), once.repeat(3));
     rig.close(file);
 }
 
@@ -167,13 +159,13 @@ fn a_file_that_is_too_short_ends_it(rig: &mut Rig) {
     let folder = tempfile::tempdir().unwrap();
     let (long, short) = (file(rig, &folder, "long", 1_000), file(rig, &folder, "short", 10));
     let (socket, peer) = rig.pair();
-    let reader = read_all(peer);
+    let reader = rig.read_beside(peer);
     let list = list([range(long, 0, 1_000), range(short, 0, 11), memory(b"never")]);
     let sent = rig.run(socket, Operation::TransmitPackets { list });
     assert_eq!(failure(&sent), ErrorKind::Other);
     assert_eq!(list_of(sent).elements().len(), 3);
     rig.close(socket);
-    let read = reader.join().unwrap();
+    let read = rig.read_to_end(&reader);
     let promised = [&pattern(1_000)[..], &pattern(10)].concat();
     assert!(promised.starts_with(&read), "{} bytes, of which some are not of the list", read.len());
     rig.close(long);
@@ -211,7 +203,7 @@ fn a_file_that_is_closed_before_its_turn_ends_it(rig: &mut Rig) {
     let token = rig.submit(socket, Operation::TransmitPackets { list });
     rig.expect_silence();
     rig.worker.close(other);
-    let reader = read_all(peer);
+    let reader = rig.read_beside(peer);
     let end = rig.next_of(token);
     // A system that has the whole list at once keeps the files open until it is sent.
     if end.result.is_err() {
@@ -219,7 +211,7 @@ fn a_file_that_is_closed_before_its_turn_ends_it(rig: &mut Rig) {
     }
     list_of(end);
     rig.close(socket);
-    reader.join().unwrap();
+    rig.read_to_end(&reader);
     rig.close(one);
 }
 
@@ -259,7 +251,7 @@ fn others_wait_until_the_whole_list_is_sent(rig: &mut Rig) {
     let list = list([range(file, 0, 10), memory(b"|"), range(file, 0, FILE_BYTES as u64), memory(b"|")]);
     let first = rig.submit(socket, Operation::TransmitPackets { list });
     let second = rig.send(socket, b"behind");
-    let reader = read_all(peer);
+    let reader = rig.read_beside(peer);
     let limit = Duration::from_secs(3600);
     let chain = rig.chain(b" it");
     let third = rig.worker.submit_with_limit(socket, Operation::Send { chain }, limit).unwrap();
@@ -270,6 +262,6 @@ fn others_wait_until_the_whole_list_is_sent(rig: &mut Rig) {
     }
     rig.close(socket);
     let content = pattern(FILE_BYTES);
-    assert!(reader.join().unwrap() == [&content[..10], b"|", &content, b"|behind it"].concat());
+    assert!(rig.read_to_end(&reader) == [&content[..10], b"|", &content, b"|behind it"].concat());
     rig.close(file);
 }

@@ -1,7 +1,9 @@
 //! Pipes: bytes in one direction, between processes mostly; here between the port and the case.
 
-use crate::harness::{Rig, failure, pattern};
-use crate::suite::{Case, KERNELS};
+use crate::{
+    harness::{Rig, failure, pattern},
+    suite::Case,
+};
 use completion_port::{
     Address, BufferChain, ErrorKind, Handle, Operation, OperationKind, Payload, Slice, Source,
 };
@@ -12,15 +14,17 @@ use std::{
 };
 
 pub(crate) const CASES: &[Case] = cases![
-    bytes_come_and_then_the_end; only KERNELS,
-    a_stream_of_a_pipe_brings_everything_and_the_end; only KERNELS,
-    several_buffers_are_filled_in_order; only KERNELS,
-    more_than_the_pipe_holds_is_sent_whole; only KERNELS,
-    sends_keep_their_order; only KERNELS,
-    a_pipe_that_nobody_reads_is_reset; only KERNELS,
-    waiting_on_a_pipe_ends_by_cancel_deadline_and_close; only KERNELS,
-    a_stream_without_buffers_waits_for_one with |configuration| configuration.receive_bytes = 65_536; only KERNELS,
-    only_pipes_are_pipes; only KERNELS,
+needs OperationKind::ReceiveScatter;
+
+    bytes_come_and_then_the_end,
+    a_stream_of_a_pipe_brings_everything_and_the_end,
+    several_buffers_are_filled_in_order,
+    more_than_the_pipe_holds_is_sent_whole,
+    sends_keep_their_order,
+    a_pipe_that_nobody_reads_is_reset,
+    waiting_on_a_pipe_ends_by_cancel_deadline_and_close,
+    a_stream_without_buffers_waits_for_one with |configuration| configuration.receive_bytes = 65_536,
+    only_pipes_are_pipes,
 ];
 
 /// The port's end for reading, and one to write.

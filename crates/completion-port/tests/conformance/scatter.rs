@@ -1,17 +1,21 @@
 //! Receiving into several buffers.
 
-use crate::harness::{Rig, failure, pattern};
-use crate::suite::{Case, KERNELS};
+use crate::{
+    harness::{Rig, failure, pattern},
+    suite::Case,
+};
 use completion_port::{Buffer, Completion, ErrorKind, Handle, Operation, OperationKind, Payload, Token};
 use std::{io::Write, net::Shutdown};
 
 pub(crate) const CASES: &[Case] = cases![
-    buffers_are_filled_in_order; only KERNELS,
-    as_much_as_there_is_and_then_the_end; only KERNELS,
-    sixty_four_buffers_fill_up; only KERNELS,
-    a_cancelled_receive_brings_all_buffers_home; only KERNELS,
-    arguments_that_make_no_sense_are_refused; only KERNELS,
-    it_takes_its_turn_among_other_receives; only KERNELS,
+needs OperationKind::ReceiveScatter;
+
+    buffers_are_filled_in_order,
+    as_much_as_there_is_and_then_the_end,
+    sixty_four_buffers_fill_up,
+    a_cancelled_receive_brings_all_buffers_home,
+    arguments_that_make_no_sense_are_refused,
+    it_takes_its_turn_among_other_receives,
 ];
 
 fn buffers(rig: &Rig, capacities: &[usize]) -> Vec<Buffer> {

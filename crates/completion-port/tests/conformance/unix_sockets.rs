@@ -1,7 +1,9 @@
 //! Sockets of the Unix domain: streams and datagrams whose addresses are paths.
 
-use crate::harness::{PATIENCE, Rig, failure, pattern};
-use crate::suite::{Case, KERNELS};
+use crate::{
+    harness::{PATIENCE, Rig, failure, pattern},
+    suite::Case,
+};
 use completion_port::{
     Address, Ancillary, BufferChain, ErrorKind, Handle, Message, OpenOptions, Operation, OperationKind,
     Payload, Slice,
@@ -15,14 +17,16 @@ use std::{
 };
 
 pub(crate) const CASES: &[Case] = cases![
-    a_listener_takes_connections_by_its_path; only KERNELS,
-    the_port_connects_by_a_path_with_first_bytes; only KERNELS,
-    connecting_to_nobody_fails; only KERNELS,
-    a_listener_that_has_no_room_refuses; only KERNELS,
-    a_file_goes_to_such_a_socket; only KERNELS,
-    datagrams_come_from_paths_and_from_nowhere; only KERNELS,
-    a_receiver_without_room_holds_the_datagram_up; only KERNELS,
-    what_such_datagrams_do_not_have_is_refused; only KERNELS,
+needs OperationKind::ReceiveFrom;
+
+    a_listener_takes_connections_by_its_path,
+    the_port_connects_by_a_path_with_first_bytes,
+    connecting_to_nobody_fails,
+    a_listener_that_has_no_room_refuses,
+    a_file_goes_to_such_a_socket,
+    datagrams_come_from_paths_and_from_nowhere,
+    a_receiver_without_room_holds_the_datagram_up,
+    what_such_datagrams_do_not_have_is_refused,
 ];
 
 /// A folder with room for sockets, and a path in it.

@@ -1,8 +1,10 @@
 //! Changes in folders. A system may tell more than what a case did (of the folder around it, or of one thing twice): the cases look
 //! for what must be told, and in which order.
 
-use crate::harness::{PATIENCE, Rig, failure};
-use crate::suite::{Case, KERNELS};
+use crate::{
+    harness::{PATIENCE, Rig, failure},
+    suite::Case,
+};
 use completion_port::{
     Change, ChangeKind, Directory, ErrorKind, Handle, Operation, OperationKind, Payload, Token,
 };
@@ -14,16 +16,18 @@ use std::{
 };
 
 pub(crate) const CASES: &[Case] = cases![
-    changes_are_told_in_order; only KERNELS,
-    a_folder_that_is_renamed_meanwhile_is_still_watched; only KERNELS,
-    what_lies_below_is_told_only_if_asked_for; only KERNELS,
-    folders_that_are_there_are_watched_below; only KERNELS,
-    folders_that_appear_are_watched_too; only KERNELS,
-    a_folder_that_comes_with_content_is_told_with_it; only KERNELS,
-    a_folder_that_moves_is_watched_under_its_new_name; only KERNELS,
-    a_large_tree_misses_nothing_unsaid; only KERNELS,
-    changes_that_come_too_fast_are_said_to_be_missed; only KERNELS,
-    a_watch_ends_by_cancel_deadline_and_close; only KERNELS,
+needs OperationKind::WatchDirectory;
+
+    changes_are_told_in_order,
+    a_folder_that_is_renamed_meanwhile_is_still_watched,
+    what_lies_below_is_told_only_if_asked_for,
+    folders_that_are_there_are_watched_below,
+    folders_that_appear_are_watched_too,
+    a_folder_that_comes_with_content_is_told_with_it,
+    a_folder_that_moves_is_watched_under_its_new_name,
+    a_large_tree_misses_nothing_unsaid,
+    changes_that_come_too_fast_are_said_to_be_missed,
+    a_watch_ends_by_cancel_deadline_and_close,
 ];
 
 fn watch(rig: &mut Rig, path: &Path, recursive: bool) -> Token {

@@ -15,6 +15,7 @@ use crate::{
     operation::OperationKind,
 };
 use socket2::{Socket, Type};
+use std::io;
 
 /// What has to be known of a socket before its first datagram.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +61,8 @@ impl Core {
         let slot = self.slot(token);
         let (handle, kind) = (slot.handle, slot.kind);
         let state = self.state_mut(handle).expect("a handle stays until its last operation has come home");
-        let socket = state.descriptor.socket().expect("checked when it was submitted");
+        // What has no descriptor of its own was accepted, and is a stream.
+        let socket = state.descriptor.socket().ok_or(ErrorKind::InvalidArgument)?;
         let traits = state.datagrams.get_or_insert_with(|| DatagramTraits::of(socket));
         if !traits.has_datagrams {
             return Err(ErrorKind::InvalidArgument);
@@ -80,8 +82,11 @@ impl Core {
             Body::Control(request) => request,
             _ => unreachable!("a control has a request"),
         };
-        let socket = descriptor.socket().expect("checked when it was submitted");
-        let applied = control::unix::apply(socket, request);
+        let applied = match descriptor.socket() {
+            Some(socket) => control::unix::apply(socket, request),
+            // A direct descriptor, which no call can name.
+            None => Err(io::ErrorKind::Unsupported.into()),
+        };
         let result = applied.map(|()| 0).map_err(|error| Error::from_io(&error, OperationKind::Control));
         self.complete_with_body(token, result);
         true
