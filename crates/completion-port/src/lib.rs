@@ -21,7 +21,7 @@
 #![doc = include_str!("../examples/echo.rs")]
 //! ```
 //!
-//! `examples/` has more: a framed protocol, a chat room over several queues, a file copier, a job queue.
+//! `examples/` has more: a framed protocol, a chat room over several queues, UDP echo, a file copier, a directory watcher, a job queue.
 //!
 //! # Chapters
 //!
