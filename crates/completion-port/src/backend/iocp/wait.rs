@@ -129,14 +129,12 @@ impl Turn<'_> {
     }
 
     fn take_inbox(&mut self, queue: &Queue, limit: usize) {
-        let (mut finished, mut closes) = (Vec::new(), Vec::new());
+        // The lists keep their memory for the next time.
+        let (mut finished, mut closes) = std::mem::take(&mut self.desk.mail);
         queue.take_mail(&mut finished, &mut closes);
-        for task in finished {
-            self.finish_task(task);
-        }
-        for handle in closes {
-            self.close(handle);
-        }
+        finished.drain(..).for_each(|task| self.finish_task(task));
+        closes.drain(..).for_each(|handle| self.close(handle));
+        self.desk.mail = (finished, closes);
         for _ in 0..limit {
             let Some(packet) = queue.take_packet() else { return };
             self.tell(OperationKind::Post, packet.key, Payload::Packet(packet));
