@@ -13,13 +13,17 @@
 //! made and is known to nobody else. Worker-to-worker order follows from that: a completion enters the gate before the next
 //! operation of its direction is issued.
 
+mod abilities;
 mod accept;
 mod close;
+mod datagram;
 mod event;
 mod handle;
 mod line;
+mod packets;
 mod receive;
 mod reuse;
+mod scratch;
 mod shutdown;
 mod slot;
 mod start;
@@ -35,7 +39,7 @@ mod tests;
 use super::Driver;
 use crate::{
     buffer::{Buffers, Wake},
-    completion::{Completion, Rejected},
+    completion::{Completion, Packet, Rejected},
     configuration::Configuration,
     error::{Error, ErrorKind},
     identity::{Handle, Token},
@@ -47,8 +51,10 @@ use crate::{
     table::Table,
     timers::Timers,
 };
+use abilities::Abilities;
 use handle::Entry;
 use reuse::Reuse;
+use scratch::Scratches;
 use slot::Slot;
 use std::{
     collections::VecDeque,
@@ -86,8 +92,12 @@ pub(crate) struct Common {
 /// What the workers of one queue share.
 struct Core {
     queue: u8,
+    /// Hears which handles are open.
+    inbox: Arc<Queue>,
     port: Arc<SystemPort>,
     functions: Functions,
+    abilities: Abilities,
+    scratches: Scratches,
     slots: Table<Slot>,
     handles: Table<Entry>,
     /// Stands in for the handle of operations that have none.
@@ -202,7 +212,7 @@ struct Desk {
     /// Files whose operations came home while the lock of another handle was held.
     returned: Vec<Handle>,
     /// What comes out of the inbox, while it is dealt with.
-    mail: (Vec<Finished>, Vec<Handle>),
+    mail: (Vec<Packet>, Vec<Finished>, Vec<Handle>),
     entries: Box<[OVERLAPPED_ENTRY]>,
     now: Duration,
 }
@@ -228,7 +238,8 @@ pub(crate) fn probe() -> Result<String, String> {
             "no skip on success"
         };
         let wine = if is_wine() { ", on Wine (which has no concurrency limit)" } else { "" };
-        Ok(format!("AcceptEx, ConnectEx, TransmitFile, {skip}, {reuse}{wine}"))
+        let abilities = Abilities::find(&functions).describe();
+        Ok(format!("AcceptEx, ConnectEx, TransmitFile, {abilities}, {skip}, {reuse}{wine}"))
     };
     describe().map_err(|error| error.to_string())
 }
@@ -254,6 +265,7 @@ impl Common {
         buffers: &Buffers,
     ) -> Result<Self, Error> {
         let functions = Functions::load(&probe_socket()?)?;
+        let abilities = Abilities::find(&functions);
         let cores = queues.iter().enumerate().map(|(number, queue)| {
             let port = Arc::new(SystemPort::new(configuration.concurrency)?);
             queue.set_waker(Arc::clone(&port) as Arc<dyn Wake>);
@@ -262,8 +274,11 @@ impl Common {
             queue.prepare_to_sleep();
             let core = Core {
                 queue: number as u8,
+                inbox: Arc::clone(queue),
                 port,
                 functions,
+                abilities,
+                scratches: Scratches::default(),
                 slots: Table::new(
                     configuration
                         .operations

@@ -130,18 +130,20 @@ impl Turn<'_> {
 
     fn take_inbox(&mut self, queue: &Queue, limit: usize) {
         // The lists keep their memory for the next time.
-        let (mut finished, mut closes) = std::mem::take(&mut self.desk.mail);
+        let (mut packets, mut finished, mut closes) = std::mem::take(&mut self.desk.mail);
         queue.take_mail(&mut finished, &mut closes);
+        queue.take_packets(limit, &mut packets);
         finished.drain(..).for_each(|task| self.finish_task(task));
-        closes.drain(..).for_each(|handle| self.close(handle));
-        self.desk.mail = (finished, closes);
-        for _ in 0..limit {
-            let Some(packet) = queue.take_packet() else { return };
-            self.tell(OperationKind::Post, packet.key, Payload::Packet(packet));
+        for handle in closes.drain(..) {
+            self.close(handle);
         }
         if !queue.is_idle() {
             queue.wake_always();
         }
+        for packet in packets.drain(..) {
+            self.tell(OperationKind::Post, packet.key, Payload::Packet(packet));
+        }
+        self.desk.mail = (packets, finished, closes);
     }
 
     /// A close is handed out: nothing follows it that a gate would have to keep in order.
