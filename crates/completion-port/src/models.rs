@@ -20,6 +20,14 @@ use std::{
     sync::Arc,
 };
 
+/// As `check`, for models of three threads with many steps: with fewer preemptions.
+fn check_with_at_most(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    let bound = builder.preemption_bound.map_or(preemptions, |bound| bound.min(preemptions));
+    builder.preemption_bound = Some(bound);
+    builder.check(model);
+}
+
 /// Loom finds fault with a model once fences do nothing: so it would find a fence missing that is there.
 #[track_caller]
 fn check_needs_its_fences(model: impl Fn() + Send + Sync + 'static) {

@@ -1,8 +1,6 @@
 //! Atomics, locks and what is made of them: std's own, or loom's where every interleaving is tried (`--cfg loom`, see
 //! scripts/test-loom). Whoever shares state between threads takes them from here, so that what is modelled is the code that runs.
 
-#[cfg(not(loom))]
-pub(crate) use crossbeam_queue::ArrayQueue;
 #[cfg(all(not(loom), any(windows, test)))]
 pub(crate) use std::sync::OnceLock;
 #[cfg(not(loom))]
@@ -11,46 +9,84 @@ pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
 #[cfg(loom)]
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(loom)]
-pub(crate) use modelled::{ArrayQueue, OnceLock, atomic};
+pub(crate) use modelled::{OnceLock, atomic};
 
 #[cfg(loom)]
 pub(crate) mod modelled {
     use super::{Mutex, MutexGuard};
-    use atomic::{AtomicUsize, Ordering};
-    use std::{cell::Cell, collections::VecDeque, sync::PoisonError};
+    use std::{cell::Cell, sync::PoisonError};
 
     pub(crate) mod atomic {
-        pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-
-        /// Loom's, but for plain stores, which are swaps here: loom lets one come between another thread's swap and what that has
-        /// read, and would report what no machine does.
-        pub(crate) struct AtomicBool(loom::sync::atomic::AtomicBool);
-
-        impl AtomicBool {
-            #[track_caller]
-            pub(crate) fn new(value: bool) -> Self {
-                Self(loom::sync::atomic::AtomicBool::new(value))
-            }
-            #[track_caller]
-            pub(crate) fn load(&self, order: Ordering) -> bool {
-                self.0.load(order)
-            }
-            #[track_caller]
-            pub(crate) fn store(&self, value: bool, order: Ordering) {
-                self.0.swap(value, order);
-            }
-            #[track_caller]
-            pub(crate) fn swap(&self, value: bool, order: Ordering) -> bool {
-                self.0.swap(value, order)
-            }
-        }
+        use loom::sync::atomic as loomed;
+        pub(crate) use loom::sync::atomic::Ordering;
 
         /// As std's, unless a model breaks it on purpose.
         pub(crate) fn fence(order: Ordering) {
             if !super::FENCES_ARE_BROKEN.get() {
-                loom::sync::atomic::fence(order);
+                loomed::fence(order);
             }
         }
+
+        /// Loom's, where two things are made up for.
+        ///
+        /// Loom remembers one access of an atomic, the last, to find out what else could have come first: after a load of its own a
+        /// thread's exchange is not tried before another thread's earlier load. So every access also takes a `turn`, which is an
+        /// exchange, so that the last one is always the one that counts. It orders nothing: it is relaxed.
+        macro_rules! atomic {
+            ($name:ident, $type:ty, { $($more:item)* }) => {
+                #[derive(Default)]
+                pub(crate) struct $name {
+                    value: loomed::$name,
+                    turn: loomed::AtomicBool,
+                }
+
+                #[allow(dead_code, reason = "not every type is asked for everything")]
+                impl $name {
+                    pub(crate) fn new(value: $type) -> Self {
+                        Self { value: loomed::$name::new(value), turn: loomed::AtomicBool::new(false) }
+                    }
+                    fn turn(&self) -> &loomed::$name {
+                        self.turn.swap(false, Ordering::Relaxed);
+                        &self.value
+                    }
+                    pub(crate) fn load(&self, order: Ordering) -> $type {
+                        self.turn().load(order)
+                    }
+                    /// A swap: loom lets a plain store come between another thread's exchange and what that has read.
+                    pub(crate) fn store(&self, value: $type, order: Ordering) {
+                        self.turn().swap(value, order);
+                    }
+                    pub(crate) fn swap(&self, value: $type, order: Ordering) -> $type {
+                        self.turn().swap(value, order)
+                    }
+                    $($more)*
+                }
+            };
+            ($($name:ident: $type:ty),*) => {
+                $(atomic!($name, $type, {
+                    pub(crate) fn fetch_add(&self, value: $type, order: Ordering) -> $type {
+                        self.turn().fetch_add(value, order)
+                    }
+                    pub(crate) fn fetch_sub(&self, value: $type, order: Ordering) -> $type {
+                        self.turn().fetch_sub(value, order)
+                    }
+                    pub(crate) fn fetch_max(&self, value: $type, order: Ordering) -> $type {
+                        self.turn().fetch_max(value, order)
+                    }
+                    pub(crate) fn compare_exchange_weak(
+                        &self,
+                        current: $type,
+                        new: $type,
+                        success: Ordering,
+                        failure: Ordering,
+                    ) -> Result<$type, $type> {
+                        self.turn().compare_exchange_weak(current, new, success, failure)
+                    }
+                });)*
+            };
+        }
+        atomic!(AtomicBool, bool, {});
+        atomic!(AtomicU8: u8, AtomicU32: u32, AtomicU64: u64, AtomicUsize: usize);
     }
 
     thread_local! {
@@ -60,43 +96,6 @@ pub(crate) mod modelled {
 
     fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         mutex.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// In place of crossbeam's queue, with less order than that has: who asks whether it is empty may hear of an earlier time.
-    pub(crate) struct ArrayQueue<T> {
-        items: Mutex<VecDeque<T>>,
-        length: AtomicUsize,
-        capacity: usize,
-    }
-
-    impl<T> ArrayQueue<T> {
-        pub(crate) fn new(capacity: usize) -> Self {
-            Self { items: Mutex::new(VecDeque::new()), length: AtomicUsize::new(0), capacity }
-        }
-
-        pub(crate) fn push(&self, item: T) -> Result<(), T> {
-            let mut items = lock(&self.items);
-            if items.len() == self.capacity {
-                return Err(item);
-            }
-            items.push_back(item);
-            self.length.store(items.len(), Ordering::Release);
-            Ok(())
-        }
-
-        pub(crate) fn pop(&self) -> Option<T> {
-            if self.is_empty() {
-                return None;
-            }
-            let mut items = lock(&self.items);
-            let item = items.pop_front();
-            self.length.store(items.len(), Ordering::Release);
-            item
-        }
-
-        pub(crate) fn is_empty(&self) -> bool {
-            self.length.load(Ordering::Acquire) == 0
-        }
     }
 
     /// In place of std's, of which loom has none.

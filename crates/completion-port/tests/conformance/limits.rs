@@ -31,9 +31,6 @@ pub(crate) const CASES: &[Case] = cases![
     },
     sends_are_refused_above_the_mark_and_a_writable_completion_follows with |configuration| {
         configuration.send_bytes = 1 << 20;
-    }; only Only {
-        backends: &[Backend::IoUring, Backend::Readiness, Backend::Simulated],
-        why: "the others do not bound the bytes that wait to be sent",
     },
     a_close_is_never_refused_for_want_of_room with |configuration| configuration.operations = 2,
     an_accept_without_a_handle_says_so_and_loses_no_connection with |configuration| configuration.handles = 3,

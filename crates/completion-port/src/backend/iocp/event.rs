@@ -1,8 +1,9 @@
 //! What the kernel, the pool and the clock report, and what follows from it.
 
 use super::{
+    datagram::cut_one_short,
     handle::{Entry, Object, State},
-    slot::{Body, Slot, Stage},
+    slot::{Body, Stage},
     turn::Turn,
     winsock,
 };
@@ -22,11 +23,9 @@ use windows_sys::Win32::{
 impl Turn<'_> {
     /// Takes in one packet of the port. Those without an operation are none of its business.
     pub(super) fn take_packet(&mut self, packet: &OVERLAPPED_ENTRY) {
-        if packet.lpOverlapped.is_null() {
-            return;
-        }
-        // SAFETY: only calls for slots of this core, and posts of them, put an OVERLAPPED into the core's port.
-        let slot = unsafe { Slot::of(packet.lpOverlapped) };
+        // Wakes have none, and who has a duplicate of a socket or file can have a call on it end here with an OVERLAPPED of their own
+        // (`File::lock` of std does), which may be gone by now: it is compared, and never looked into.
+        let Some(slot) = self.core.slots.at(packet.lpOverlapped.addr()) else { return };
         let Some(entry) = self.find(slot.owner()) else { return };
         let mut state = entry.lock();
         state.inline = 0;
@@ -65,20 +64,39 @@ impl Turn<'_> {
         let bytes = match result {
             Ok(bytes) => u64::from(bytes),
             Err(ERROR_HANDLE_EOF) if kind == OperationKind::ReadAt => 0,
+            Err(code) if cut_one_short(state, kind, code) => {
+                // All the room is filled; the rest is lost.
+                job.truncated();
+                job.room()
+            }
             Err(code) => {
                 drop(guard);
-                self.complete_with_body(state, index, Err(error(code)));
+                self.fail(state, index, error(code));
                 return;
             }
         };
         job.transferred += bytes;
         let transferred = job.transferred;
         let outcome = match (kind, &mut job.body) {
-            (OperationKind::Receive, Body::Buffer(buffer)) => {
+            (
+                OperationKind::Receive | OperationKind::ReceiveFrom | OperationKind::ReceiveMessage,
+                Body::Buffer(buffer),
+            ) => {
                 buffer.advance(bytes as usize);
                 state.peer_ended = bytes == 0;
                 Some(Ok(bytes))
             }
+            (OperationKind::ReceiveScatter, Body::Buffers(buffers)) => {
+                let mut left = bytes as usize;
+                for buffer in buffers {
+                    let filled = left.min(buffer.spare_capacity());
+                    buffer.advance(filled);
+                    left -= filled;
+                }
+                state.peer_ended = bytes == 0;
+                Some(Ok(bytes))
+            }
+            (OperationKind::SendTo | OperationKind::SendMessage, _) => Some(Ok(bytes)),
             (OperationKind::ReadAt, Body::Buffer(buffer)) => {
                 buffer.advance(bytes as usize);
                 // A read that comes back short has met the end of the file.
@@ -117,10 +135,26 @@ impl Turn<'_> {
         };
         drop(guard);
         match outcome {
+            Some(Err(error)) => self.fail(state, index, error),
             Some(result) => self.complete_with_body(state, index, result),
             None if ended => self.complete_ended(state, index),
+            // What is missing can no longer be sent in its place.
+            None if self.has_followers(state, index, kind) => {
+                self.fail(state, index, Error::new(ErrorKind::Other, kind));
+            }
             None => self.start(entry, state, index),
         }
+    }
+
+    /// An operation has failed, and with it what it leaves no place for.
+    fn fail(&mut self, state: &mut State, index: u32, error: Error) {
+        let job = self.core.slot(index).job();
+        let (kind, asked_to) = (job.kind, job.ended.is_some());
+        drop(job);
+        if kind == OperationKind::Send && !asked_to && matches!(state.object, Object::Socket(_)) {
+            self.ruin_followers(state, index, error);
+        }
+        self.complete_with_body(state, index, Err(error));
     }
 
     /// A task of the pool has ended.
@@ -174,12 +208,12 @@ impl Turn<'_> {
             return;
         }
         let (stage, token) = (job.stage, job.token(self.core.queue, index));
-        if stage == Stage::Closing || stage == Stage::Free {
+        if matches!(stage, Stage::Closing | Stage::Free | Stage::Held) {
             return;
         }
         job.ended = Some(reason);
         match stage {
-            Stage::Free | Stage::Closing => {}
+            Stage::Free | Stage::Closing | Stage::Held => {}
             Stage::Waiting | Stage::Timer | Stage::Resting | Stage::Starving => {
                 drop(job);
                 self.complete_ended(state, index);

@@ -1,6 +1,6 @@
 //! The slot of an operation in flight: it owns everything that the kernel may touch.
 
-use super::reuse::Fresh;
+use super::{reuse::Fresh, scratch::Scratch};
 use crate::{
     address::Address,
     buffer::Buffer,
@@ -81,6 +81,8 @@ pub(super) enum Stage {
     Waiting,
     /// The kernel has it.
     Kernel,
+    /// It has come to its end before one that was submitted earlier, behind which its completion stays.
+    Held,
     /// The pool has it, or its answer is in the inbox.
     Pool,
     /// It waits for its time.
@@ -106,6 +108,16 @@ pub(super) struct Job {
     pub(super) length: u64,
     pub(super) transferred: u64,
     pub(super) data_only: bool,
+    /// It was started, and is no longer behind others.
+    pub(super) started: bool,
+    /// What became of it, while it is held.
+    pub(super) outcome: Option<Result<u64, Error>>,
+    /// One before it in the stream of bytes failed: so does this, whatever the system says.
+    pub(super) ruined: Option<Error>,
+    /// Memory beyond the slot's own, where the call needs it.
+    pub(super) scratch: Option<Scratch>,
+    /// Counted in the handle as waiting to be sent.
+    pub(super) send_bytes: u64,
     /// Why it is to end, once somebody asked for that.
     pub(super) ended: Option<ErrorKind>,
     /// The worker whose timers have a deadline for it.
@@ -221,6 +233,11 @@ impl Slot {
                 length: 0,
                 transferred: 0,
                 data_only: false,
+                started: false,
+                outcome: None,
+                ruined: None,
+                scratch: None,
+                send_bytes: 0,
                 ended: None,
                 deadline_at: None,
             }),
@@ -259,6 +276,11 @@ impl Slot {
             length: 0,
             transferred: 0,
             data_only: false,
+            started: false,
+            outcome: None,
+            ruined: None,
+            scratch: None,
+            send_bytes: 0,
             ended: None,
             deadline_at: None,
         };
@@ -301,19 +323,25 @@ impl Slot {
         let overlapped = unsafe { &*self.overlapped.get() };
         (overlapped.Internal as i32, overlapped.InternalHigh)
     }
-
-    /// The slot of a packet.
-    ///
-    /// # Safety
-    ///
-    /// `overlapped` came out of the port, was put in by a call for one of the core's slots, and the core lives for `'a`.
-    pub(super) unsafe fn of<'a>(overlapped: *mut OVERLAPPED) -> &'a Self {
-        // SAFETY: OVERLAPPED is the first field of a slot, and slots never move.
-        unsafe { &*overlapped.cast::<Self>() }
-    }
 }
 
 impl Job {
+    /// The room for bytes that it has, all together.
+    pub(super) fn room(&self) -> u64 {
+        match &self.body {
+            Body::Buffer(buffer) => buffer.spare_capacity() as u64,
+            Body::Buffers(buffers) => buffers.iter().map(|buffer| buffer.spare_capacity() as u64).sum(),
+            _ => 0,
+        }
+    }
+
+    /// A datagram was longer than that.
+    pub(super) fn truncated(&mut self) {
+        if let Some(scratch) = &mut self.scratch {
+            scratch.truncated = true;
+        }
+    }
+
     pub(super) fn token(&self, queue: u8, index: u32) -> Token {
         Token::new(queue, index, self.generation)
     }

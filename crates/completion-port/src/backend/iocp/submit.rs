@@ -100,10 +100,15 @@ impl Turn<'_> {
             }
         };
         let entry = self.find(handle);
-        let state = entry.map(Entry::lock).filter(|state| handle == Handle::NONE || state.is(handle));
-        let fits = state.as_ref().map_or(Err(ErrorKind::StaleHandle), |state| {
-            if handle == Handle::NONE { Ok(()) } else { state.fits(kind) }
-        });
+        let mut state = entry.map(Entry::lock).filter(|state| handle == Handle::NONE || state.is(handle));
+        let send_bytes = operation.send_bytes();
+        let fits = match &mut state {
+            None => Err(ErrorKind::StaleHandle),
+            Some(_) if handle == Handle::NONE => Ok(()),
+            Some(state) => state
+                .fits(kind)
+                .and_then(|()| state.take_bytes(send_bytes, self.shared.configuration.send_bytes)),
+        };
         let (Ok(()), Some(entry), Some(mut state)) = (fits, core.entry(handle), state) else {
             give_back();
             if let Some(Borrowed { handle, file, .. }) = file {
@@ -123,6 +128,7 @@ impl Turn<'_> {
         {
             let mut job = slot.job();
             (job.offset, job.length, job.data_only) = (offset, length, data_only);
+            job.send_bytes = send_bytes;
             if let Some(deadline) = after {
                 job.deadline_at = Some(self.desk.seat);
                 core.timers(self.desk.seat).set(token.to_bits(), deadline);
@@ -164,16 +170,21 @@ impl Turn<'_> {
         let of = OperationKind::Associate;
         let object = match source {
             Source::File(file) => Object::File(Arc::new(file)),
-            Source::Socket(socket) => match winsock::listens(&socket) {
-                Ok(true) => Object::Listener(socket),
-                Ok(false) => Object::Socket(socket),
-                Err(code) => return Err((Error::from_code(code as i32, of), Source::Socket(socket))),
+            Source::Socket(socket) => match (winsock::listens(&socket), winsock::is_stream(&socket)) {
+                (Ok(true), _) => Object::Listener(socket),
+                (Ok(false), Ok(true)) => Object::Socket(socket),
+                (Ok(false), Ok(false)) => Object::Datagrams(socket),
+                (Err(code), _) | (_, Err(code)) => {
+                    return Err((Error::from_code(code as i32, of), Source::Socket(socket)));
+                }
             },
             Source::Pipe(_) => return Err((Error::new(ErrorKind::Unsupported, of), source)),
         };
         self.add(object, key, false).map_err(|(error, object)| {
             let source = match object {
-                Object::Socket(socket) | Object::Listener(socket) => Source::Socket(socket),
+                Object::Socket(socket) | Object::Listener(socket) | Object::Datagrams(socket) => {
+                    Source::Socket(socket)
+                }
                 Object::File(file) => {
                     Source::File(Arc::into_inner(file).expect("nobody shares the file yet"))
                 }
@@ -220,7 +231,7 @@ impl Core {
 
     fn prepare(&self, object: &Object, handle: Handle, associated: bool) -> Result<bool, Error> {
         let (raw, skips): (HANDLE, bool) = match object {
-            Object::File(file) => (file.as_raw_handle(), true),
+            Object::File(file) => (file.as_raw_handle(), system::is_on_disk(file.as_raw_handle())),
             // AcceptEx always takes its way through the queue: nothing is gained by accepting in a row.
             Object::Listener(socket) => (socket.as_raw_socket() as HANDLE, false),
             Object::Socket(socket) => {
@@ -228,7 +239,13 @@ impl Core {
                 // For the receives of a stream, which take what is there; overlapped calls do not care.
                 socket.set_nonblocking(true).map_err(error)?;
                 let raw = socket.as_raw_socket();
-                (raw as HANDLE, winsock::has_system_handles(raw as SOCKET))
+                (raw as HANDLE, winsock::can_skip(raw as SOCKET))
+            }
+            // Windows is not to be trusted with datagrams and skipped packets: whether one comes cannot be told from what a call returns.
+            Object::Datagrams(socket) => {
+                winsock::prepare_for_datagrams(socket)
+                    .map_err(|error| Error::from_io(&error, OperationKind::Associate))?;
+                (socket.as_raw_socket() as HANDLE, false)
             }
             Object::None => unreachable!("only what is open is associated"),
         };

@@ -1,5 +1,6 @@
 //! What the core knows of a handle.
 
+use super::{pipe::is_pipe, socket::DatagramTraits};
 #[cfg(feature = "simulation")]
 use crate::simulation;
 use crate::{
@@ -25,14 +26,14 @@ pub(crate) enum Descriptor {
     /// Shared with the pool while it works on the file.
     File(Arc<File>),
     Pipe(OwnedFd),
+    /// A connection in the engine's own table, which nothing but the engine can use, and which the engine closes.
+    #[cfg(target_os = "linux")]
+    Direct(u32),
     #[cfg(feature = "simulation")]
     Simulated(simulation::Stream),
     /// With the socket of the kernel that it stands for, if the program gave one.
     #[cfg(feature = "simulation")]
     SimulatedListener(simulation::Listener, Option<socket2::Socket>),
-    /// A connection in the engine's own table, which nothing but the engine can use, and which the engine closes.
-    #[cfg(target_os = "linux")]
-    Direct(u32),
 }
 
 #[cfg(feature = "simulation")]
@@ -45,10 +46,10 @@ impl Descriptor {
             Self::Socket(socket) | Self::Listener(socket) => socket.as_raw_fd(),
             Self::File(file) => file.as_raw_fd(),
             Self::Pipe(end) => end.as_raw_fd(),
-            #[cfg(feature = "simulation")]
-            Self::Simulated(_) | Self::SimulatedListener(..) => unreachable!("{IN_MEMORY}"),
             #[cfg(target_os = "linux")]
             Self::Direct(place) => *place as RawFd,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) | Self::SimulatedListener(..) => unreachable!("{IN_MEMORY}"),
         }
     }
 
@@ -106,10 +107,10 @@ impl AsFd for Descriptor {
             Self::Socket(socket) | Self::Listener(socket) => socket.as_fd(),
             Self::File(file) => file.as_fd(),
             Self::Pipe(end) => end.as_fd(),
-            #[cfg(feature = "simulation")]
-            Self::Simulated(_) | Self::SimulatedListener(..) => unreachable!("{IN_MEMORY}"),
             #[cfg(target_os = "linux")]
             Self::Direct(_) => unreachable!("only the ring uses direct descriptors"),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) | Self::SimulatedListener(..) => unreachable!("{IN_MEMORY}"),
         }
     }
 }
@@ -120,6 +121,10 @@ impl TryFrom<Source> for Descriptor {
     fn try_from(source: Source) -> Result<Self, (Error, Source)> {
         match source {
             Source::File(file) => Ok(Self::File(Arc::new(file))),
+            Source::Pipe(end) if !is_pipe(&end) => {
+                let error = Error::new(ErrorKind::InvalidArgument, OperationKind::Associate);
+                Err((error, Source::Pipe(end)))
+            }
             Source::Pipe(end) => match rustix::io::ioctl_fionbio(&end, true) {
                 Ok(()) => Ok(Self::Pipe(end)),
                 Err(error) => {
@@ -168,6 +173,8 @@ pub(super) struct State {
     /// Bytes of its operations that wait to be sent, and whether a send was refused for them.
     pub(super) send_bytes: u64,
     pub(super) send_refused: bool,
+    /// Known from the first operation on that is about datagrams.
+    pub(super) datagrams: Option<DatagramTraits>,
     pub(super) closing: bool,
     /// The close operation that completes at the end, if there is one.
     pub(super) close: Token,
@@ -184,6 +191,7 @@ impl State {
             send: Line::EMPTY,
             send_bytes: 0,
             send_refused: false,
+            datagrams: None,
             closing: false,
             close: Token::NONE,
         }
@@ -203,12 +211,12 @@ impl State {
             Descriptor::Socket(_) => Nature::Socket,
             Descriptor::File(_) => Nature::File,
             Descriptor::Pipe(_) => Nature::Pipe,
+            #[cfg(target_os = "linux")]
+            Descriptor::Direct(_) => Nature::Socket,
             #[cfg(feature = "simulation")]
             Descriptor::SimulatedListener(..) => Nature::Listener,
             #[cfg(feature = "simulation")]
             Descriptor::Simulated(_) => Nature::Socket,
-            #[cfg(target_os = "linux")]
-            Descriptor::Direct(_) => Nature::Socket,
         };
         if self.closing {
             Err(ErrorKind::StaleHandle)
