@@ -46,12 +46,6 @@ impl<T> Table<T> {
         self.chunks.get(index as usize / CHUNK)?.get()?.get(index as usize % CHUNK)
     }
 
-    /// Whether an entry is free, as far as can be said while others take and give.
-    #[cfg_attr(not(windows), expect(dead_code, reason = "only IOCP has such tables"))]
-    pub(crate) fn has_room(&self) -> bool {
-        self.free.available() > 0
-    }
-
     /// The entry that begins at an address, in use or not: none for an address from elsewhere.
     pub(crate) fn at(&self, address: usize) -> Option<&T> {
         let grown = &self.chunks[..self.grown.load(Ordering::Acquire)];
@@ -59,6 +53,12 @@ impl<T> Table<T> {
             let offset = address.checked_sub(entries.as_ptr().addr())?;
             entries.get(offset / size_of::<T>()).filter(|_| offset.is_multiple_of(size_of::<T>()))
         })
+    }
+
+    /// Whether an entry is free, as far as can be said while others take and give.
+    #[cfg_attr(not(windows), expect(dead_code, reason = "only IOCP has such tables"))]
+    pub(crate) fn has_room(&self) -> bool {
+        self.free.available() > 0
     }
 
     /// The entry is free again. Each taken entry is given back once.
