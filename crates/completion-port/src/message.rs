@@ -3,6 +3,11 @@
 use crate::{address::Address, chain::BufferChain};
 use std::{net::IpAddr, num::NonZero};
 
+#[cfg(unix)]
+pub(crate) mod unix;
+#[cfg(windows)]
+pub(crate) mod windows;
+
 /// What the system tells of a datagram beside its bytes, or is told (the control data of WSARecvMsg and WSASendMsg; cmsg(3)).
 ///
 /// What a system does not know stays `None` on receiving. On sending `None` leaves the system's own choice.

@@ -13,13 +13,17 @@
 //! made and is known to nobody else. Worker-to-worker order follows from that: a completion enters the gate before the next
 //! operation of its direction is issued.
 
+mod abilities;
 mod accept;
 mod close;
+mod datagram;
 mod event;
 mod handle;
 mod line;
+mod packets;
 mod receive;
 mod reuse;
+mod scratch;
 mod shutdown;
 mod slot;
 mod start;
@@ -46,8 +50,10 @@ use crate::{
     table::Table,
     timers::Timers,
 };
+use abilities::Abilities;
 use handle::Entry;
 use reuse::Reuse;
+use scratch::Scratches;
 use slot::Slot;
 use std::{
     collections::VecDeque,
@@ -85,8 +91,12 @@ pub(crate) struct Common {
 /// What the workers of one queue share.
 struct Core {
     queue: u8,
+    /// Hears which handles are open.
+    inbox: Arc<Queue>,
     port: Arc<SystemPort>,
     functions: Functions,
+    abilities: Abilities,
+    scratches: Scratches,
     slots: Table<Slot>,
     handles: Table<Entry>,
     /// Stands in for the handle of operations that have none.
@@ -225,7 +235,8 @@ pub(crate) fn probe() -> Result<String, String> {
             "no skip on success"
         };
         let wine = if is_wine() { ", on Wine (which has no concurrency limit)" } else { "" };
-        Ok(format!("AcceptEx, ConnectEx, TransmitFile, {skip}, {reuse}{wine}"))
+        let abilities = Abilities::find(&functions).describe();
+        Ok(format!("AcceptEx, ConnectEx, TransmitFile, {abilities}, {skip}, {reuse}{wine}"))
     };
     describe().map_err(|error| error.to_string())
 }
@@ -251,6 +262,7 @@ impl Common {
         buffers: &Buffers,
     ) -> Result<Self, Error> {
         let functions = Functions::load(&probe_socket()?)?;
+        let abilities = Abilities::find(&functions);
         let cores = queues.iter().enumerate().map(|(number, queue)| {
             let port = Arc::new(SystemPort::new(configuration.concurrency)?);
             queue.set_waker(Arc::clone(&port) as Arc<dyn Wake>);
@@ -259,8 +271,11 @@ impl Common {
             queue.prepare_to_sleep();
             let core = Core {
                 queue: number as u8,
+                inbox: Arc::clone(queue),
                 port,
                 functions,
+                abilities,
+                scratches: Scratches::default(),
                 slots: Table::new(
                     configuration
                         .operations

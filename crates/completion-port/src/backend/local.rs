@@ -9,11 +9,18 @@
 
 mod core;
 mod handle;
+mod notices;
+pub(crate) mod pipe;
+mod scratch;
 mod slot;
+mod socket;
 
 pub(crate) use self::core::Core;
 pub(crate) use handle::Descriptor;
+pub(crate) use notices::Next;
+pub(crate) use scratch::Scratch;
 pub(crate) use slot::Body;
+pub(crate) use socket::connect_error;
 
 use super::Driver;
 use crate::{
@@ -98,6 +105,8 @@ pub(crate) struct Local<E: Engine> {
     packets: Vec<Packet>,
     finished: Vec<Finished>,
     closes: Vec<Handle>,
+    /// Operations of a handle that is being closed.
+    ending: Vec<Token>,
     seen: Phase,
     draining_told: bool,
     shutdown_told: bool,
@@ -116,6 +125,7 @@ impl<E: Engine> Local<E> {
             packets: Vec::with_capacity(shared.configuration.batch),
             finished: Vec::new(),
             closes: Vec::new(),
+            ending: Vec::new(),
             seen: Phase::Running,
             draining_told: false,
             shutdown_told: false,
@@ -157,6 +167,11 @@ impl<E: Engine> Local<E> {
     fn take_back(&mut self, token: Token, task: Task, why: ErrorKind) {
         let kind = self.core.slot(token).kind;
         let error = Error::new(why, kind);
+        #[cfg(target_os = "linux")]
+        if let Task::Walk { watcher, .. } = task {
+            self.core.take_watcher_back(token, watcher, Vec::new(), Err(error));
+            return;
+        }
         match task.into_payload() {
             // Its payload is the head, which is still in the slot.
             _ if self.core.slot(token).transmits() => self.core.complete_with_body(token, Err(error)),
@@ -186,9 +201,11 @@ impl<E: Engine> Local<E> {
     }
 
     fn close_with(&mut self, handle: Handle, token: Token) {
-        for operation in self.core.begin_close(handle, token) {
-            self.cancel_as(operation, false);
-        }
+        // The list keeps its memory for the next time.
+        let mut operations = std::mem::take(&mut self.ending);
+        self.core.begin_close(handle, token, &mut operations);
+        operations.drain(..).for_each(|operation| self.cancel_as(operation, false));
+        self.ending = operations;
         self.core.finish_close(handle);
         self.run();
     }
@@ -222,6 +239,13 @@ impl<E: Engine> Local<E> {
                 return;
             }
             Yielded::Payload(payload) => (result, payload),
+            #[cfg(target_os = "linux")]
+            Yielded::Walked(watcher, changes) => {
+                if self.core.take_watcher_back(token, watcher, changes, result) {
+                    self.start(token);
+                }
+                return;
+            }
             Yielded::Opened(file, metadata) => match self.core.add(Descriptor::File(Arc::new(file)), 0) {
                 Ok(file) => (result, Payload::Opened { file, metadata }),
                 Err((error, _)) => (Err(error), Payload::None),
@@ -354,6 +378,11 @@ fn packet_of(kind: OperationKind) -> Completion {
 impl<E: Engine> Driver for Local<E> {
     fn associate(&mut self, source: Source, key: u64) -> Result<Handle, (Error, Source)> {
         let descriptor = self.engine.describe(source)?;
+        if let Descriptor::Listener(listener) = &descriptor
+            && self.shared.configuration.accept_first_bytes > 0
+        {
+            socket::await_first_bytes(listener);
+        }
         let handle = self
             .core
             .add(descriptor, key)

@@ -1,6 +1,7 @@
 //! What the kernel, the pool and the clock report, and what follows from it.
 
 use super::{
+    datagram::cut_one_short,
     handle::{Entry, Object, State},
     slot::{Body, Stage},
     turn::Turn,
@@ -63,6 +64,11 @@ impl Turn<'_> {
         let bytes = match result {
             Ok(bytes) => u64::from(bytes),
             Err(ERROR_HANDLE_EOF) if kind == OperationKind::ReadAt => 0,
+            Err(code) if cut_one_short(state, kind, code) => {
+                // All the room is filled; the rest is lost.
+                job.truncated();
+                job.room()
+            }
             Err(code) => {
                 drop(guard);
                 self.fail(state, index, error(code));
@@ -72,11 +78,25 @@ impl Turn<'_> {
         job.transferred += bytes;
         let transferred = job.transferred;
         let outcome = match (kind, &mut job.body) {
-            (OperationKind::Receive, Body::Buffer(buffer)) => {
+            (
+                OperationKind::Receive | OperationKind::ReceiveFrom | OperationKind::ReceiveMessage,
+                Body::Buffer(buffer),
+            ) => {
                 buffer.advance(bytes as usize);
                 state.peer_ended = bytes == 0;
                 Some(Ok(bytes))
             }
+            (OperationKind::ReceiveScatter, Body::Buffers(buffers)) => {
+                let mut left = bytes as usize;
+                for buffer in buffers {
+                    let filled = left.min(buffer.spare_capacity());
+                    buffer.advance(filled);
+                    left -= filled;
+                }
+                state.peer_ended = bytes == 0;
+                Some(Ok(bytes))
+            }
+            (OperationKind::SendTo | OperationKind::SendMessage, _) => Some(Ok(bytes)),
             (OperationKind::ReadAt, Body::Buffer(buffer)) => {
                 buffer.advance(bytes as usize);
                 // A read that comes back short has met the end of the file.

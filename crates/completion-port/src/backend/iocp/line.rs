@@ -4,6 +4,7 @@
 //! different workers, and so come to the handle in another order: what comes early is held until those before it are in.
 
 use super::{
+    datagram::is_for_datagrams,
     handle::{Entry, State},
     slot::{Body, Job, NONE, Stage},
     turn::Turn,
@@ -115,8 +116,16 @@ impl Turn<'_> {
     }
 
     fn finish(&mut self, state: &mut State, index: u32, result: Result<u64, Error>) {
-        let body = std::mem::take(&mut self.core.slot(index).job().body);
-        self.complete(state, index, result, body.into_payload());
+        let mut job = self.core.slot(index).job();
+        let payload = match (std::mem::take(&mut job.body), &job.scratch) {
+            (Body::Buffer(buffer), Some(scratch)) if result.is_ok() && is_for_datagrams(job.kind) => {
+                // SAFETY: the operation has come home: the kernel does not have the block any more.
+                unsafe { Self::datagram(job.kind, scratch, buffer) }
+            }
+            (body, _) => body.into_payload(),
+        };
+        drop(job);
+        self.complete(state, index, result, payload);
     }
 
     /// Whether another that was submitted later is under way.
@@ -147,7 +156,15 @@ impl Turn<'_> {
 /// Whether the operation can be under way beside others of its direction: it is one call of the system.
 fn shares(job: &Job) -> bool {
     match (job.kind, &job.body) {
-        (OperationKind::Receive, _) => true,
+        (
+            OperationKind::Receive
+            | OperationKind::ReceiveScatter
+            | OperationKind::ReceiveFrom
+            | OperationKind::ReceiveMessage
+            | OperationKind::SendTo
+            | OperationKind::SendMessage,
+            _,
+        ) => true,
         (OperationKind::Send, Body::Chain(chain)) => {
             chain.slices().len() <= VECTORS && chain.len() <= MAXIMUM_BYTES as u64
         }

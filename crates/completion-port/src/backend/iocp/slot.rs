@@ -1,6 +1,6 @@
 //! The slot of an operation in flight: it owns everything that the kernel may touch.
 
-use super::reuse::Fresh;
+use super::{reuse::Fresh, scratch::Scratch};
 use crate::{
     address::Address,
     buffer::Buffer,
@@ -16,7 +16,6 @@ use crate::{
 };
 use std::{
     cell::UnsafeCell,
-    collections::VecDeque,
     fs::File,
     os::windows::io::AsRawHandle,
     path::PathBuf,
@@ -115,6 +114,8 @@ pub(super) struct Job {
     pub(super) outcome: Option<Result<u64, Error>>,
     /// One before it in the stream of bytes failed: so does this, whatever the system says.
     pub(super) ruined: Option<Error>,
+    /// Memory beyond the slot's own, where the call needs it.
+    pub(super) scratch: Option<Scratch>,
     /// Counted in the handle as waiting to be sent.
     pub(super) send_bytes: u64,
     /// Why it is to end, once somebody asked for that.
@@ -189,11 +190,9 @@ pub(super) enum Body {
 pub(super) struct Accepting {
     /// The slots of the AcceptEx calls that are posted.
     pub(super) calls: Vec<u32>,
-    /// Connections for which there was no handle.
-    pub(super) held: VecDeque<(Fresh, Option<Buffer>)>,
     /// The connection that ends a single accept.
     pub(super) accepted: Option<Handle>,
-    /// Why the stream cannot go on.
+    /// Why the accept cannot go on.
     pub(super) failed: Option<Error>,
 }
 
@@ -237,6 +236,7 @@ impl Slot {
                 started: false,
                 outcome: None,
                 ruined: None,
+                scratch: None,
                 send_bytes: 0,
                 ended: None,
                 deadline_at: None,
@@ -279,6 +279,7 @@ impl Slot {
             started: false,
             outcome: None,
             ruined: None,
+            scratch: None,
             send_bytes: 0,
             ended: None,
             deadline_at: None,
@@ -325,6 +326,22 @@ impl Slot {
 }
 
 impl Job {
+    /// The room for bytes that it has, all together.
+    pub(super) fn room(&self) -> u64 {
+        match &self.body {
+            Body::Buffer(buffer) => buffer.spare_capacity() as u64,
+            Body::Buffers(buffers) => buffers.iter().map(|buffer| buffer.spare_capacity() as u64).sum(),
+            _ => 0,
+        }
+    }
+
+    /// A datagram was longer than that.
+    pub(super) fn truncated(&mut self) {
+        if let Some(scratch) = &mut self.scratch {
+            scratch.truncated = true;
+        }
+    }
+
     pub(super) fn token(&self, queue: u8, index: u32) -> Token {
         Token::new(queue, index, self.generation)
     }

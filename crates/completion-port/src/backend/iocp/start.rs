@@ -1,7 +1,8 @@
 //! Making the calls.
 
 use super::{
-    handle::{Entry, State},
+    datagram::is_for_datagrams,
+    handle::{Entry, Object, State},
     slot::{Body, Slot, Stage},
     system::last_code,
     turn::Turn,
@@ -27,6 +28,12 @@ impl Turn<'_> {
     pub(super) fn start(&mut self, entry: &Entry, state: &mut State, index: u32) {
         let slot = self.core.slot(index);
         let kind = slot.job().kind;
+        if is_for_datagrams(kind) {
+            let refused = self.refuse_datagram(state, &slot.job());
+            if let Some(reason) = refused {
+                return self.complete_with_body(state, index, Err(Error::new(reason, kind)));
+            }
+        }
         match kind {
             OperationKind::Accept | OperationKind::AcceptStream => self.begin_accepting(state, index),
             OperationKind::ReceiveStream => self.begin_stream(entry, state, index),
@@ -47,20 +54,15 @@ impl Turn<'_> {
                 self.start_on_pool(state, index);
             }
             OperationKind::Append => self.start_on_pool(state, index),
-            OperationKind::ReceiveScatter
-            | OperationKind::ReceiveFrom
-            | OperationKind::ReceiveMessage
-            | OperationKind::SendTo
-            | OperationKind::SendMessage
-            | OperationKind::TransmitPackets
-            | OperationKind::Control
-            | OperationKind::WatchDirectory => {
+            OperationKind::TransmitPackets | OperationKind::Control | OperationKind::WatchDirectory => {
                 self.complete_with_body(state, index, Err(Error::new(ErrorKind::Unsupported, kind)));
             }
             OperationKind::WriteAt if slot.job().file.as_ref().is_some_and(|file| file.extends) => {
                 self.start_on_pool(state, index)
             }
-            OperationKind::Receive if state.early.is_some() => self.receive_early(state, index),
+            OperationKind::Receive | OperationKind::ReceiveScatter if state.early.is_some() => {
+                self.receive_early(state, index)
+            }
             _ => {
                 let issued = self.issue(state, slot);
                 self.follow(entry, state, index, issued);
@@ -71,6 +73,10 @@ impl Turn<'_> {
     /// Goes on after a call was made.
     pub(super) fn follow(&mut self, entry: &Entry, state: &mut State, index: u32, issued: Issued) {
         match issued {
+            // Too long a datagram is a warning to the system, for which it queues a packet where the test at start has seen that.
+            Issued::Failed(code) if self.queued_all_the_same(state, index, code) => {
+                self.core.slot(index).job().stage = Stage::Kernel;
+            }
             Issued::Pending => self.core.slot(index).job().stage = Stage::Kernel,
             Issued::Failed(code) => self.event(entry, state, index, Err(code)),
             Issued::Done(bytes) if state.inline < self.shared.configuration.inline_budget => {
@@ -103,7 +109,19 @@ impl Turn<'_> {
             (OperationKind::Receive, Body::Buffer(buffer)) => {
                 let (pointer, bytes) = buffer.spare_pointer();
                 // SAFETY: see above.
-                unsafe { winsock::receive(slot, socket, skips, pointer, bytes) }
+                unsafe { winsock::receive(slot, socket, skips, pointer, bytes, false) }
+            }
+            (OperationKind::ReceiveScatter, Body::Buffers(buffers)) => {
+                let scratch = job.scratch.get_or_insert_with(|| self.core.scratches.take());
+                // SAFETY: see above.
+                unsafe { winsock::receive_scatter(slot, socket, skips, scratch, buffers) }
+            }
+            (kind, _)
+                if is_for_datagrams(kind)
+                    || (kind == OperationKind::Send && matches!(state.object, Object::Datagrams(_))) =>
+            {
+                // SAFETY: see above.
+                unsafe { self.issue_datagram(state, slot, job) }
             }
             (OperationKind::Send, Body::Chain(chain)) if chain.is_empty() => Issued::Done(0),
             (OperationKind::Send, Body::Chain(chain)) => {

@@ -60,6 +60,7 @@ impl<'a> Turn<'a> {
         let mut job = slot.job();
         let (token, kind, ended) = (job.token(self.core.queue, index), job.kind, job.ended);
         let (file, seat) = (job.file.take(), job.deadline_at.take());
+        let scratch = job.scratch.take();
         let (started, send_bytes) = (job.started, job.send_bytes);
         job.body = Body::None;
         job.stage = Stage::Free;
@@ -79,6 +80,9 @@ impl<'a> Turn<'a> {
         let completion = Completion { handle, key: 0, token, kind, result, payload, last: true };
         self.pass(state, completion);
         self.core.slots.give_back(index);
+        if let Some(scratch) = scratch {
+            self.core.scratches.give_back(scratch);
+        }
         self.core.operations.fetch_sub(1, Ordering::Relaxed);
         state.pending -= 1;
         self.let_send_again(state, handle, send_bytes);

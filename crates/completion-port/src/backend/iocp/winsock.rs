@@ -1,9 +1,14 @@
 //! Calls to Winsock, each with all that it needs in a slot.
 
-use super::slot::{AREA_BYTES, Slot};
+use super::{
+    scratch::Scratch,
+    slot::{AREA_BYTES, Slot},
+};
 use crate::{
+    buffer::Buffer,
     chain::BufferChain,
     error::{Error, ErrorKind},
+    message::windows::ask,
     operation::OperationKind,
 };
 use std::{
@@ -57,6 +62,8 @@ pub(super) struct Functions {
     accept: AcceptEx,
     connect: ConnectEx,
     disconnect: DisconnectEx,
+    pub(super) receive_message: Option<WsaRecvMsg>,
+    pub(super) transmit_packets: Option<TransmitPackets>,
 }
 
 type AcceptEx = unsafe extern "system" fn(
@@ -78,6 +85,23 @@ type ConnectEx = unsafe extern "system" fn(
     u32,
     *mut u32,
     *mut OVERLAPPED,
+) -> i32;
+
+type WsaRecvMsg = unsafe extern "system" fn(
+    w::SOCKET,
+    *mut w::WSAMSG,
+    *mut u32,
+    *mut OVERLAPPED,
+    w::LPWSAOVERLAPPED_COMPLETION_ROUTINE,
+) -> i32;
+
+type TransmitPackets = unsafe extern "system" fn(
+    w::SOCKET,
+    *const w::TRANSMIT_PACKETS_ELEMENT,
+    u32,
+    u32,
+    *mut OVERLAPPED,
+    u32,
 ) -> i32;
 
 type DisconnectEx = unsafe extern "system" fn(w::SOCKET, *mut OVERLAPPED, u32, u32) -> i32;
@@ -112,12 +136,19 @@ impl Functions {
         let accept = extension(socket, w::WSAID_ACCEPTEX)?;
         let connect = extension(socket, w::WSAID_CONNECTEX)?;
         let disconnect = extension(socket, w::WSAID_DISCONNECTEX)?;
+        // Without these there is another way, or an operation that is unsupported.
+        let receive_message = extension(socket, w::WSAID_WSARECVMSG).ok();
+        let transmit_packets = extension(socket, w::WSAID_TRANSMITPACKETS).ok();
         // SAFETY: the provider gave the addresses of the functions with these names, whose types Microsoft documents.
         unsafe {
             Ok(Self {
                 accept: std::mem::transmute::<usize, AcceptEx>(accept),
                 connect: std::mem::transmute::<usize, ConnectEx>(connect),
                 disconnect: std::mem::transmute::<usize, DisconnectEx>(disconnect),
+                receive_message: receive_message
+                    .map(|function| std::mem::transmute::<usize, WsaRecvMsg>(function)),
+                transmit_packets: transmit_packets
+                    .map(|function| std::mem::transmute::<usize, TransmitPackets>(function)),
             })
         }
     }
@@ -170,6 +201,7 @@ pub(super) fn is_stream(socket: &socket2::Socket) -> Result<bool, u32> {
 pub(super) fn prepare_for_datagrams(socket: &socket2::Socket) -> std::io::Result<()> {
     // For the receives of a stream, which take what is there; overlapped calls do not care.
     socket.set_nonblocking(true)?;
+    ask(socket);
     if socket.peer_addr().is_err() {
         // A peer that is gone is no reason to fail a receive from anybody. Systems that do not know of it do not do so.
         let (no, mut bytes) = (0u32, 0);
@@ -192,7 +224,7 @@ pub(super) fn prepare_for_datagrams(socket: &socket2::Socket) -> std::io::Result
 }
 
 /// The outcome of a Winsock call that returns SOCKET_ERROR, and of one that returns a BOOL.
-fn judge(succeeded: bool, skips: bool, bytes: u32) -> Issued {
+pub(super) fn judge(succeeded: bool, skips: bool, bytes: u32) -> Issued {
     if succeeded {
         return if skips { Issued::Done(bytes) } else { Issued::Pending };
     }
@@ -201,11 +233,11 @@ fn judge(succeeded: bool, skips: bool, bytes: u32) -> Issued {
 
 /// The outcome of a call that returned no success but `code`.
 pub(super) fn judge_failure(code: u32, skips: bool) -> Issued {
-    const TOO_LONG: u32 = w::WSAEMSGSIZE as u32;
     match code {
         ERROR_IO_PENDING => Issued::Pending,
-        // To the system (STATUS_BUFFER_OVERFLOW) that is a warning and no error: the call was made, and its packet comes.
-        ERROR_MORE_DATA | TOO_LONG if !skips => Issued::Pending,
+        // To the system (STATUS_BUFFER_OVERFLOW) that is a warning and no error: the call was made, and its packet comes. Sockets have
+        // another code for it, see `Abilities::oversize_queues`.
+        ERROR_MORE_DATA if !skips => Issued::Pending,
         code => Issued::Failed(code),
     }
 }
@@ -221,15 +253,74 @@ pub(super) unsafe fn receive(
     skips: bool,
     pointer: *mut u8,
     bytes: usize,
+    peek: bool,
 ) -> Issued {
     // SAFETY: as the caller promises; the vector, the count and the flags lie in the slot too.
     unsafe {
         slot.prepare(0);
         let wire = slot.wire();
+        (*wire).flags = if peek { w::MSG_PEEK as u32 } else { 0 };
         let vector = (&raw mut (*wire).area).cast::<w::WSABUF>();
         vector.write(w::WSABUF { len: bytes.min(MAXIMUM_BYTES) as u32, buf: pointer });
         let (count, flags) = (&raw mut (*wire).bytes, &raw mut (*wire).flags);
         let failed = w::WSARecv(socket, vector, 1, count, flags, slot.overlapped(), None);
+        judge(failed == 0, skips, if failed == 0 && skips { *count } else { 0 })
+    }
+}
+
+/// Writes vectors for as many of `pieces` as one call takes. Returns how many.
+///
+/// # Safety
+///
+/// There is room for `room` vectors, which nobody else uses.
+pub(super) unsafe fn fill_vectors<'a>(
+    vectors: *mut w::WSABUF,
+    room: usize,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> u32 {
+    let (mut filled, mut bytes) = (0, 0);
+    for piece in pieces.take(room) {
+        let length = piece.len().min(MAXIMUM_BYTES - bytes);
+        if length == 0 {
+            break;
+        }
+        // SAFETY: as the caller promises.
+        unsafe {
+            vectors.add(filled).write(w::WSABUF { len: length as u32, buf: piece.as_ptr().cast_mut() });
+        }
+        filled += 1;
+        bytes += length;
+    }
+    filled as u32
+}
+
+/// WSARecv into the spare room of `buffers`, one behind the other.
+///
+/// # Safety
+///
+/// As for [`receive`]; the slot owns `scratch` and `buffers`.
+pub(super) unsafe fn receive_scatter(
+    slot: &Slot,
+    socket: w::SOCKET,
+    skips: bool,
+    scratch: &mut Scratch,
+    buffers: &mut [Buffer],
+) -> Issued {
+    // SAFETY: as the caller promises; there are at most as many buffers as vectors.
+    unsafe {
+        slot.prepare(0);
+        let (wire, vectors) = (slot.wire(), (&raw mut (*scratch.block()).vectors).cast::<w::WSABUF>());
+        let (mut filled, mut room) = (0, MAXIMUM_BYTES);
+        for (pointer, bytes) in buffers.iter_mut().map(Buffer::spare_pointer) {
+            let bytes = bytes.min(room);
+            if bytes > 0 {
+                vectors.add(filled).write(w::WSABUF { len: bytes as u32, buf: pointer });
+                filled += 1;
+                room -= bytes;
+            }
+        }
+        let (count, flags) = (&raw mut (*wire).bytes, &raw mut (*wire).flags);
+        let failed = w::WSARecv(socket, vectors, filled as u32, count, flags, slot.overlapped(), None);
         judge(failed == 0, skips, if failed == 0 && skips { *count } else { 0 })
     }
 }
@@ -251,18 +342,9 @@ pub(super) unsafe fn send(
         slot.prepare(0);
         let wire = slot.wire();
         let vectors = (&raw mut (*wire).area).cast::<w::WSABUF>();
-        let (mut filled, mut bytes) = (0, 0);
-        for piece in chain.pieces_from(done).take(VECTORS) {
-            let length = piece.len().min(MAXIMUM_BYTES - bytes);
-            if length == 0 {
-                break;
-            }
-            vectors.add(filled).write(w::WSABUF { len: length as u32, buf: piece.as_ptr().cast_mut() });
-            filled += 1;
-            bytes += length;
-        }
+        let filled = fill_vectors(vectors, VECTORS, chain.pieces_from(done));
         let count = &raw mut (*wire).bytes;
-        let failed = w::WSASend(socket, vectors, filled as u32, count, 0, slot.overlapped(), None);
+        let failed = w::WSASend(socket, vectors, filled, count, 0, slot.overlapped(), None);
         judge(failed == 0, skips, if failed == 0 && skips { *count } else { 0 })
     }
 }
