@@ -89,6 +89,7 @@ mod address;
 mod backend;
 mod buffer;
 mod chain;
+mod closes;
 mod completion;
 mod configuration;
 mod control;

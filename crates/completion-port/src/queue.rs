@@ -2,6 +2,7 @@
 
 use crate::{
     buffer::Wake,
+    closes::Closes,
     completion::Packet,
     identity::Handle,
     pool::{Finished, Reply},
@@ -25,7 +26,7 @@ pub(crate) struct Queue {
     /// How many `packets` holds, for who does not lock it.
     waiting: AtomicUsize,
     finished: Mutex<Vec<Finished>>,
-    closes: Mutex<Vec<Handle>>,
+    closes: Mutex<Closes>,
     /// Something is in `finished` or `closes`: spares the worker two locks at each wait.
     mail: AtomicBool,
     /// Set while the worker sleeps, or is about to: only then does a wake cost a system call.
@@ -46,7 +47,7 @@ impl Queue {
             posts,
             waiting: AtomicUsize::new(0),
             finished: Mutex::new(Vec::new()),
-            closes: Mutex::new(Vec::new()),
+            closes: Mutex::new(Closes::default()),
             mail: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
             waker: Mutex::new(None),
@@ -87,10 +88,26 @@ impl Queue {
         self.packets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has the worker close a handle. What is not open is ignored.
     pub(crate) fn close(&self, handle: Handle) {
-        self.closes.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
-        self.mail.store(true, Ordering::Release);
-        self.wake();
+        if self.closes().want(handle) {
+            self.mail.store(true, Ordering::Release);
+            self.wake();
+        }
+    }
+
+    /// The worker says that it opened a handle, or begins to close it: see [`Closes`]. Never contended but by [`Queue::close`].
+    pub(crate) fn opened(&self, handle: Handle) {
+        self.closes().opened(handle);
+    }
+
+    /// As [`Queue::opened`].
+    pub(crate) fn closing(&self, handle: Handle) {
+        self.closes().closing(handle);
+    }
+
+    fn closes(&self) -> MutexGuard<'_, Closes> {
+        self.closes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes the worker if it sleeps. Every change to the inbox comes before this call.
@@ -155,7 +172,7 @@ impl Queue {
     pub(crate) fn take_mail(&self, finished: &mut Vec<Finished>, closes: &mut Vec<Handle>) {
         if self.mail.load(Ordering::Relaxed) && self.mail.swap(false, Ordering::Acquire) {
             finished.append(&mut self.finished.lock().unwrap_or_else(PoisonError::into_inner));
-            closes.append(&mut self.closes.lock().unwrap_or_else(PoisonError::into_inner));
+            self.closes().take(closes);
         }
     }
 

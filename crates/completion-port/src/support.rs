@@ -96,7 +96,15 @@ impl OperationKind {
                 Some(elsewhere) if !cfg!(target_os = "linux") => elsewhere,
                 _ => row.readiness,
             },
-            Backend::Simulated => row.simulated,
+            // A simulated world has the real files, and what can be done with them.
+            Backend::Simulated => match row.readiness_elsewhere {
+                Some(elsewhere)
+                    if !cfg!(target_os = "linux") && matches!(elsewhere.means, Means::Unsupported) =>
+                {
+                    elsewhere
+                }
+                _ => row.simulated,
+            },
         })
     }
 
@@ -198,11 +206,7 @@ impl OperationKind {
                 pool("linkat(2), renameat(2), fsync(2)"),
             )
             .elsewhere(unsupported("files without a name are only on Linux"))
-            .simulated(if cfg!(target_os = "linux") {
-                FILE
-            } else {
-                unsupported("files without a name are only on Linux")
-            }),
+            .simulated(FILE),
             Self::Metadata => row(pool("GetFileInformationByHandle"), built("fstat(2)"), built("fstat(2)")).simulated(FILE),
             Self::Call => row(pool(""), pool(""), pool("")).simulated(built("within a wait, in virtual time")),
             Self::Timer => {

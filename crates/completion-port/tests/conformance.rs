@@ -112,7 +112,9 @@ fn main() -> ExitCode {
         eprintln!("no backend works here: {:?}", completion_port::Port::backends(None));
         return ExitCode::FAILURE;
     }
-    let conclusion = libtest_mimic::run(&arguments, suite::trials(TABLES, &available));
+    let mut trials = suite::trials(TABLES, &available);
+    trials.push(suite::documents(TABLES));
+    let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
         println!("{}\n", suite::summary(TABLES, &available));
     }

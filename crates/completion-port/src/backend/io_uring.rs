@@ -311,6 +311,7 @@ impl Engine for Ring {
         if let Some(Descriptor::Direct(place)) = core.descriptor(handle) {
             self.close_direct(*place);
         }
+        self.forget_listener(handle);
     }
 
     fn wait(&mut self, core: &mut Core, timeout: Option<Duration>) -> Result<(), Error> {

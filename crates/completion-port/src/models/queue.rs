@@ -134,7 +134,9 @@ fn two_packets_of_two_threads() {
 fn a_close_and_a_finished_task() {
     check(|| {
         let rig = Rig::new(Bell::new());
-        let others = [spawn(&rig, |rig| rig.queue.close(Handle::NONE)), spawn(&rig, Rig::finish)];
+        let handle = Handle::new(0, 0, 0);
+        rig.queue.opened(handle);
+        let others = [spawn(&rig, move |rig| rig.queue.close(handle)), spawn(&rig, Rig::finish)];
         rig.work_until(|taken| taken == 2);
         others.into_iter().for_each(|other| other.join().unwrap());
     });

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-pub(crate) const CASES: &[Case] = cases![every_operation_of_a_random_program_ends_once,];
+pub(crate) const CASES: &[Case] = cases![every_operation_of_a_random_program_ends_once];
 
 const STEPS: u32 = 400;
 

@@ -16,7 +16,6 @@ use crate::{
 };
 use std::{
     cell::UnsafeCell,
-    collections::VecDeque,
     fs::File,
     os::windows::io::AsRawHandle,
     path::PathBuf,
@@ -191,11 +190,9 @@ pub(super) enum Body {
 pub(super) struct Accepting {
     /// The slots of the AcceptEx calls that are posted.
     pub(super) calls: Vec<u32>,
-    /// Connections for which there was no handle.
-    pub(super) held: VecDeque<(Fresh, Option<Buffer>)>,
     /// The connection that ends a single accept.
     pub(super) accepted: Option<Handle>,
-    /// Why the stream cannot go on.
+    /// Why the accept cannot go on.
     pub(super) failed: Option<Error>,
 }
 

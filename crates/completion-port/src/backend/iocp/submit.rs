@@ -217,6 +217,7 @@ impl Core {
         match self.prepare(&object, handle, associated) {
             Ok(skips) => {
                 state.open(object, skips);
+                self.inbox.opened(handle);
                 entry.set_key(key);
                 Ok(handle)
             }

@@ -16,6 +16,7 @@ use crate::{
     operation::{Operation, OperationKind},
     pool::Task,
     port::Shared,
+    queue::Queue,
     slab::Slab,
     timers::Timers,
 };
@@ -31,6 +32,8 @@ pub(super) enum Step {
 /// The books.
 pub(crate) struct Core {
     queue: u8,
+    /// Hears which handles are open.
+    inbox: Arc<Queue>,
     slots: Slab<Slot>,
     handles: Slab<State>,
     timers: Timers,
@@ -52,6 +55,7 @@ impl Core {
         let lives = shared.queues[queue].count_life();
         Self {
             queue: queue as u8,
+            inbox: Arc::clone(&shared.queues[queue]),
             // A close always fits: there is at most one for each handle.
             slots: Slab::succeeding(lives, configuration.operations.saturating_add(configuration.handles)),
             handles: Slab::succeeding(lives, configuration.handles),
@@ -141,6 +145,7 @@ impl Core {
         match self.handles.insert(State::new(descriptor, key)) {
             Ok((index, generation)) => {
                 let handle = Handle::new(self.queue, index, generation);
+                self.inbox.opened(handle);
                 self.steps.push_back(Step::Adopt(handle));
                 Ok(handle)
             }
@@ -176,6 +181,8 @@ impl Core {
 
     pub(super) fn remove_handle(&mut self, handle: Handle) -> Option<Descriptor> {
         let state = self.handles.remove(handle.index(), handle.generation())?;
+        // One that was never handed out closes without a beginning.
+        self.inbox.closing(handle);
         self.closed += 1;
         if state.close != Token::NONE {
             let slot = self.slots.remove(state.close.index(), state.close.generation()).expect(IN_THE_BOOKS);
@@ -223,6 +230,7 @@ impl Core {
 
     /// Marks the handle as closing. Appends what has to be cancelled to `operations`.
     pub(super) fn begin_close(&mut self, handle: Handle, token: Token, operations: &mut Vec<Token>) {
+        self.inbox.closing(handle);
         let state = self.state_mut(handle).expect("only open handles are closed");
         state.closing = true;
         state.close = token;

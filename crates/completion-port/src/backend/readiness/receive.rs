@@ -17,6 +17,10 @@ impl Poll {
         let (handle, kind) = (core.slot(token).handle, core.slot(token).kind);
         let stream = kind == OperationKind::AcceptStream;
         loop {
+            // Taken out of the backlog, the connection would have to wait somewhere else.
+            if !stream && !core.has_room_for_handle() {
+                return self.finish(core, token, Err(Error::new(ErrorKind::HandlesExhausted, kind)));
+            }
             if !self.socket(handle).receive.ready {
                 return self.arm(core, token);
             }
@@ -24,10 +28,7 @@ impl Poll {
                 return Turn::Later;
             }
             if !core.has_room_for_handle() {
-                if stream {
-                    return Turn::Crowded;
-                }
-                return self.finish(core, token, Err(Error::new(ErrorKind::HandlesExhausted, kind)));
+                return Turn::Crowded;
             }
             let descriptor = core.descriptor(handle).expect("a handle with an operation is open").as_fd();
             let accepted = match accept_one(descriptor) {
