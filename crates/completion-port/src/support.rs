@@ -118,16 +118,16 @@ impl OperationKind {
             )
             .simulated(NOTHING),
             Self::Control => row(
-                NOTHING,
+                built("WSAIoctl and setsockopt in place; an address change is native: SIO_ADDRESS_LIST_CHANGE"),
                 NOTHING,
                 NOTHING,
             )
             .simulated(NOTHING),
             Self::WatchDirectory => {
-                row(NOTHING, NOTHING, NOTHING).simulated(NOTHING)
+                row(native("ReadDirectoryChangesW"), NOTHING, NOTHING).simulated(NOTHING)
             }
             Self::TransmitPackets => row(
-                NOTHING,
+                native("TransmitPackets where a test at start has seen it work; else each element as transmit file sends it"),
                 built("each element as transmit file sends it"),
                 built("each element as transmit file sends it"),
             )
@@ -248,6 +248,10 @@ mod tests {
 
     #[test]
     fn the_table_in_the_documentation_is_this_one() {
+        if !cfg!(target_os = "linux") {
+            // What a simulated world does with files depends on the system that it is run on.
+            return;
+        }
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ARCHITECTURE.md");
         let text = fs::read_to_string(&path).unwrap().replace("\r\n", "\n");
         let (before, rest) = text.split_once(BEGIN).expect("the page has the mark of the table's beginning");

@@ -1,6 +1,8 @@
 //! What only completion ports of Windows have: several workers on one queue, and completions that take no way through it.
 #![cfg(windows)]
 
+#[path = "iocp/connecting.rs"]
+mod connecting;
 #[path = "iocp/datagrams.rs"]
 mod datagrams;
 #[path = "iocp/outstanding.rs"]

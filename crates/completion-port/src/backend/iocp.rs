@@ -16,11 +16,13 @@
 mod abilities;
 mod accept;
 mod close;
+mod control;
 mod datagram;
 mod event;
 mod handle;
 mod line;
 mod packets;
+mod pipe;
 mod receive;
 mod reuse;
 mod scratch;
@@ -31,6 +33,7 @@ mod submit;
 mod system;
 mod turn;
 mod wait;
+mod watch;
 mod winsock;
 
 #[cfg(test)]
