@@ -282,8 +282,9 @@ impl Turn<'_> {
 
     /// The program's deadlines and timers that have passed.
     pub(super) fn expire(&mut self) {
+        let now = self.desk.now;
         loop {
-            let due = self.core.timers(self.desk.seat).pop(self.desk.now);
+            let due = self.core.clocks(self.desk.seat).find_map(|seat| self.core.timers(seat).pop(now));
             let Some(token) = due.map(Token::from_bits) else { return };
             let Some(slot) = self.core.slots.get(token.index()) else { continue };
             if slot.job().kind != OperationKind::Timer {

@@ -42,8 +42,23 @@ impl Turn<'_> {
         operation: Operation,
         deadline: Option<Duration>,
     ) -> Result<Token, Rejected> {
-        let token = match self.check(&operation) {
-            Ok(()) => self.accept_operation(handle, operation, deadline),
+        self.submit_for(handle, operation, deadline, false)
+    }
+
+    /// As [`Turn::submit`]. What is to be done in place is taken in, and left to the caller.
+    #[allow(
+        clippy::result_large_err,
+        reason = "the operation comes back with its buffers, without an allocation"
+    )]
+    pub(super) fn submit_for(
+        &mut self,
+        handle: Handle,
+        operation: Operation,
+        deadline: Option<Duration>,
+        in_place: bool,
+    ) -> Result<Token, Rejected> {
+        let token = match self.check(&operation, in_place) {
+            Ok(()) => self.accept_operation(handle, operation, deadline, in_place),
             Err(reason) => Err(reject(reason, operation)),
         };
         self.settle();
@@ -53,13 +68,15 @@ impl Turn<'_> {
         Ok(token)
     }
 
-    fn check(&self, operation: &Operation) -> Result<(), ErrorKind> {
+    fn check(&self, operation: &Operation, in_place: bool) -> Result<(), ErrorKind> {
         use Operation as O;
         if self.shared.phase.get().refuses(operation.kind()) {
             return Err(ErrorKind::ShuttingDown);
         }
         match operation {
-            O::Open { .. } | O::Call { .. } if self.shared.pool.is_full() => Err(ErrorKind::QueueFull),
+            O::Open { .. } | O::Call { .. } if !in_place && self.shared.pool.is_full() => {
+                Err(ErrorKind::QueueFull)
+            }
             _ => operation.check_arguments(),
         }
     }
@@ -73,6 +90,7 @@ impl Turn<'_> {
         handle: Handle,
         operation: Operation,
         deadline: Option<Duration>,
+        in_place: bool,
     ) -> Result<Token, Rejected> {
         let kind = operation.kind();
         let core = self.core;
@@ -154,6 +172,7 @@ impl Turn<'_> {
         match (kind, Direction::of(kind)) {
             (OperationKind::Close, _) => self.begin_close(&mut state, index),
             (OperationKind::Timer, _) => {}
+            (_, _) if in_place => slot.job().stage = Stage::Pool,
             (_, Some(direction)) => self.stand_in_line(&mut state, direction, index),
             (_, None) => self.start(entry, &mut state, index),
         }
