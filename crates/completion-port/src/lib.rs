@@ -71,7 +71,7 @@ mod configuration;
 mod direction;
 mod error;
 mod file;
-#[cfg(any(windows, test, feature = "simulation"))]
+#[cfg(any(windows, test, all(unix, feature = "simulation")))]
 mod gate;
 mod identity;
 mod operation;
