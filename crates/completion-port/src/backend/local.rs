@@ -346,6 +346,11 @@ impl<E: Engine> Local<E> {
     }
 
     #[cfg(feature = "simulation")]
+    pub(crate) fn in_flight(&self) -> usize {
+        self.core.in_flight()
+    }
+
+    #[cfg(feature = "simulation")]
     pub(crate) fn key(&self, handle: Handle) -> Option<u64> {
         self.core.key(handle)
     }

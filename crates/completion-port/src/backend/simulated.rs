@@ -196,10 +196,12 @@ impl Driver for Simulated {
         deadline: Option<Duration>,
     ) -> Result<Token, Rejected> {
         let kind = operation.kind();
-        if kind != OperationKind::Close && self.world.lock().refuses_submit() {
+        let mut books = self.books();
+        // Never the only one: who is told that all slots are taken may wait for a completion.
+        let others = books.local.in_flight() > 0;
+        if kind != OperationKind::Close && others && self.world.lock().refuses_submit() {
             return Err(Rejected { error: Error::new(ErrorKind::OperationsExhausted, kind), operation });
         }
-        let mut books = self.books();
         let record = Checks::record(handle, &operation);
         let token = books.local.submit(handle, operation, deadline)?;
         books.checks.accepted(token, record);
