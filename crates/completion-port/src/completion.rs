@@ -1,12 +1,16 @@
 //! What comes back: one terminal completion for every accepted operation, with its buffers.
 
 use crate::{
+    address::Address,
     buffer::Buffer,
     chain::BufferChain,
     error::Error,
     file::Metadata,
     identity::{Handle, Token},
+    message::{Ancillary, Message},
     operation::{Operation, OperationKind},
+    transmit::TransmitList,
+    watch::Change,
 };
 use std::{any::Any, fmt};
 
@@ -43,8 +47,26 @@ pub enum Payload {
     None,
     /// The buffer of a receive or read, filled further.
     Buffer(Buffer),
-    /// The chain of a send or write (of a transmit-file: its head).
+    /// The buffers of a scattered receive, filled further.
+    Buffers(Vec<Buffer>),
+    /// A datagram. Where none was received, the buffer comes as [`Payload::Buffer`].
+    Datagram {
+        /// Its bytes, behind what was filled before.
+        buffer: Buffer,
+        /// Where it came from.
+        from: Address,
+        /// What the system knows beside the bytes. Of a receive-from only
+        /// [`truncated`](Ancillary::truncated).
+        ancillary: Ancillary,
+    },
+    /// The chain of a send, write or connect (of a transmit-file: its head).
     Chain(BufferChain),
+    /// The message of a send-message.
+    Message(Box<Message>),
+    /// The list of a transmit-packets.
+    TransmitList(Box<TransmitList>),
+    /// What changed in a watched folder.
+    Change(Change),
     /// A new connection, associated with key 0; give it its key with [`Worker::set_key`](crate::Worker::set_key).
     ///
     /// On [`Backend::Iocp`](crate::Backend::Iocp) with several queues it may belong to any of them
@@ -70,7 +92,17 @@ impl fmt::Debug for Payload {
         match self {
             Self::None => formatter.write_str("None"),
             Self::Buffer(buffer) => buffer.fmt(formatter),
+            Self::Buffers(buffers) => buffers.fmt(formatter),
+            Self::Datagram { buffer, from, ancillary } => formatter
+                .debug_struct("Datagram")
+                .field("buffer", buffer)
+                .field("from", from)
+                .field("ancillary", ancillary)
+                .finish(),
             Self::Chain(chain) => chain.fmt(formatter),
+            Self::Message(message) => message.fmt(formatter),
+            Self::TransmitList(list) => list.fmt(formatter),
+            Self::Change(change) => change.fmt(formatter),
             Self::Accepted(handle) => formatter.debug_tuple("Accepted").field(handle).finish(),
             Self::Opened { file, metadata } => {
                 formatter.debug_struct("Opened").field("file", file).field("metadata", metadata).finish()
@@ -83,10 +115,10 @@ impl fmt::Debug for Payload {
 }
 
 impl Payload {
-    /// The buffer, if the payload is one.
+    /// The buffer, if the payload is one, or a datagram.
     pub fn into_buffer(self) -> Option<Buffer> {
         match self {
-            Self::Buffer(buffer) => Some(buffer),
+            Self::Buffer(buffer) | Self::Datagram { buffer, .. } => Some(buffer),
             _ => None,
         }
     }

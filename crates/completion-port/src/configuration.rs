@@ -48,6 +48,18 @@ pub struct Configuration {
     pub handles: usize,
     /// Posted packets waiting, for each queue. Their places are allocated at start. At most 2^20.
     pub posts: usize,
+    /// Bytes in memory that wait to be sent on one handle. A send that would go beyond is refused with
+    /// [`ErrorKind::SendQueueFull`](crate::ErrorKind::SendQueueFull), unless nothing else waits.
+    pub send_bytes: u64,
+    /// Receives of a handle that are under way at once, 1 to 64. [`Backend::Iocp`] posts so many WSARecv calls, which the system
+    /// fills one after the other. Elsewhere one is under way and the others wait behind it, because there several complete in
+    /// another order than they were submitted. What the program sees is the same: they complete in the order of submission, each with the
+    /// bytes behind those of the one before. A receive stream is always alone.
+    pub receives_outstanding: usize,
+    /// The same for sends (WSASend), 1 to 64: the peer's acknowledgement of one is not waited for before the next is posted. What takes
+    /// more than one call of the system, and transmit-file, connect and disconnect, is always alone. When a send on a connection fails, but for a
+    /// cancel, those that were posted behind it fail with it, whatever became of their bytes.
+    pub sends_outstanding: usize,
     /// Completions that one wait returns at most. At most 65,536.
     pub batch: usize,
     /// The size classes of the buffer pool, shared by all queues.
@@ -58,11 +70,20 @@ pub struct Configuration {
     pub receive_bytes: usize,
     /// Buffers that each queue keeps ready for receive streams.
     pub receive_buffers: usize,
+    /// Entries of the table of direct descriptors that each queue has; 0 has none. With a table, connections that the port accepts take
+    /// a place in it instead of a file descriptor: [`Backend::IoUring`] only, which is a little faster with them, and holds more
+    /// connections than the process may have descriptors. Nothing but the port can use such a connection: its addresses and
+    /// controls are [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). Accepting waits while the table is nearly full. At most the limit of open files (RLIMIT_NOFILE), or the
+    /// worker fails with [`ErrorKind::DescriptorsExhausted`](crate::ErrorKind::DescriptorsExhausted).
+    pub direct_descriptors: u32,
     /// AcceptEx calls kept posted on a listening socket. [`Backend::Iocp`] only. At most 4,096, which all listening sockets of a
     /// queue share.
     pub accepts_posted: usize,
-    /// Bytes that an AcceptEx waits for, so that they come with the connection and serve its first receives; 0 reports a connection
-    /// as soon as it is there. A connection that sends nothing for ten seconds is then given up. [`Backend::Iocp`] only.
+    /// 0 reports a connection as soon as it is there; more, when its first bytes are there too. On [`Backend::Iocp`] it is for how many bytes an
+    /// AcceptEx has room, which come with the connection and serve its first receives, and a connection that sends nothing for ten seconds is given up. On Linux
+    /// any number sets TCP_DEFER_ACCEPT (tcp(7)) to ten seconds on listening sockets of TCP, which the kernel counts in answers to the client's
+    /// first packet: a connection that sends nothing is reported after 15 seconds, without bytes, and the program's to time out; it takes no handle
+    /// before. Elsewhere it has no effect.
     pub accept_first_bytes: usize,
     /// How often in a row a handle may complete at once, without the kernel's queue, before others get their turn.
     pub inline_budget: u32,
@@ -86,6 +107,8 @@ impl Configuration {
             (self.operations, 1, 1 << 24),
             (self.handles, 0, 1 << 24),
             (self.posts, 0, 1 << 20),
+            (self.receives_outstanding, 1, 64),
+            (self.sends_outstanding, 1, 64),
             (self.batch, 1, 1 << 16),
             (self.receive_bytes, 1, usize::MAX),
             (self.accepts_posted, 0, 1 << 12),
@@ -107,6 +130,9 @@ impl Default for Configuration {
             operations: 65_536,
             handles: 65_536,
             posts: 4_096,
+            send_bytes: 64 << 20,
+            receives_outstanding: 1,
+            sends_outstanding: 1,
             batch: 256,
             buffers: vec![
                 BufferClass { capacity: 1_024, count: 8_192 },
@@ -118,6 +144,7 @@ impl Default for Configuration {
             heap_bytes: 256 << 20,
             receive_bytes: 4_096,
             receive_buffers: 256,
+            direct_descriptors: 0,
             accepts_posted: 25,
             accept_first_bytes: 0,
             inline_budget: 16,

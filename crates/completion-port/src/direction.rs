@@ -17,8 +17,20 @@ impl Direction {
     pub(crate) fn of(kind: OperationKind) -> Option<Self> {
         use OperationKind as Kind;
         match kind {
-            Kind::Accept | Kind::AcceptStream | Kind::Receive | Kind::ReceiveStream => Some(Self::Receive),
-            Kind::Connect | Kind::Disconnect | Kind::Send | Kind::TransmitFile => Some(Self::Send),
+            Kind::Accept
+            | Kind::AcceptStream
+            | Kind::Receive
+            | Kind::ReceiveScatter
+            | Kind::ReceiveFrom
+            | Kind::ReceiveMessage
+            | Kind::ReceiveStream => Some(Self::Receive),
+            Kind::Connect
+            | Kind::Disconnect
+            | Kind::Send
+            | Kind::SendTo
+            | Kind::SendMessage
+            | Kind::TransmitFile
+            | Kind::TransmitPackets => Some(Self::Send),
             _ => None,
         }
     }
@@ -29,14 +41,20 @@ impl Direction {
 pub(crate) enum Nature {
     Listener,
     Socket,
+    Pipe,
     File,
 }
 
 impl Nature {
     /// Whether an operation of `kind` can be submitted for such a handle. For what does not touch a socket, any handle will do.
     pub(crate) fn takes(self, kind: OperationKind) -> bool {
+        use OperationKind as Kind;
         match kind {
-            OperationKind::Accept | OperationKind::AcceptStream => self == Self::Listener,
+            Kind::Accept | Kind::AcceptStream => self == Self::Listener,
+            Kind::Receive | Kind::ReceiveScatter | Kind::ReceiveStream | Kind::Send => {
+                matches!(self, Self::Socket | Self::Pipe)
+            }
+            Kind::Control => matches!(self, Self::Socket | Self::Listener),
             _ => Direction::of(kind).is_none() || self == Self::Socket,
         }
     }
@@ -49,17 +67,20 @@ mod tests {
     #[test]
     fn operations_go_where_they_make_sense() {
         use OperationKind as Kind;
-        for (kind, listener, socket, file) in [
-            (Kind::Accept, true, false, false),
-            (Kind::AcceptStream, true, false, false),
-            (Kind::ReceiveStream, false, true, false),
-            (Kind::TransmitFile, false, true, false),
-            (Kind::ReadAt, true, true, true),
-            (Kind::Timer, true, true, true),
-            (Kind::Close, true, true, true),
+        for (kind, listener, socket, pipe, file) in [
+            (Kind::Accept, true, false, false, false),
+            (Kind::AcceptStream, true, false, false, false),
+            (Kind::ReceiveStream, false, true, true, false),
+            (Kind::ReceiveFrom, false, true, false, false),
+            (Kind::Send, false, true, true, false),
+            (Kind::TransmitFile, false, true, false, false),
+            (Kind::Control, true, true, false, false),
+            (Kind::ReadAt, true, true, true, true),
+            (Kind::Timer, true, true, true, true),
+            (Kind::Close, true, true, true, true),
         ] {
-            let taken = [Nature::Listener, Nature::Socket, Nature::File].map(|nature| nature.takes(kind));
-            assert_eq!(taken, [listener, socket, file], "{kind:?}");
+            let natures = [Nature::Listener, Nature::Socket, Nature::Pipe, Nature::File];
+            assert_eq!(natures.map(|nature| nature.takes(kind)), [listener, socket, pipe, file], "{kind:?}");
         }
     }
 }

@@ -39,6 +39,9 @@ pub enum ErrorKind {
     BuffersExhausted,
     /// The queue for posted packets or for blocking work is full.
     QueueFull,
+    /// As many bytes as [`Configuration::send_bytes`](crate::Configuration::send_bytes) allows wait to be sent on the handle. A completion of kind
+    /// [`Writable`](crate::OperationKind::Writable) follows when there is room again.
+    SendQueueFull,
     /// The process or the system has no more descriptors.
     DescriptorsExhausted,
     /// The system has no more memory for the operation (ENOBUFS, ENOMEM, WSAENOBUFS).
@@ -194,6 +197,7 @@ impl ErrorKind {
             Self::HandlesExhausted => "too many handles are open; raise `handles` or close some",
             Self::BuffersExhausted => "no buffer is free; raise the buffer limits or wait until one returns",
             Self::QueueFull => "the queue is full; try again after some completions",
+            Self::SendQueueFull => "too many bytes wait to be sent; wait until the handle is writable",
             Self::DescriptorsExhausted => "no descriptor is free; raise the limit of open files",
             Self::SystemResources => "the system is out of memory for input and output",
             Self::NotFound => "there is no such file or folder",

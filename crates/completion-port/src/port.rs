@@ -10,12 +10,14 @@ use crate::{
     operation::OperationKind,
     pool::Pool,
     queue::Queue,
+    rest::Rest,
+    seats::Seats,
     shutdown::{Phase, PhaseCell, ShutdownReport},
     worker::Worker,
 };
 use std::{
     fmt,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -45,15 +47,8 @@ pub(crate) struct Shared {
     pub(crate) phase: PhaseCell,
     pub(crate) started: Instant,
     clock: backend::Clock,
-    seats: Mutex<Seats>,
-    left: Condvar,
-}
-
-#[derive(Default)]
-struct Seats {
-    taken: Vec<bool>,
-    /// Operations that a leaving worker could not bring home.
-    leaked: usize,
+    seats: Seats,
+    rest: Rest,
 }
 
 /// A worker's place at the port. Who drops it has left: a shutdown no longer waits for it.
@@ -86,8 +81,8 @@ impl Port {
         let queues: Box<[Arc<Queue>]> =
             (0..configuration.queues).map(|_| Arc::new(Queue::new(configuration.posts))).collect();
         let common = backend::Common::new(choice.backend, &configuration, &queues, &buffers)?;
-        let seats =
-            Seats { taken: vec![false; configuration.queues * configuration.workers_per_queue], leaked: 0 };
+        let rest = Rest::new(configuration.queues);
+        let seats = Seats::new(configuration.queues * configuration.workers_per_queue);
         let pool = Pool::new(configuration.pool_threads, configuration.pool_queue);
         let clock = backend::Clock::new(&common);
         let shared = Shared {
@@ -100,8 +95,8 @@ impl Port {
             phase: PhaseCell::default(),
             started: Instant::now(),
             clock,
-            seats: Mutex::new(seats),
-            left: Condvar::new(),
+            seats,
+            rest,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -122,23 +117,42 @@ impl Port {
     /// # Errors
     ///
     /// The packet comes back with [`ErrorKind::QueueFull`] at the limit ([`Configuration::posts`]),
-    /// [`ErrorKind::ShuttingDown`] once what is in flight is being cancelled (a flood of packets would put off the end), or
+    /// [`ErrorKind::ShuttingDown`] once the work is over or what is in flight is being cancelled (a flood of packets would put off the end), or
     /// [`ErrorKind::InvalidArgument`] if there is no such queue.
     pub fn post(&self, queue: usize, packet: Packet) -> Result<(), (Error, Packet)> {
-        let Some(target) = self.shared.queues.get(queue) else {
-            return Err((Error::new(ErrorKind::InvalidArgument, OperationKind::Post), packet));
+        let posted = match self.inbox_of(queue) {
+            Ok(target) => target.post(packet).map_err(|packet| (ErrorKind::QueueFull, packet)),
+            Err(kind) => Err((kind, packet)),
         };
-        if self.shared.phase.get() == Phase::Cancelling {
-            return Err((Error::new(ErrorKind::ShuttingDown, OperationKind::Post), packet));
+        posted.map_err(|(kind, packet)| (Error::new(kind, OperationKind::Post), packet))
+    }
+
+    /// As [`Port::post`] for each of `packets`, in their order and for less: one lock, and one wake at most, for all of them.
+    /// They are taken out of the list, from the front, as far as there is room.
+    ///
+    /// # Errors
+    ///
+    /// As [`Port::post`]; what was not posted is still in the list.
+    pub fn post_many(&self, queue: usize, packets: &mut Vec<Packet>) -> Result<(), Error> {
+        let refused = |kind| Error::new(kind, OperationKind::Post);
+        self.inbox_of(queue).map_err(refused)?.post_many(packets);
+        if packets.is_empty() { Ok(()) } else { Err(refused(ErrorKind::QueueFull)) }
+    }
+
+    /// The queue, unless it takes no packets now.
+    fn inbox_of(&self, queue: usize) -> Result<&Queue, ErrorKind> {
+        let target = self.shared.queues.get(queue).ok_or(ErrorKind::InvalidArgument)?;
+        if self.shared.phase.get() == Phase::Cancelling || self.shared.rest.is_over() {
+            return Err(ErrorKind::ShuttingDown);
         }
         if self.shared.clock.refuses_post() {
-            return Err((Error::new(ErrorKind::QueueFull, OperationKind::Post), packet));
+            return Err(ErrorKind::QueueFull);
         }
-        target.post(packet).map_err(|packet| (Error::new(ErrorKind::QueueFull, OperationKind::Post), packet))
+        Ok(target)
     }
 
     /// Closes a handle from any thread: as [`Operation::Close`](crate::Operation::Close), but without a completion. A stale handle is
-    /// ignored.
+    /// ignored, and so is one that was asked for already: what waits for the worker is bounded by the handles that are open.
     pub fn close(&self, handle: Handle) {
         if let Some(queue) = self.shared.queues.get(handle.queue()) {
             queue.close(handle);
@@ -172,8 +186,9 @@ impl Port {
     }
 
     /// Shuts the port down as the seed's "Shutdown" describes: accept streams end and every worker gets a
-    /// [`Draining`](OperationKind::Draining) packet, so that the program finishes what runs and closes its handles. A queue in which
-    /// nothing is in flight any more gets one [`Shutdown`](OperationKind::Shutdown) packet for each worker. What is still in
+    /// [`Draining`](OperationKind::Draining) packet, so that the program finishes what runs and closes its handles. When
+    /// nothing is in flight any more on any queue, and no packet waits, each worker gets one [`Shutdown`](OperationKind::Shutdown)
+    /// packet: until then every queue can be posted to. What is still in
     /// flight at the deadline is cancelled. Waits until all workers are dropped, for `deadline` and a second after it.
     ///
     /// Call it from a thread that is no worker.
@@ -182,14 +197,13 @@ impl Port {
         shared.begin(Phase::Draining);
         // A deadline beyond all time is none.
         let until = Instant::now().checked_add(deadline);
-        if !shared.wait_for_workers(until) {
+        if !shared.seats.wait(until) {
             shared.begin(Phase::Cancelling);
-            shared.wait_for_workers(until.and_then(|until| until.checked_add(CANCELLING_TIME)));
+            shared.seats.wait(until.and_then(|until| until.checked_add(CANCELLING_TIME)));
         }
         let cancelled = shared.phase.get() == Phase::Cancelling;
-        let seats = shared.lock_seats();
-        let workers_left = seats.taken.iter().filter(|taken| **taken).count();
-        let operations_left = seats.leaked
+        let (workers_left, leaked) = shared.seats.count();
+        let operations_left = leaked
             + shared.queues.iter().map(|queue| queue.in_flight()).sum::<usize>()
                 * usize::from(workers_left > 0);
         ShutdownReport { cancelled, workers_left, operations_left, buffers_left: shared.buffers.in_use() }
@@ -213,61 +227,66 @@ impl Shared {
         self.clock.elapsed(self.started)
     }
 
-    fn lock_seats(&self) -> std::sync::MutexGuard<'_, Seats> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn begin(&self, phase: Phase) {
         if self.phase.advance(phase) {
-            for queue in &self.queues {
-                for _ in 0..self.configuration.workers_per_queue {
-                    queue.wake_always();
-                }
+            self.wake_all();
+        }
+    }
+
+    fn wake_all(&self) {
+        for queue in &self.queues {
+            for _ in 0..self.configuration.workers_per_queue {
+                queue.wake_always();
             }
         }
     }
 
-    /// Waits until all workers have left, up to a time if there is one. Whether they have.
-    fn wait_for_workers(&self, until: Option<Instant>) -> bool {
-        let mut seats = self.lock_seats();
-        while seats.taken.iter().any(|taken| *taken) {
-            let Some(until) = until else {
-                seats = self.left.wait(seats).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            seats = self.left.wait_timeout(seats, left).unwrap_or_else(PoisonError::into_inner).0;
+    /// The port shuts down, and `queue` has nothing to do. True if its workers may leave: the work of all queues is over, or what was left
+    /// is being cancelled.
+    pub(crate) fn begin_rest(&self, queue: usize) -> bool {
+        let was_over = self.rest.is_over();
+        let over = self.rest.begin(queue, |queue, rests| self.is_done(queue, rests));
+        if over && !was_over {
+            self.wake_all();
         }
-        true
+        over || self.phase.get() == Phase::Cancelling
+    }
+
+    /// Whether the work of all queues is over.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn is_work_over(&self) -> bool {
+        self.rest.is_over()
+    }
+
+    /// `queue` may find something to do, see [`Rest::end`].
+    pub(crate) fn end_rest(&self, queue: usize) {
+        self.rest.end(queue);
+    }
+
+    fn is_done(&self, queue: usize, rests: bool) -> bool {
+        !self.seats.serve(queue, self.queues.len()) || rests && self.queues[queue].is_idle()
     }
 }
 
 impl Seat {
     fn take(shared: &Arc<Shared>) -> Result<Self, Error> {
-        let refused = |kind| Error::new(kind, OperationKind::Setup);
-        let mut seats = shared.lock_seats();
-        // With the lock held: a shutdown that has begun either sees the seat taken, or is seen here.
-        if shared.phase.get() != Phase::Running {
-            return Err(refused(ErrorKind::ShuttingDown));
-        }
-        let free = seats.taken.iter().position(|taken| !taken);
-        let number = free.ok_or(refused(ErrorKind::InvalidArgument))?;
-        seats.taken[number] = true;
-        drop(seats);
+        let number =
+            shared.seats.take(&shared.phase).map_err(|kind| Error::new(kind, OperationKind::Setup))?;
         Ok(Self { shared: Arc::clone(shared), number, leaked: 0 })
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut seats = self.shared.lock_seats();
-        seats.taken[self.number] = false;
-        seats.leaked += self.leaked;
-        drop(seats);
-        self.shared.left.notify_all();
+        let shared = &self.shared;
+        shared.seats.leave(self.number, self.leaked);
+        // The others may have waited for this one.
+        if shared.phase.get() != Phase::Running
+            && !shared.rest.is_over()
+            && shared.rest.look_again(|queue, rests| shared.is_done(queue, rests))
+        {
+            shared.wake_all();
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! The phases of a port's life, and how its end is reported.
 
-use crate::operation::OperationKind;
-use std::{
-    fmt,
+use crate::{
+    operation::OperationKind,
     sync::atomic::{AtomicU8, Ordering},
 };
+use std::fmt;
 
 /// Where a port is in its life. Only ever advances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -13,6 +13,13 @@ pub enum Source {
     Socket(socket2::Socket),
     /// A file.
     File(File),
+    /// One end of a pipe or FIFO (pipe(7)), whichever; it is made not to block, for everybody who shares it. Another descriptor is refused with
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument).
+    #[cfg(unix)]
+    Pipe(std::os::fd::OwnedFd),
+    /// One end of a named pipe, opened for overlapped I/O.
+    #[cfg(windows)]
+    Pipe(std::os::windows::io::OwnedHandle),
     /// A connection, or a socket that is not connected, of a simulated world.
     #[cfg(all(unix, feature = "simulation"))]
     SimulatedStream(crate::simulation::Stream),
@@ -44,6 +51,36 @@ impl From<UdpSocket> for Source {
 impl From<File> for Source {
     fn from(file: File) -> Self {
         Self::File(file)
+    }
+}
+#[cfg(unix)]
+impl From<std::os::unix::net::UnixStream> for Source {
+    fn from(stream: std::os::unix::net::UnixStream) -> Self {
+        Self::Socket(stream.into())
+    }
+}
+#[cfg(unix)]
+impl From<std::os::unix::net::UnixListener> for Source {
+    fn from(listener: std::os::unix::net::UnixListener) -> Self {
+        Self::Socket(listener.into())
+    }
+}
+#[cfg(unix)]
+impl From<std::os::unix::net::UnixDatagram> for Source {
+    fn from(socket: std::os::unix::net::UnixDatagram) -> Self {
+        Self::Socket(socket.into())
+    }
+}
+#[cfg(unix)]
+impl From<std::io::PipeReader> for Source {
+    fn from(end: std::io::PipeReader) -> Self {
+        Self::Pipe(end.into())
+    }
+}
+#[cfg(unix)]
+impl From<std::io::PipeWriter> for Source {
+    fn from(end: std::io::PipeWriter) -> Self {
+        Self::Pipe(end.into())
     }
 }
 #[cfg(all(unix, feature = "simulation"))]

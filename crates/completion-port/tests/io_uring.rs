@@ -339,7 +339,7 @@ fn everything_in_flight(bench: &mut Bench) -> (Vec<Token>, Vec<Handle>, Box<dyn 
     };
     let (buffer, other) = (bench.buffer(100), bench.buffer(65_536));
     let operations = [
-        (outgoing, Operation::Connect { address: full.2 }),
+        (outgoing, Operation::Connect { address: full.2.into(), first: BufferChain::new() }),
         (listener, Operation::AcceptStream),
         (single, Operation::Accept),
         (stream, Operation::ReceiveStream),

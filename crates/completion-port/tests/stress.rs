@@ -183,7 +183,10 @@ impl Run {
                     socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
                 if let Ok(handle) = self.worker.associate(socket, 9) {
                     self.sockets.push(handle);
-                    self.submit(handle, Operation::Connect { address: self.address });
+                    self.submit(
+                        handle,
+                        Operation::Connect { address: self.address.into(), first: BufferChain::new() },
+                    );
                 }
             }
             1 => {

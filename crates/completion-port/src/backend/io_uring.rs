@@ -6,7 +6,10 @@
 
 mod accept;
 mod budget;
+mod datagram;
+mod direct;
 mod file;
+mod polled;
 mod provided;
 mod scratch;
 mod stage;
@@ -15,9 +18,10 @@ mod system;
 mod transmit;
 mod waker;
 
-use super::local::{Core, Engine, Start};
+use super::local::{Core, Descriptor, Engine, Start};
 use crate::{
     buffer::{Buffer, Wake},
+    direction::Direction,
     error::{Error, ErrorKind},
     identity::{Handle, Token},
     operation::OperationKind,
@@ -26,6 +30,7 @@ use crate::{
 use ::io_uring::{cqueue, opcode, squeue, types::Fd};
 use accept::Accepting;
 use budget::Budget;
+use direct::Direct;
 use provided::Provided;
 use scratch::Scratches;
 use stage::Stage;
@@ -40,8 +45,9 @@ use waker::Waker;
 
 /// User data of the poll on the waker.
 const WAKE: u64 = 0xff << 56;
-/// User data of every cancel; what became of it does not matter, the operation's own completion counts.
-const CANCEL: u64 = WAKE | 1;
+/// User data of cancels and of closes of direct descriptors: what became of them does not matter. Of a cancel the operation's own
+/// completion counts.
+const UNANSWERED: u64 = WAKE | 1;
 /// The most that Linux transfers in one read or write.
 const MAXIMUM_TRANSFER: usize = 0x7fff_f000;
 
@@ -58,9 +64,10 @@ pub(crate) struct Ring {
     scratches: ManuallyDrop<Scratches>,
     waker: Arc<Waker>,
     accepting: Accepting,
-    /// Receive streams, and transmit-files, that found no buffer; in the order in which they asked.
+    direct: Direct,
+    /// Receive streams that found no buffer; and transmit-files, and streams from pipes. In the order in which they asked.
     starved_streams: VecDeque<Token>,
-    starved_transmits: VecDeque<Token>,
+    starved_others: VecDeque<Token>,
     budget: Budget,
     /// Set with the first receive stream: before it, no buffers are taken from the pool.
     provides: bool,
@@ -85,6 +92,7 @@ impl Ring {
             configuration.buffers.iter().filter(|class| class.capacity >= configuration.receive_bytes);
         let share = fitting.map(|class| class.count).sum::<usize>() / (2 * configuration.queues);
         let provided = Provided::new(&system, configuration.receive_buffers.min(share)).map_err(refused)?;
+        let direct = Direct::new(&system, configuration.direct_descriptors).map_err(refused)?;
         let waker = Arc::new(Waker::new().map_err(refused)?);
         let mut this = Self {
             system,
@@ -92,8 +100,9 @@ impl Ring {
             scratches: ManuallyDrop::default(),
             waker,
             accepting: Accepting::default(),
+            direct,
             starved_streams: VecDeque::new(),
-            starved_transmits: VecDeque::new(),
+            starved_others: VecDeque::new(),
             budget: Budget::new(configuration.inline_budget),
             provides: false,
             leaked: false,
@@ -117,7 +126,11 @@ impl Ring {
     ///
     /// As for [`System::push`]: what it points to belongs to the operation's slot or scratch.
     unsafe fn push(&mut self, core: &mut Core, token: Token, entry: squeue::Entry) {
-        core.slot_mut(token).stage |= Stage::IN_KERNEL;
+        let slot = core.slot_mut(token);
+        slot.stage |= Stage::IN_KERNEL;
+        let (handle, on_socket) =
+            (slot.handle, Direction::of(slot.kind).is_some() && slot.stage & Stage::READS == 0);
+        let entry = if on_socket { self.direct.mark(core, handle, entry) } else { entry };
         // SAFETY: forwarded from the caller; slot and scratch are kept until `finish`, which is called only after the last
         // completion of what is in the kernel.
         unsafe { self.system.push(entry.user_data(token.to_bits())) };
@@ -126,7 +139,7 @@ impl Ring {
     fn push_cancel(&mut self, token: Token) {
         let cancel = opcode::AsyncCancel::new(token.to_bits()).build().flags(squeue::Flags::SKIP_SUCCESS);
         // SAFETY: a cancel points to nothing.
-        unsafe { self.system.push(cancel.user_data(CANCEL)) };
+        unsafe { self.system.push(cancel.user_data(UNANSWERED)) };
     }
 
     /// Ends the operation, with its buffers. Nothing of it is in the kernel any more.
@@ -172,7 +185,7 @@ impl Ring {
         match data {
             WAKE if more => return,
             WAKE => return self.listen_for_wakes(),
-            CANCEL => return,
+            UNANSWERED => return,
             _ => {}
         }
         let token = Token::from_bits(data);
@@ -180,13 +193,25 @@ impl Ring {
         if !more {
             slot.stage &= !Stage::IN_KERNEL;
         }
+        let polls = slot.stage & Stage::POLLS != 0;
         let event = Event { result: entry.result(), more, buffer };
         match slot.kind {
+            _ if polls => self.polled(core, token, event.result),
             OperationKind::Accept | OperationKind::AcceptStream => self.accepted(core, token, &event),
             OperationKind::ReceiveStream => self.stream_received(core, token, event),
             OperationKind::Receive => self.received(core, token, event.result),
+            OperationKind::ReceiveScatter => self.scattered(core, token, event.result),
+            OperationKind::ReceiveFrom | OperationKind::ReceiveMessage => {
+                self.datagram_received(core, token, event.result);
+            }
             OperationKind::Send => self.sent(core, token, event.result),
-            OperationKind::TransmitFile => self.transmitted(core, token, event.result),
+            OperationKind::SendTo | OperationKind::SendMessage => {
+                self.datagram_sent(core, token, event.result);
+            }
+            OperationKind::Connect => self.connected(core, token, event.result),
+            OperationKind::TransmitFile | OperationKind::TransmitPackets => {
+                self.transmitted(core, token, event.result)
+            }
             OperationKind::ReadAt => self.was_read(core, token, event.result),
             OperationKind::WriteAt | OperationKind::Append => self.written(core, token, event.result),
             _ if event.result < 0 => self.fail(core, token, -event.result),
@@ -198,7 +223,7 @@ impl Ring {
     fn resume_starved(&mut self, core: &mut Core) -> bool {
         self.refill(core);
         self.restart_starved(core);
-        if !self.starved_streams.is_empty() || !self.starved_transmits.is_empty() {
+        if !self.starved_streams.is_empty() || !self.starved_others.is_empty() {
             // Once more after the wish is known: a buffer that returns from here on wakes this worker.
             core.buffers.await_return();
             self.refill(core);
@@ -213,9 +238,13 @@ impl Ring {
             let Some(token) = self.starved_streams.pop_front() else { break };
             self.receive_stream(core, token);
         }
-        for _ in 0..self.starved_transmits.len() {
-            let Some(token) = self.starved_transmits.pop_front() else { break };
-            if !self.transmit(core, token) {
+        for _ in 0..self.starved_others.len() {
+            let Some(token) = self.starved_others.pop_front() else { break };
+            let goes_on = match core.slot(token).kind {
+                OperationKind::ReceiveStream => self.receive_from_pipe(core, token),
+                _ => self.transmit(core, token),
+            };
+            if !goes_on {
                 break;
             }
         }
@@ -231,16 +260,28 @@ impl Ring {
 impl Engine for Ring {
     fn start(&mut self, core: &mut Core, token: Token) -> Start {
         use OperationKind as Kind;
-        match core.slot(token).kind {
+        let slot = core.slot(token);
+        let to_pipe = matches!(core.descriptor(slot.handle), Some(Descriptor::Pipe(_)));
+        let kind = slot.kind;
+        match kind {
+            Kind::Receive | Kind::ReceiveScatter | Kind::ReceiveStream if to_pipe => {
+                self.receive_from_pipe(core, token);
+            }
+            Kind::Send if to_pipe => self.send_to_pipe(core, token),
             Kind::Accept | Kind::AcceptStream => self.accept(core, token),
             Kind::ReceiveStream => self.receive_stream(core, token),
             Kind::Receive => self.receive(core, token),
             Kind::Send => self.send(core, token),
             Kind::Connect => self.connect(core, token),
             Kind::Disconnect => self.disconnect(core, token),
-            Kind::TransmitFile => {
+            Kind::TransmitFile | Kind::TransmitPackets => {
                 self.transmit(core, token);
             }
+            Kind::ReceiveScatter => self.receive_scattered(core, token),
+            Kind::ReceiveFrom | Kind::ReceiveMessage => self.receive_datagram(core, token),
+            Kind::SendTo | Kind::SendMessage => self.send_datagram(core, token),
+            Kind::Control if core.control(token) => {}
+            Kind::Control | Kind::WatchDirectory => return self.notices(core, token),
             Kind::ReadAt => self.read(core, token),
             Kind::WriteAt | Kind::Append => self.write(core, token),
             Kind::Sync => self.sync(core, token),
@@ -257,8 +298,8 @@ impl Engine for Ring {
             return;
         }
         self.starved_streams.retain(|starved| *starved != token);
-        self.starved_transmits.retain(|starved| *starved != token);
-        self.accepting.forget(token);
+        self.starved_others.retain(|starved| *starved != token);
+        self.forget_accept(token);
         self.fail_as(core, token, ErrorKind::Cancelled);
     }
 
@@ -266,7 +307,12 @@ impl Engine for Ring {
         Ok(())
     }
 
-    fn release(&mut self, _core: &mut Core, _handle: Handle) {}
+    fn release(&mut self, core: &mut Core, handle: Handle) {
+        if let Some(Descriptor::Direct(place)) = core.descriptor(handle) {
+            self.close_direct(*place);
+        }
+        self.forget_listener(handle);
+    }
 
     fn wait(&mut self, core: &mut Core, timeout: Option<Duration>) -> Result<(), Error> {
         self.budget.renew();
@@ -305,6 +351,8 @@ impl Drop for Ring {
         if self.leaked {
             return;
         }
+        // Closes of direct descriptors may still be queued: peers should not wait for the kernel to take the ring down.
+        let _ = self.system.submitter().submit();
         self.provided.unregister(&self.system);
         // SAFETY: not used after. The worker has drained: nothing is in flight that could touch them.
         unsafe {

@@ -13,20 +13,28 @@
 //! made and is known to nobody else. Worker-to-worker order follows from that: a completion enters the gate before the next
 //! operation of its direction is issued.
 
+mod abilities;
 mod accept;
+mod blocking;
 mod close;
+mod control;
+mod datagram;
 mod event;
 mod handle;
+mod line;
+mod packets;
+mod pipe;
 mod receive;
 mod reuse;
+mod scratch;
 mod shutdown;
 mod slot;
 mod start;
 mod submit;
 mod system;
-mod table;
 mod turn;
 mod wait;
+mod watch;
 mod winsock;
 
 #[cfg(test)]
@@ -35,18 +43,22 @@ mod tests;
 use super::Driver;
 use crate::{
     buffer::{Buffers, Wake},
-    completion::{Completion, Rejected},
+    completion::{Completion, Packet, Rejected},
     configuration::Configuration,
     error::{Error, ErrorKind},
     identity::{Handle, Token},
-    operation::{Operation, OperationKind},
+    operation::{Operation, OperationKind, Work},
+    pool::Finished,
     port::Shared,
     queue::Queue,
     source::Source,
+    table::Table,
     timers::Timers,
 };
+use abilities::Abilities;
 use handle::Entry;
 use reuse::Reuse;
+use scratch::Scratches;
 use slot::Slot;
 use std::{
     collections::VecDeque,
@@ -60,7 +72,6 @@ use std::{
     time::Duration,
 };
 use system::SystemPort;
-use table::Table;
 use turn::Turn;
 use windows_sys::Win32::{
     Networking::WinSock::SOCKET,
@@ -85,8 +96,12 @@ pub(crate) struct Common {
 /// What the workers of one queue share.
 struct Core {
     queue: u8,
+    /// Hears which handles are open.
+    inbox: Arc<Queue>,
     port: Arc<SystemPort>,
     functions: Functions,
+    abilities: Abilities,
+    scratches: Scratches,
     slots: Table<Slot>,
     handles: Table<Entry>,
     /// Stands in for the handle of operations that have none.
@@ -100,6 +115,8 @@ struct Core {
     /// What leaving workers left to the others, and whether there is anything.
     estate: Mutex<Estate>,
     has_estate: AtomicBool,
+    /// Workers that run what may block.
+    blocked: AtomicUsize,
     /// Held by a worker that comes or goes.
     leaving: Mutex<()>,
     /// Handles with a receive stream that waits for a buffer.
@@ -125,6 +142,8 @@ struct Seat {
     told_draining: AtomicBool,
     told_shutdown: AtomicBool,
     timers: Mutex<Timers>,
+    /// It runs what may block, and others look after its timers.
+    blocked: AtomicBool,
 }
 
 /// What a worker leaves behind.
@@ -200,6 +219,8 @@ struct Desk {
     delivered: usize,
     /// Files whose operations came home while the lock of another handle was held.
     returned: Vec<Handle>,
+    /// What comes out of the inbox, while it is dealt with.
+    mail: (Vec<Packet>, Vec<Finished>, Vec<Handle>),
     entries: Box<[OVERLAPPED_ENTRY]>,
     now: Duration,
 }
@@ -219,13 +240,14 @@ pub(crate) fn probe() -> Result<String, String> {
         let socket = probe_socket()?;
         let functions = Functions::load(&socket)?;
         let reuse = if reuse::works(&functions) { "socket reuse" } else { "no socket reuse" };
-        let skip = if winsock::has_system_handles(socket.as_raw_socket() as SOCKET) {
+        let skip = if winsock::can_skip(socket.as_raw_socket() as SOCKET) {
             "skip on success"
         } else {
             "no skip on success"
         };
         let wine = if is_wine() { ", on Wine (which has no concurrency limit)" } else { "" };
-        Ok(format!("AcceptEx, ConnectEx, TransmitFile, {skip}, {reuse}{wine}"))
+        let abilities = Abilities::find(&functions).describe();
+        Ok(format!("AcceptEx, ConnectEx, TransmitFile, {abilities}, {skip}, {reuse}{wine}"))
     };
     describe().map_err(|error| error.to_string())
 }
@@ -251,6 +273,7 @@ impl Common {
         buffers: &Buffers,
     ) -> Result<Self, Error> {
         let functions = Functions::load(&probe_socket()?)?;
+        let abilities = Abilities::find(&functions);
         let cores = queues.iter().enumerate().map(|(number, queue)| {
             let port = Arc::new(SystemPort::new(configuration.concurrency)?);
             queue.set_waker(Arc::clone(&port) as Arc<dyn Wake>);
@@ -259,8 +282,11 @@ impl Common {
             queue.prepare_to_sleep();
             let core = Core {
                 queue: number as u8,
+                inbox: Arc::clone(queue),
                 port,
                 functions,
+                abilities,
+                scratches: Scratches::default(),
                 slots: Table::new(
                     configuration
                         .operations
@@ -275,6 +301,7 @@ impl Common {
                 in_flight: AtomicUsize::new(0),
                 estate: Mutex::new(Estate::default()),
                 has_estate: AtomicBool::new(false),
+                blocked: AtomicUsize::new(0),
                 leaving: Mutex::new(()),
                 starving: Patients::default(),
                 hungry: Patients::default(),
@@ -306,6 +333,13 @@ impl Core {
         self.seats[seat as usize].timers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The seats whose timers the worker of `own` looks after: its own, and those of workers that run what may block.
+    fn clocks(&self, own: u32) -> impl Iterator<Item = u32> {
+        let others = if self.blocked.load(Ordering::SeqCst) > 0 { &self.seats[..] } else { &[] };
+        let blocked = others.iter().enumerate().filter(|(_, seat)| seat.blocked.load(Ordering::SeqCst));
+        std::iter::once(own).chain(blocked.map(|(number, _)| number as u32))
+    }
+
     fn estate(&self) -> MutexGuard<'_, Estate> {
         self.estate.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -334,6 +368,7 @@ impl Iocp {
             held: Vec::with_capacity(batch),
             delivered: 0,
             returned: Vec::new(),
+            mail: Default::default(),
             entries: vec![OVERLAPPED_ENTRY::default(); batch].into_boxed_slice(),
             now: shared.now(),
         };
@@ -384,6 +419,10 @@ impl Driver for Iocp {
         deadline: Option<Duration>,
     ) -> Result<Token, Rejected> {
         self.turn().submit(handle, operation, deadline)
+    }
+
+    fn blocking(&mut self, handle: Handle, work: Work) -> Result<Token, Rejected> {
+        self.turn().blocking(handle, work)
     }
 
     fn cancel(&mut self, token: Token) {

@@ -3,11 +3,14 @@
 use super::{BufferClass, Wake, free_list::FreeList, mapping::Mapping};
 use crate::error::{Error, ErrorKind};
 use crate::operation::OperationKind;
+use crate::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence},
+};
 use std::{
     alloc::Layout,
     ptr::NonNull,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, PoisonError, Weak},
 };
 
 /// The class number of blocks that came from the heap.
@@ -61,6 +64,9 @@ impl Block {
             unsafe { std::alloc::dealloc(block.data.as_ptr(), heap_layout(block.capacity as usize)) };
         } else {
             inner.classes[class as usize].free.push(index);
+            if cfg!(completion_port_fault = "return-twice") {
+                inner.classes[class as usize].free.push(index);
+            }
         }
         inner.announce_return();
         // SAFETY: gives up the count that `take` or `allocate` took for this block; `inner` is not used after.

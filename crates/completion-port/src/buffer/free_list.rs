@@ -1,9 +1,7 @@
 //! A lock-free stack of block numbers: last in, first out, so that the memory that is warm in the cache is used first.
 
-use std::{
-    collections::TryReserveError,
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
-};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::collections::TryReserveError;
 
 /// Marks the end of the list.
 const NONE: u32 = u32::MAX;

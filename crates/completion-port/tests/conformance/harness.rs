@@ -1,12 +1,19 @@
 //! The rig that every case runs on.
 
+use crate::peer::{Network, Peer, PeerListener};
+#[cfg(unix)]
+use completion_port::simulation::{Faults, World};
 use completion_port::{
-    Backend, BufferChain, BufferClass, Completion, Configuration, ErrorKind, Handle, Operation,
-    OperationKind, Port, Slice, Token, Worker,
+    Backend, BufferChain, BufferClass, Completion, Configuration, ErrorKind, Handle, OpenOptions, Operation,
+    OperationKind, Payload, Port, Slice, Token, Worker,
 };
 use std::{
+    cell::RefCell,
     collections::VecDeque,
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::{self, Read},
+    net::SocketAddr,
+    path::Path,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -16,22 +23,51 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a case looks for what must not come.
 pub(crate) const GLANCE: Duration = Duration::from_millis(50);
 
+/// How long a wait lasts while somebody else is busy beside it.
+const BESIDE_PAUSE: Duration = Duration::from_millis(1);
+
+impl Transcript {
+    /// What was read until now, however it ended.
+    pub(crate) fn so_far(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.borrow_mut().bytes)
+    }
+}
+
 /// A port with one worker, and the completions that came before their turn.
 pub(crate) struct Rig {
     pub(crate) port: Port,
     pub(crate) worker: Worker,
+    pub(crate) network: Network,
     early: VecDeque<Completion>,
+    began: Instant,
+    /// What goes on at the other side while the case waits, until it says that it is done.
+    beside: Vec<Box<dyn FnMut() -> bool>>,
+}
+
+/// What a peer has read so far beside the case, and how that ended.
+#[derive(Clone, Default)]
+pub(crate) struct Transcript(Rc<RefCell<Record>>);
+
+#[derive(Default)]
+struct Record {
+    bytes: Vec<u8>,
+    end: Option<Result<(), io::ErrorKind>>,
 }
 
 /// Small limits, so that a case can reach them.
 pub(crate) fn configuration(backend: Backend) -> Configuration {
     let mut configuration = Configuration::default();
     configuration.backend = Some(backend);
+    #[cfg(unix)]
+    if backend == Backend::Simulated {
+        configuration.simulation = Some(World::new(17, Faults::none()));
+    }
     configuration.queues = 1;
     configuration.workers_per_queue = 1;
     configuration.operations = 1_024;
     configuration.handles = 256;
     configuration.posts = 64;
+    configuration.send_bytes = 1 << 30;
     configuration.batch = 64;
     configuration.buffers =
         vec![BufferClass { capacity: 4_096, count: 64 }, BufferClass { capacity: 65_536, count: 64 }];
@@ -39,57 +75,38 @@ pub(crate) fn configuration(backend: Backend) -> Configuration {
     configuration
 }
 
-/// The backends that work here.
-pub(crate) fn available() -> Vec<Backend> {
-    let all = [Backend::Iocp, Backend::IoUring, Backend::Readiness];
-    let usable = all.into_iter().filter(|&backend| match Port::new(configuration(backend)) {
-        Ok(_) => true,
-        Err(error) => {
-            assert_eq!(
-                error.kind(),
-                ErrorKind::Unsupported,
-                "{} cannot make a port: {error}",
-                backend.name()
-            );
-            false
-        }
-    });
-    let usable: Vec<Backend> = usable.collect();
-    assert!(!usable.is_empty(), "no backend works here: {:?}", Port::backends(None));
-    usable
-}
-
-/// Runs a case on every backend, and checks afterwards that nothing was left in flight and every buffer came home.
-pub(crate) fn on_each_backend(case: impl Fn(&mut Rig)) {
-    on_each_backend_with(|_| {}, case);
-}
-
-/// As [`on_each_backend`], with limits of the case's own.
-pub(crate) fn on_each_backend_with(adjust: impl Fn(&mut Configuration), case: impl Fn(&mut Rig)) {
-    for backend in available() {
-        let mut configuration = configuration(backend);
-        adjust(&mut configuration);
-        let mut rig = Rig::new(configuration);
-        case(&mut rig);
-        rig.finish();
-    }
-}
-
 impl Rig {
     pub(crate) fn new(configuration: Configuration) -> Self {
+        let network = Network::of(&configuration);
         let port = Port::new(configuration).expect("a port with the limits of the case");
+        Self::on(port, network)
+    }
+
+    /// A rig on a port that has no worker.
+    pub(crate) fn on(port: Port, network: Network) -> Self {
         let worker = port.worker().expect("the only worker of the port");
-        Self { port, worker, early: VecDeque::new() }
+        Self { port, worker, network, early: VecDeque::new(), began: Instant::now(), beside: Vec::new() }
+    }
+
+    /// A rig of the case's own on the same backend, with the limits that are usual here.
+    pub(crate) fn fresh(&self) -> Self {
+        Self::new(configuration(self.port.backend()))
     }
 
     /// Drops the worker, and checks that nothing was left in flight and every buffer came home.
     pub(crate) fn finish(self) -> Port {
-        let Self { port, worker, early } = self;
+        let Self { port, worker, early, .. } = self;
         drop((worker, early));
         let report = port.shutdown(Duration::ZERO);
         assert_eq!(report.operations_left, 0, "on {}: {report}", port.backend().name());
         assert_eq!(port.buffers().in_use(), 0, "buffers are missing on {}", port.backend().name());
         port
+    }
+
+    /// Lets the worker go, and keeps the port.
+    pub(crate) fn leave(self) -> Port {
+        drop(self.worker);
+        self.port
     }
 
     /// The next completion, in the order of delivery.
@@ -112,14 +129,99 @@ impl Rig {
     }
 
     fn wait_for_more(&mut self) {
-        let mut arrived = Vec::new();
         let until = Instant::now() + PATIENCE;
-        while arrived.is_empty() {
-            let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "nothing completed for {PATIENCE:?}; waiting: {:?}", self.early);
-            self.worker.wait(&mut arrived, Some(left)).expect("the queue works");
+        let before = self.early.len();
+        while self.early.len() == before {
+            assert!(Instant::now() < until, "nothing completed for {PATIENCE:?}; waiting: {:?}", self.early);
+            self.beside.retain_mut(|job| !job());
+            self.turn(BESIDE_PAUSE);
+        }
+    }
+
+    /// One wait.
+    fn turn(&mut self, timeout: Duration) {
+        let mut arrived = Vec::new();
+        self.worker.wait(&mut arrived, Some(timeout)).expect("the queue works");
+        if arrived.is_empty() && self.network.now().is_some() {
+            // Virtual time has passed; other threads need real time.
+            std::thread::sleep(Duration::from_micros(20));
         }
         self.early.extend(arrived);
+    }
+
+    /// Has something go on beside the case whenever that waits for a completion, until it returns true. One thread for all, so that a
+    /// network in memory sees the same order each time.
+    pub(crate) fn beside(&mut self, job: impl FnMut() -> bool + 'static) {
+        self.beside.push(Box::new(job));
+    }
+
+    /// Has a peer read all that comes, until the end or an error.
+    pub(crate) fn read_beside(&mut self, mut peer: Peer) -> Transcript {
+        let transcript = Transcript::default();
+        let written = transcript.clone();
+        peer.set_nonblocking(true);
+        let mut piece = vec![0; 1 << 18];
+        self.beside(move || {
+            let record = &mut *written.0.borrow_mut();
+            while record.end.is_none() {
+                match peer.read(&mut piece).map_err(|error| error.kind()) {
+                    Ok(0) => record.end = Some(Ok(())),
+                    Ok(count) => record.bytes.extend_from_slice(&piece[..count]),
+                    Err(io::ErrorKind::Interrupted) => {}
+                    Err(io::ErrorKind::WouldBlock) => return false,
+                    Err(error) => record.end = Some(Err(error)),
+                }
+            }
+            true
+        });
+        transcript
+    }
+
+    /// The time, by the clock that timers and limits go by.
+    pub(crate) fn clock(&self) -> Duration {
+        self.network.now().unwrap_or_else(|| self.began.elapsed())
+    }
+
+    /// Waits until nothing goes on beside the case any more.
+    #[track_caller]
+    pub(crate) fn settle(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        while !self.beside.is_empty() {
+            assert!(Instant::now() < until, "the peers did not come to their end in {PATIENCE:?}");
+            self.beside.retain_mut(|job| !job());
+            self.turn(BESIDE_PAUSE);
+        }
+    }
+
+    /// Has a peer read at least so many bytes while the port works.
+    pub(crate) fn read_some(&mut self, peer: &mut Peer, length: usize) -> Vec<u8> {
+        let until = Instant::now() + PATIENCE;
+        let mut bytes = vec![0; length];
+        let mut filled = 0;
+        peer.set_nonblocking(true);
+        while filled < length {
+            assert!(Instant::now() < until, "{filled} bytes of {length} came in {PATIENCE:?}");
+            match peer.read(&mut bytes[filled..]) {
+                Ok(0) => panic!("the end came after {filled} bytes"),
+                Ok(count) => filled += count,
+                Err(_) => self.turn(BESIDE_PAUSE),
+            }
+        }
+        bytes
+    }
+
+    /// All that a peer has read, once it is at its end.
+    #[track_caller]
+    pub(crate) fn read_to_end(&mut self, transcript: &Transcript) -> Vec<u8> {
+        let until = Instant::now() + PATIENCE;
+        while transcript.0.borrow().end.is_none() {
+            assert!(Instant::now() < until, "the peer's end did not come for {PATIENCE:?}");
+            self.beside.retain_mut(|job| !job());
+            self.turn(BESIDE_PAUSE);
+        }
+        let record = std::mem::take(&mut *transcript.0.borrow_mut());
+        assert_eq!(record.end, Some(Ok(())), "after {} bytes", record.bytes.len());
+        record.bytes
     }
 
     /// Nothing completes.
@@ -184,28 +286,48 @@ impl Rig {
     }
 
     /// A connection: the port's end, and a plain socket.
-    pub(crate) fn pair(&mut self) -> (Handle, TcpStream) {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let peer = connect(listener.local_addr().expect("an address"));
-        let (stream, _) = listener.accept().expect("the connection");
-        let handle = self.worker.associate(stream, 7).expect("room for a handle");
-        (handle, peer)
+    pub(crate) fn pair(&mut self) -> (Handle, Peer) {
+        let (source, peer) = self.network.pair();
+        (self.worker.associate(source, 7).expect("room for a handle"), peer)
+    }
+
+    /// As [`Rig::pair`]; the port's end takes little at once from what is sent.
+    pub(crate) fn narrow_pair(&mut self) -> (Handle, Peer) {
+        let (source, peer) = self.network.narrow_pair();
+        (self.worker.associate(source, 7).expect("room for a handle"), peer)
     }
 
     /// A listening socket of the port.
     pub(crate) fn listener(&mut self) -> (Handle, SocketAddr) {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        (self.worker.associate(listener, 1).expect("room for a handle"), address)
+        let (source, address) = self.network.listener();
+        (self.worker.associate(source, 1).expect("room for a handle"), address)
+    }
+
+    /// A plain socket, connected.
+    pub(crate) fn connect(&self, address: SocketAddr) -> Peer {
+        self.network.connect(address)
+    }
+
+    /// A socket of the port that is not connected.
+    pub(crate) fn unconnected(&mut self, address: SocketAddr) -> Handle {
+        let source = self.network.socket_for(address);
+        self.worker.associate(source, 3).expect("room for a handle")
+    }
+
+    pub(crate) fn peer_listener(&self) -> PeerListener {
+        self.network.peer_listener()
     }
 }
 
-/// A plain socket whose reads and writes end by themselves if nothing comes.
-pub(crate) fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("somebody listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a limit for reads");
-    stream.set_write_timeout(Some(PATIENCE)).expect("a limit for writes");
-    stream
+/// Writes a file named `content` into a folder, and opens it for reading.
+pub(crate) fn file_with(rig: &mut Rig, folder: &Path, bytes: &[u8]) -> Handle {
+    let path = folder.join("content");
+    std::fs::write(&path, bytes).unwrap();
+    let options = OpenOptions::new().read(true);
+    match rig.run(Handle::NONE, Operation::Open { directory: None, path, options }).payload {
+        Payload::Opened { file, .. } => file,
+        other => panic!("{other:?} instead of a file"),
+    }
 }
 
 /// Bytes that differ from place to place.

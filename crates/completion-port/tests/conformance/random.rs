@@ -1,16 +1,21 @@
 //! Random programs: whatever is submitted, cancelled, closed, held back or left behind, every accepted operation ends exactly
 //! once, nothing follows its end or the close of its handle, and every buffer comes home.
 
-use crate::harness::{Rig, available, configuration};
+use crate::{
+    harness::{Rig, configuration},
+    peer::Peer,
+    suite::Case,
+};
 use completion_port::{
     BufferChain, BufferClass, Completion, Handle, Operation, OperationKind, Packet, Payload, Slice, Token,
 };
 use std::{
     collections::{HashMap, HashSet},
     io::{Read, Write},
-    net::TcpStream,
     time::Duration,
 };
+
+pub(crate) const CASES: &[Case] = cases![every_operation_of_a_random_program_ends_once];
 
 const STEPS: u32 = 400;
 
@@ -42,7 +47,7 @@ struct Program {
     tokens: Vec<Token>,
     /// Held back for a while.
     kept: Vec<Payload>,
-    peers: Vec<TcpStream>,
+    peers: Vec<Peer>,
 }
 
 impl Program {
@@ -97,7 +102,7 @@ impl Program {
                 let (listener, address) = rig.listener();
                 self.handles.push(listener);
                 self.submit(rig, random, listener, Operation::AcceptStream);
-                self.peers.extend((0..3).filter_map(|_| TcpStream::connect(address).ok()));
+                self.peers.extend((0..3).filter_map(|_| rig.network.try_connect(address).ok()));
             }
             3 => self.submit(rig, random, handle, Operation::Accept),
             4 | 5 => self.submit(rig, random, handle, Operation::ReceiveStream),
@@ -170,7 +175,7 @@ impl Program {
                 if !self.peers.is_empty() {
                     let place = random.below(self.peers.len());
                     let peer = &mut self.peers[place];
-                    peer.set_nonblocking(true).unwrap();
+                    peer.set_nonblocking(true);
                     let _ = peer.write(&[1; 20_000][..1 + random.below(20_000)]);
                     let _ = peer.read(&mut vec![0; 100_000]);
                 }
@@ -206,35 +211,33 @@ impl Program {
     }
 }
 
-#[test]
-fn every_operation_of_a_random_program_ends_once() {
+fn every_operation_of_a_random_program_ends_once(rig: &mut Rig) {
     let seeds =
         std::env::var("COMPLETION_PORT_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(12);
-    for backend in available() {
-        for seed in 1..=seeds {
-            let mut random = Random(seed << 20 | 1);
-            let mut limits = configuration(backend);
-            limits.operations = [16, 64, 1_024][random.below(3)];
-            limits.handles = 256;
-            limits.batch = [1, 4, 64][random.below(3)];
-            limits.inline_budget = [0, 1, 16][random.below(3)];
-            limits.receive_bytes = 1_024;
-            limits.receive_buffers = [1, 4, 16][random.below(3)];
-            limits.accepts_posted = 3;
-            limits.buffers = vec![BufferClass { capacity: 4_096, count: [2, 8, 64][random.below(3)] }];
-            let folder = tempfile::tempdir().unwrap();
-            std::fs::write(folder.path().join("content"), [3; 10_000]).unwrap();
-            let mut rig = Rig::new(limits);
-            let mut program = Program::default();
-            for _ in 0..STEPS {
-                program.step(&mut rig, &mut random, folder.path());
-            }
-            // Half of the programs leave everything behind.
-            if seed % 2 == 0 {
-                program.end(&mut rig);
-            }
-            drop(program);
-            rig.finish();
+    let backend = rig.port.backend();
+    for seed in 1..=seeds {
+        let mut random = Random(seed << 20 | 1);
+        let mut limits = configuration(backend);
+        limits.operations = [16, 64, 1_024][random.below(3)];
+        limits.handles = 256;
+        limits.batch = [1, 4, 64][random.below(3)];
+        limits.inline_budget = [0, 1, 16][random.below(3)];
+        limits.receive_bytes = 1_024;
+        limits.receive_buffers = [1, 4, 16][random.below(3)];
+        limits.accepts_posted = 3;
+        limits.buffers = vec![BufferClass { capacity: 4_096, count: [2, 8, 64][random.below(3)] }];
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("content"), [3; 10_000]).unwrap();
+        let mut rig = Rig::new(limits);
+        let mut program = Program::default();
+        for _ in 0..STEPS {
+            program.step(&mut rig, &mut random, folder.path());
         }
+        // Half of the programs leave everything behind.
+        if seed % 2 == 0 {
+            program.end(&mut rig);
+        }
+        drop(program);
+        rig.finish();
     }
 }

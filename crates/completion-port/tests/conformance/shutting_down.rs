@@ -1,150 +1,163 @@
 //! Shutdown: draining, cancelling, and the last packet.
 
-use crate::harness::{PATIENCE, Rig, available, configuration, failure};
+use crate::{
+    harness::{PATIENCE, Rig, failure},
+    suite::{Case, ON_THREADS},
+};
 use completion_port::{ErrorKind, Handle, Operation, OperationKind, Packet, Payload};
 use std::{
     io::{Read, Write},
     time::Duration,
 };
 
-#[test]
-fn what_runs_finishes_and_the_report_is_clean() {
-    for backend in available() {
-        let mut rig = Rig::new(configuration(backend));
-        let (listener, _) = rig.listener();
-        let stream = rig.submit(listener, Operation::AcceptStream);
-        let (handle, mut peer) = rig.pair();
-        let token = rig.receive(handle, 10);
-        let port = rig.port.clone();
-        let shutting_down = std::thread::spawn(move || port.shutdown(PATIENCE));
-        // Accept streams end, and the worker is told; in whichever order.
-        let (mut told, mut ended) = (false, false);
-        while !(told && ended) {
-            let completion = rig.next();
-            match completion.kind {
-                OperationKind::Draining => told = true,
-                OperationKind::AcceptStream => {
-                    assert_eq!((completion.token, failure(&completion)), (stream, ErrorKind::Cancelled));
-                    ended = completion.last;
-                }
-                other => panic!("{other:?} came first"),
+pub(crate) const CASES: &[Case] = cases![
+    what_runs_finishes_and_the_report_is_clean,
+    what_is_left_at_the_deadline_is_cancelled,
+    cancel_all_needs_no_deadline,
+    a_queue_can_have_a_new_worker_after_its_last_one_left,
+    what_does_not_come_home_is_left_alone_and_counted; only ON_THREADS,
+    a_worker_that_stays_and_buffers_that_are_kept_are_counted,
+];
+
+fn what_runs_finishes_and_the_report_is_clean(rig: &mut Rig) {
+    let mut rig = rig.fresh();
+    let (listener, _) = rig.listener();
+    let stream = rig.submit(listener, Operation::AcceptStream);
+    let (handle, mut peer) = rig.pair();
+    let token = rig.receive(handle, 10);
+    let port = rig.port.clone();
+    let shutting_down = std::thread::spawn(move || port.shutdown(PATIENCE));
+    // Accept streams end, and the worker is told; in whichever order.
+    let (mut told, mut ended) = (false, false);
+    while !(told && ended) {
+        let completion = rig.next();
+        match completion.kind {
+            OperationKind::Draining => told = true,
+            OperationKind::AcceptStream => {
+                assert_eq!((completion.token, failure(&completion)), (stream, ErrorKind::Cancelled));
+                ended = completion.last;
             }
+            other => panic!("{other:?} came first"),
         }
-        assert_eq!(rig.port.worker().expect_err("it shuts down").kind(), ErrorKind::ShuttingDown);
-        rig.expect_silence();
-        // What runs goes on, with all it needs.
-        peer.write_all(b"request").unwrap();
-        let received = rig.next_of(token);
-        assert_eq!(received.result, Ok(7));
-        let chain = received.payload.into_buffer().unwrap().into();
-        assert_eq!(rig.run(handle, Operation::Send { chain }).result, Ok(7));
-        rig.close(handle);
-        rig.close(listener);
-        let last = rig.next();
-        assert_eq!((last.kind, last.result), (OperationKind::Shutdown, Ok(0)));
-        rig.expect_silence();
-        let mut answer = Vec::new();
-        peer.read_to_end(&mut answer).unwrap();
-        assert_eq!(answer, b"request");
-        let Rig { port, worker, .. } = rig;
-        drop((port, worker));
-        let report = shutting_down.join().unwrap();
-        assert!(report.is_clean(), "{report}");
     }
+    assert_eq!(rig.port.worker().expect_err("it shuts down").kind(), ErrorKind::ShuttingDown);
+    rig.expect_silence();
+    // What runs goes on, with all it needs.
+    peer.write_all(b"request").unwrap();
+    let received = rig.next_of(token);
+    assert_eq!(received.result, Ok(7));
+    let chain = received.payload.into_buffer().unwrap().into();
+    assert_eq!(rig.run(handle, Operation::Send { chain }).result, Ok(7));
+    rig.close(handle);
+    rig.close(listener);
+    let last = rig.next();
+    assert_eq!((last.kind, last.result), (OperationKind::Shutdown, Ok(0)));
+    rig.expect_silence();
+    let mut answer = Vec::new();
+    peer.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"request");
+    rig.leave();
+    let report = shutting_down.join().unwrap();
+    assert!(report.is_clean(), "{report}");
 }
 
-#[test]
-fn what_is_left_at_the_deadline_is_cancelled() {
-    for backend in available() {
-        let mut rig = Rig::new(configuration(backend));
-        let (handle, _peer) = rig.pair();
-        let receive = rig.receive(handle, 10);
-        let timer = rig.submit(handle, Operation::Timer { after: Duration::from_secs(3600) });
-        let port = rig.port.clone();
-        let shutting_down = std::thread::spawn(move || port.shutdown(Duration::from_millis(20)));
-        assert_eq!(rig.next().kind, OperationKind::Draining);
-        let mut waiting = vec![receive, timer];
-        while !waiting.is_empty() {
-            let completion = rig.next();
-            let place = waiting.iter().position(|&token| token == completion.token);
-            waiting.swap_remove(place.expect("only what was in flight ends"));
-            assert_eq!(failure(&completion), ErrorKind::Cancelled);
-        }
-        let rejected = rig.worker.submit(handle, Operation::ReceiveStream).expect_err("it is over");
-        assert_eq!(rejected.error.kind(), ErrorKind::ShuttingDown);
-        // The order of the close and the shutdown packet is open: the handle was not in flight.
-        assert_eq!(rig.next().kind, OperationKind::Shutdown);
-        let Rig { worker, .. } = rig;
-        drop(worker);
-        let report = shutting_down.join().unwrap();
-        assert!(report.cancelled && report.workers_left == 0, "{report}");
-        assert_eq!((report.operations_left, report.buffers_left), (0, 0));
+fn what_is_left_at_the_deadline_is_cancelled(rig: &mut Rig) {
+    let mut rig = rig.fresh();
+    let (handle, _peer) = rig.pair();
+    let receive = rig.receive(handle, 10);
+    let timer = rig.submit(handle, Operation::Timer { after: Duration::from_secs(3600) });
+    let port = rig.port.clone();
+    let shutting_down = std::thread::spawn(move || port.shutdown(Duration::from_millis(20)));
+    assert_eq!(rig.next().kind, OperationKind::Draining);
+    let mut waiting = vec![receive, timer];
+    while !waiting.is_empty() {
+        let completion = rig.next();
+        let place = waiting.iter().position(|&token| token == completion.token);
+        waiting.swap_remove(place.expect("only what was in flight ends"));
+        assert_eq!(failure(&completion), ErrorKind::Cancelled);
     }
+    let rejected = rig.worker.submit(handle, Operation::ReceiveStream).expect_err("it is over");
+    assert_eq!(rejected.error.kind(), ErrorKind::ShuttingDown);
+    // The order of the close and the shutdown packet is open: the handle was not in flight.
+    assert_eq!(rig.next().kind, OperationKind::Shutdown);
+    rig.leave();
+    let report = shutting_down.join().unwrap();
+    assert!(report.cancelled && report.workers_left == 0, "{report}");
+    assert_eq!((report.operations_left, report.buffers_left), (0, 0));
 }
 
-#[test]
-fn cancel_all_needs_no_deadline() {
-    for backend in available() {
-        let mut rig = Rig::new(configuration(backend));
-        let (handle, mut peer) = rig.pair();
-        let stream = rig.submit(handle, Operation::ReceiveStream);
-        peer.write_all(b"x").unwrap();
-        let item = rig.next_of(stream);
-        assert!(matches!(item.payload, Payload::Buffer(_)));
-        drop(item);
-        rig.port.cancel_all();
-        let end = rig.next_of(stream);
-        assert_eq!((failure(&end), end.last), (ErrorKind::Cancelled, true));
-        assert_eq!(rig.next().kind, OperationKind::Draining);
-        assert_eq!(rig.next().kind, OperationKind::Shutdown);
-        let port = rig.port.clone();
-        let Rig { worker, .. } = rig;
-        drop(worker);
-        assert_eq!(port.buffers().in_use(), 0);
-    }
+fn cancel_all_needs_no_deadline(rig: &mut Rig) {
+    let mut rig = rig.fresh();
+    let (handle, mut peer) = rig.pair();
+    let stream = rig.submit(handle, Operation::ReceiveStream);
+    peer.write_all(b"x").unwrap();
+    let item = rig.next_of(stream);
+    assert!(matches!(item.payload, Payload::Buffer(_)));
+    drop(item);
+    rig.port.cancel_all();
+    let end = rig.next_of(stream);
+    assert_eq!((failure(&end), end.last), (ErrorKind::Cancelled, true));
+    assert_eq!(rig.next().kind, OperationKind::Draining);
+    assert_eq!(rig.next().kind, OperationKind::Shutdown);
+    let port = rig.port.clone();
+    rig.leave();
+    assert_eq!(port.buffers().in_use(), 0);
 }
 
-#[test]
-fn a_queue_can_have_a_new_worker_after_its_last_one_left() {
-    for backend in available() {
-        let rig = Rig::new(configuration(backend));
-        let port = rig.port.clone();
-        let Rig { worker, .. } = rig;
-        drop(worker);
-        port.post(0, Packet { key: 3, ..Packet::default() }).unwrap();
-        let mut worker = port.worker().unwrap();
-        let mut completions = Vec::new();
-        worker.wait(&mut completions, Some(PATIENCE)).unwrap();
-        assert_eq!((completions.len(), completions[0].kind, completions[0].key), (1, OperationKind::Post, 3));
-        let token =
-            worker.submit(Handle::NONE, Operation::Timer { after: Duration::from_millis(1) }).unwrap();
-        completions.clear();
-        worker.wait(&mut completions, Some(PATIENCE)).unwrap();
-        assert_eq!((completions.len(), completions[0].token), (1, token));
-    }
+fn a_queue_can_have_a_new_worker_after_its_last_one_left(rig: &mut Rig) {
+    let rig = rig.fresh();
+    let port = rig.port.clone();
+    rig.leave();
+    port.post(0, Packet { key: 3, ..Packet::default() }).unwrap();
+    let mut worker = port.worker().unwrap();
+    let mut completions = Vec::new();
+    worker.wait(&mut completions, Some(PATIENCE)).unwrap();
+    assert_eq!((completions.len(), completions[0].kind, completions[0].key), (1, OperationKind::Post, 3));
+    let token = worker.submit(Handle::NONE, Operation::Timer { after: Duration::from_millis(1) }).unwrap();
+    completions.clear();
+    worker.wait(&mut completions, Some(PATIENCE)).unwrap();
+    assert_eq!((completions.len(), completions[0].token), (1, token));
 }
 
-#[test]
-fn what_does_not_come_home_is_left_alone_and_counted() {
-    for backend in available() {
-        let mut rig = Rig::new(configuration(backend));
-        let (release, held) = std::sync::mpsc::channel::<()>();
-        let (begun, running) = std::sync::mpsc::channel::<()>();
-        let (ended, seen) = std::sync::mpsc::channel::<()>();
-        let work = Box::new(move || -> Box<dyn std::any::Any + Send> {
-            begun.send(()).unwrap();
-            let _ = held.recv();
-            ended.send(()).unwrap();
-            Box::new(())
-        });
-        rig.submit(Handle::NONE, Operation::Call { work });
-        running.recv_timeout(PATIENCE).unwrap();
-        let port = rig.port.clone();
-        let Rig { worker, .. } = rig;
-        // Waits for some seconds, and no longer.
-        drop(worker);
-        assert_eq!(port.shutdown(Duration::ZERO).operations_left, 1);
-        drop(release);
-        seen.recv_timeout(PATIENCE).unwrap();
-    }
+fn what_does_not_come_home_is_left_alone_and_counted(rig: &mut Rig) {
+    let mut rig = rig.fresh();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (begun, running) = std::sync::mpsc::channel::<()>();
+    let (ended, seen) = std::sync::mpsc::channel::<()>();
+    let work = Box::new(move || -> Box<dyn std::any::Any + Send> {
+        begun.send(()).unwrap();
+        let _ = held.recv();
+        ended.send(()).unwrap();
+        Box::new(())
+    });
+    rig.submit(Handle::NONE, Operation::Call { work });
+    running.recv_timeout(PATIENCE).unwrap();
+    let port = rig.port.clone();
+    // Waits for some seconds, and no longer.
+    rig.leave();
+    assert_eq!(port.shutdown(Duration::ZERO).operations_left, 1);
+    drop(release);
+    seen.recv_timeout(PATIENCE).unwrap();
+}
+
+fn a_worker_that_stays_and_buffers_that_are_kept_are_counted(rig: &mut Rig) {
+    let mut rig = rig.fresh();
+    let kept = [rig.port.buffers().acquire(10).unwrap(), rig.port.buffers().acquire(10).unwrap()];
+    let (handle, _peer) = rig.pair();
+    // Nobody waits: it cannot come home while the worker neither waits nor leaves.
+    rig.submit(handle, Operation::ReceiveStream);
+    let mut arrived = Vec::new();
+    rig.worker.wait(&mut arrived, Some(Duration::ZERO)).unwrap();
+    let report = rig.port.shutdown(Duration::ZERO);
+    assert!(report.cancelled && !report.is_clean());
+    assert_eq!((report.workers_left, report.operations_left), (1, 1), "{report}");
+    // The two, and what the backend keeps ready for the stream.
+    assert!(report.buffers_left >= 2, "{report}");
+    let text = report.to_string();
+    assert!(text.contains("1 workers") && text.contains("1 operations"), "{text}");
+    // Late is not never: once all has come home, the report is as it should be.
+    let port = rig.leave();
+    drop(kept);
+    let report = port.shutdown(Duration::ZERO);
+    assert_eq!((report.workers_left, report.operations_left, report.buffers_left), (0, 0, 0), "{report}");
 }

@@ -1,12 +1,20 @@
 //! Files to sockets.
 
-use crate::harness::{Rig, failure, on_each_backend, pattern};
+use crate::{
+    harness::{Rig, failure, pattern},
+    suite::Case,
+};
 use completion_port::{BufferChain, ErrorKind, Handle, OpenOptions, Operation, Payload, Slice};
 use std::{
     io::{Read, Write},
-    net::{Shutdown, TcpStream},
-    thread::JoinHandle,
+    net::Shutdown,
 };
+
+pub(crate) const CASES: &[Case] = cases![
+    head_and_range_arrive_in_order,
+    a_file_that_is_too_short_is_an_error,
+    a_transmission_that_the_peer_does_not_read_can_be_cancelled,
+];
 
 /// A file with `bytes` bytes, open.
 fn file_of(rig: &mut Rig, folder: &tempfile::TempDir, bytes: usize) -> Handle {
@@ -19,92 +27,74 @@ fn file_of(rig: &mut Rig, folder: &tempfile::TempDir, bytes: usize) -> Handle {
     }
 }
 
-fn read_all(mut peer: TcpStream) -> JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut all = Vec::new();
-        peer.read_to_end(&mut all).unwrap();
-        all
-    })
-}
-
 fn head(parts: &[&'static [u8]]) -> BufferChain {
     let mut head = BufferChain::new();
     parts.iter().for_each(|part| head.push(Slice::from_static(part)).unwrap());
     head
 }
 
-#[test]
-fn head_and_range_arrive_in_order() {
-    on_each_backend(|rig| {
-        let folder = tempfile::tempdir().unwrap();
-        let file = file_of(rig, &folder, 3_000_000);
+fn head_and_range_arrive_in_order(rig: &mut Rig) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_of(rig, &folder, 3_000_000);
+    let (socket, peer) = rig.pair();
+    let reader = rig.read_beside(peer);
+    let mut expected = Vec::new();
+    let mut waiting = Vec::new();
+    for (parts, offset, length) in [
+        (&[&b"HTTP/1.1 200 OK\r\n\r\n"[..]][..], 0, 3_000_000),
+        (&[b"several ", b"pieces"], 1_234_567, 1_000),
+        (&[], 2_999_999, 1),
+        (&[b"only a head"], 77, 0),
+        (&[], 0, 0),
+    ] {
+        let head = head(parts);
+        let bytes = head.len() + length;
+        expected.extend(parts.concat());
+        expected.extend_from_slice(&pattern(3_000_000)[offset as usize..(offset + length) as usize]);
+        waiting.push((rig.submit(socket, Operation::TransmitFile { head, file, offset, length }), bytes));
+    }
+    for (token, bytes) in waiting {
+        let sent = rig.next();
+        assert_eq!((sent.token, sent.key, sent.result), (token, 7, Ok(bytes)));
+        assert!(matches!(sent.payload, Payload::Chain(_)));
+    }
+    rig.close(socket);
+    assert!(rig.read_to_end(&reader) == expected);
+    rig.close(file);
+}
+
+fn a_file_that_is_too_short_is_an_error(rig: &mut Rig) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_of(rig, &folder, 100_000);
+    for (offset, length) in [(0, 100_001), (99_000, 50_000), (200_000, 1)] {
         let (socket, peer) = rig.pair();
-        let reader = read_all(peer);
-        let mut expected = Vec::new();
-        let mut waiting = Vec::new();
-        for (parts, offset, length) in [
-            (&[&b"HTTP/1.1 200 OK\r\n\r\n"[..]][..], 0, 3_000_000),
-            (&[b"several ", b"pieces"], 1_234_567, 1_000),
-            (&[], 2_999_999, 1),
-            (&[b"only a head"], 77, 0),
-            (&[], 0, 0),
-        ] {
-            let head = head(parts);
-            let bytes = head.len() + length;
-            expected.extend(parts.concat());
-            expected.extend_from_slice(&pattern(3_000_000)[offset as usize..(offset + length) as usize]);
-            waiting.push((rig.submit(socket, Operation::TransmitFile { head, file, offset, length }), bytes));
-        }
-        for (token, bytes) in waiting {
-            let sent = rig.next();
-            assert_eq!((sent.token, sent.key, sent.result), (token, 7, Ok(bytes)));
-            assert!(matches!(sent.payload, Payload::Chain(_)));
-        }
+        let reader = rig.read_beside(peer);
+        let head = head(&[b"head"]);
+        let sent = rig.run(socket, Operation::TransmitFile { head, file, offset, length });
+        assert_eq!(failure(&sent), ErrorKind::Other, "{length} bytes at {offset}");
+        assert!(matches!(sent.payload, Payload::Chain(_)));
         rig.close(socket);
-        assert!(reader.join().unwrap() == expected);
-        rig.close(file);
-    });
+        let read = rig.read_to_end(&reader);
+        assert!(read.len() as u64 <= 4 + 100_000u64.saturating_sub(offset));
+    }
+    rig.close(file);
 }
 
-#[test]
-fn a_file_that_is_too_short_is_an_error() {
-    on_each_backend(|rig| {
-        let folder = tempfile::tempdir().unwrap();
-        let file = file_of(rig, &folder, 100_000);
-        for (offset, length) in [(0, 100_001), (99_000, 50_000), (200_000, 1)] {
-            let (socket, peer) = rig.pair();
-            let reader = read_all(peer);
-            let head = head(&[b"head"]);
-            let sent = rig.run(socket, Operation::TransmitFile { head, file, offset, length });
-            assert_eq!(failure(&sent), ErrorKind::Other, "{length} bytes at {offset}");
-            assert!(matches!(sent.payload, Payload::Chain(_)));
-            rig.close(socket);
-            let read = reader.join().unwrap();
-            assert!(read.len() as u64 <= 4 + 100_000u64.saturating_sub(offset));
-        }
-        rig.close(file);
-    });
-}
-
-#[test]
-fn a_transmission_that_the_peer_does_not_read_can_be_cancelled() {
-    on_each_backend(|rig| {
-        let folder = tempfile::tempdir().unwrap();
-        let file = file_of(rig, &folder, 1_000);
-        let path = folder.path().join("file");
-        std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(64 << 20).unwrap();
-        let (socket, mut peer) = rig.pair();
-        let operation =
-            Operation::TransmitFile { head: BufferChain::new(), file, offset: 0, length: 64 << 20 };
-        let token = rig.submit(socket, operation);
-        rig.expect_silence();
-        rig.worker.cancel(token);
-        assert_eq!(failure(&rig.next_of(token)), ErrorKind::Cancelled);
-        rig.close(socket);
-        // The peer sees an end, of whichever kind.
-        let _ = peer.write_all(b"x");
-        let _ = peer.shutdown(Shutdown::Write);
-        let _ = peer.read_to_end(&mut Vec::new());
-        rig.close(file);
-    });
+fn a_transmission_that_the_peer_does_not_read_can_be_cancelled(rig: &mut Rig) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_of(rig, &folder, 1_000);
+    let path = folder.path().join("file");
+    std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(64 << 20).unwrap();
+    let (socket, mut peer) = rig.pair();
+    let operation = Operation::TransmitFile { head: BufferChain::new(), file, offset: 0, length: 64 << 20 };
+    let token = rig.submit(socket, operation);
+    rig.expect_silence();
+    rig.worker.cancel(token);
+    assert_eq!(failure(&rig.next_of(token)), ErrorKind::Cancelled);
+    rig.close(socket);
+    // The peer sees an end, of whichever kind.
+    let _ = peer.write_all(b"x");
+    let _ = peer.shutdown(Shutdown::Write);
+    let _ = peer.read_to_end(&mut Vec::new());
+    rig.close(file);
 }

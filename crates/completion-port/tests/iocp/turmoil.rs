@@ -131,6 +131,8 @@ fn workers_that_cancel_and_close_what_others_run_keep_the_laws() {
     for seed in 1..=6u64 {
         let mut configuration = configuration(4);
         configuration.inline_budget = 2;
+        configuration.receives_outstanding = 1 + 3 * (seed as usize % 2);
+        configuration.sends_outstanding = 1 + seed as usize % 5;
         let port = Port::new(configuration).unwrap();
         let mut first = port.worker().unwrap();
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();

@@ -192,7 +192,9 @@ fn operations_end_when_cancelled_in_whatever_they_wait_for() {
     for _ in 0..4 {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         let handle = rig.worker.associate(socket, 0).unwrap();
-        connecting.push(rig.submit(handle, Operation::Connect { address }));
+        connecting.push(
+            rig.submit(handle, Operation::Connect { address: address.into(), first: BufferChain::new() }),
+        );
     }
     rig.worker.wait(&mut rig.arrived, Some(Duration::from_millis(30))).unwrap();
     connecting.retain(|token| rig.arrived.iter().all(|done| done.token != *token));

@@ -17,6 +17,7 @@ pub(crate) fn small() -> Configuration {
     configuration.backend = Some(Backend::Readiness);
     configuration.queues = 1;
     configuration.operations = 1_024;
+    configuration.send_bytes = 1 << 30;
     configuration.handles = 512;
     configuration.batch = 64;
     configuration.buffers =

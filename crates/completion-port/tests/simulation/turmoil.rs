@@ -110,7 +110,8 @@ impl Program {
             9 => Operation::Disconnect,
             10 => Operation::Accept,
             _ => Operation::Connect {
-                address: self.random.pick(&self.listening).unwrap_or(([1; 4], 1).into()),
+                address: self.random.pick(&self.listening).unwrap_or(([1; 4], 1).into()).into(),
+                first: if self.random.below(2) == 0 { self.chain() } else { BufferChain::new() },
             },
         };
         self.submit(handle, operation);

@@ -4,10 +4,11 @@ use super::{Event, Ring, Stage, descriptor};
 use crate::{
     backend::local::{Core, Descriptor},
     completion::Payload,
-    identity::Token,
+    error::{Error, ErrorKind},
+    identity::{Handle, Token},
     operation::OperationKind,
 };
-use ::io_uring::opcode;
+use ::io_uring::{opcode, types::DestinationSlot};
 use socket2::Socket;
 use std::{
     collections::VecDeque,
@@ -27,17 +28,20 @@ const FLAGS: i32 = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
 pub(super) struct Accepting {
     /// Operations that ran out of one or the other.
     parked: Vec<Token>,
-    /// Connections that came for an operation before it stopped, and have no handle yet.
-    unplaced: VecDeque<(Token, Socket)>,
+    /// Connections of listeners that came when there was no handle for them.
+    unplaced: VecDeque<(Handle, Descriptor)>,
     closed: u64,
     retry_at: Duration,
 }
 
 impl Accepting {
-    /// The operation ends: connections that could not be placed are closed with it.
-    pub(super) fn forget(&mut self, token: Token) {
-        self.parked.retain(|parked| *parked != token);
-        self.unplaced.retain(|(owner, _)| *owner != token);
+    fn has_unplaced(&self, listener: Handle) -> bool {
+        self.unplaced.iter().any(|(of, _)| *of == listener)
+    }
+
+    fn take_unplaced(&mut self, listener: Handle) -> Option<Descriptor> {
+        let place = self.unplaced.iter().position(|(of, _)| *of == listener)?;
+        self.unplaced.remove(place).map(|(_, socket)| socket)
     }
 
     pub(super) fn retry_after(&self, now: Duration) -> Option<Duration> {
@@ -47,27 +51,43 @@ impl Accepting {
 
 impl Ring {
     pub(super) fn accept(&mut self, core: &mut Core, token: Token) {
+        if self.place_waiting(core, token) {
+            return;
+        }
         let room = core.room_for_handles();
-        if room == 0 {
-            return self.park(token);
+        let (direct, plenty_direct) = self.direct.room();
+        if room == 0 || !direct {
+            let lack = if room == 0 { ErrorKind::HandlesExhausted } else { ErrorKind::DescriptorsExhausted };
+            return self.park_or_fail(core, token, lack);
         }
         let slot = core.slot(token);
         let (listener, kind) = (descriptor(core, slot.handle), slot.kind);
-        let entry = if kind == OperationKind::AcceptStream && room >= AMPLE_ROOM {
-            opcode::AcceptMulti::new(listener).flags(FLAGS).build()
+        // What is in a table of the ring is inherited by nobody.
+        let (direct, flags) = if self.direct.is_on() { (true, libc::SOCK_NONBLOCK) } else { (false, FLAGS) };
+        let entry = if kind == OperationKind::AcceptStream && room >= AMPLE_ROOM && plenty_direct {
+            opcode::AcceptMulti::new(listener).allocate_file_index(direct).flags(flags).build()
         } else {
-            opcode::Accept::new(listener, std::ptr::null_mut(), std::ptr::null_mut()).flags(FLAGS).build()
+            opcode::Accept::new(listener, std::ptr::null_mut(), std::ptr::null_mut())
+                .file_index(direct.then(DestinationSlot::auto_target))
+                .flags(flags)
+                .build()
         };
         // SAFETY: no memory of ours is named; the listener's descriptor is open while the operation is pending.
         unsafe { self.push(core, token, entry) };
     }
 
     pub(super) fn accepted(&mut self, core: &mut Core, token: Token, event: &Event) {
+        let listener = core.slot(token).handle;
         if event.result >= 0 {
-            // SAFETY: the kernel made this descriptor for us just now, and nobody else has it.
-            let socket = Socket::from(unsafe { OwnedFd::from_raw_fd(event.result) });
-            if core.room_for_handles() == 0 || !self.accepting.unplaced.is_empty() {
-                self.accepting.unplaced.push_back((token, socket));
+            let socket = if self.direct.is_on() {
+                self.direct.took();
+                Descriptor::Direct(event.result as u32)
+            } else {
+                // SAFETY: the kernel made this descriptor for us just now, and nobody else has it.
+                Descriptor::Socket(Socket::from(unsafe { OwnedFd::from_raw_fd(event.result) }))
+            };
+            if core.room_for_handles() == 0 || self.accepting.has_unplaced(listener) {
+                self.accepting.unplaced.push_back((listener, socket));
                 let slot = core.slot_mut(token);
                 if event.more && slot.stage & Stage::STOPS == 0 {
                     // Enough: no more before there is room.
@@ -85,26 +105,25 @@ impl Ring {
         slot.stage &= !Stage::STOPS;
         let code = -event.result;
         if slot.cancelled || slot.timed_out {
-            self.accepting.forget(token);
+            self.forget_accept(token);
             return self.fail(core, token, libc::ECANCELED);
         }
         match code {
-            _ if self.accepting.unplaced.iter().any(|(owner, _)| *owner == token) => self.park(token),
             libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM
                 if slot.kind == OperationKind::AcceptStream =>
             {
-                self.park(token);
+                self.accepting.parked.push(token);
             }
-            // The connection is gone that would have been accepted, or the stream was stopped because there was no room.
+            // There is a connection, or the one is gone that would have been accepted, or the stream was stopped for want of room.
             _ if code <= 0 || is_of_the_connection(code) => self.accept(core, token),
             _ => self.fail(core, token, code),
         }
     }
 
     /// Gives the connection its handle and reports it; whether that ended the operation.
-    fn place(&mut self, core: &mut Core, token: Token, socket: Socket) -> bool {
+    fn place(&mut self, core: &mut Core, token: Token, socket: Descriptor) -> bool {
         let kind = core.slot(token).kind;
-        match core.add(Descriptor::Socket(socket), 0) {
+        match core.add(socket, 0) {
             Ok(handle) if kind == OperationKind::AcceptStream => {
                 core.item(token, 0, Payload::Accepted(handle));
                 false
@@ -117,14 +136,45 @@ impl Ring {
         }
     }
 
-    fn park(&mut self, token: Token) {
-        self.accepting.parked.push(token);
+    /// Gives connections their handles that came when there was none, oldest first. Whether that ended the operation.
+    fn place_waiting(&mut self, core: &mut Core, token: Token) -> bool {
+        let listener = core.slot(token).handle;
+        while core.room_for_handles() > 0
+            && let Some(socket) = self.accepting.take_unplaced(listener)
+        {
+            if self.place(core, token, socket) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// A stream waits for what it lacks; a single accept says so, and the connection waits for the next.
+    fn park_or_fail(&mut self, core: &mut Core, token: Token, lack: ErrorKind) {
+        match core.slot(token).kind {
+            OperationKind::AcceptStream => self.accepting.parked.push(token),
+            kind => core.complete(token, Err(Error::new(lack, kind)), Payload::None),
+        }
+    }
+
+    /// The operation ends. What came for it and found no handle waits for the next accept.
+    pub(super) fn forget_accept(&mut self, token: Token) {
+        self.accepting.parked.retain(|parked| *parked != token);
+    }
+
+    /// The listener closes, and with it what nobody will take any more.
+    pub(super) fn forget_listener(&mut self, listener: Handle) {
+        while let Some(socket) = self.accepting.take_unplaced(listener) {
+            if let Descriptor::Direct(place) = socket {
+                self.close_direct(place);
+            }
+        }
     }
 
     /// Places and accepts again once a handle was closed, or after a time.
     pub(super) fn resume_accepts(&mut self, core: &mut Core) {
         let accepting = &mut self.accepting;
-        if accepting.parked.is_empty() && accepting.unplaced.is_empty() {
+        if accepting.parked.is_empty() {
             return;
         }
         if accepting.closed == core.closed() && core.now() < accepting.retry_at {
@@ -132,19 +182,8 @@ impl Ring {
         }
         accepting.closed = core.closed();
         accepting.retry_at = core.now() + RETRY;
-        while core.room_for_handles() > 0
-            && let Some((token, socket)) = self.accepting.unplaced.pop_front()
-        {
-            if self.place(core, token, socket) {
-                self.accepting.parked.retain(|parked| *parked != token);
-            }
-        }
-        for token in std::mem::take(&mut self.accepting.parked) {
-            if self.accepting.unplaced.iter().any(|(owner, _)| *owner == token) {
-                self.accepting.parked.push(token);
-            } else {
-                self.accept(core, token);
-            }
+        for token in std::mem::take(&mut accepting.parked) {
+            self.accept(core, token);
         }
     }
 }

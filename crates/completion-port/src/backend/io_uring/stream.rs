@@ -2,7 +2,7 @@
 
 use super::{Event, MAXIMUM_TRANSFER, Ring, Stage, descriptor, provided::GROUP};
 use crate::{
-    backend::local::{Body, Core},
+    backend::local::{Body, Core, Descriptor, connect_error},
     chain::BufferChain,
     completion::Payload,
     error::ErrorKind,
@@ -149,22 +149,44 @@ impl Ring {
     }
 
     pub(super) fn connect(&mut self, core: &mut Core, token: Token) {
-        let slot = core.slot(token);
-        let Body::Address(address) = slot.body else { unreachable!("a connect has an address") };
-        let socket = descriptor(core, slot.handle);
         let number = self.scratch(core, token);
-        let (pointer, length) = self.scratches.get(number).address(address);
+        let slot = core.slot(token);
+        let Body::Connect { address, .. } = &slot.body else { unreachable!("a connect has an address") };
+        let socket = descriptor(core, slot.handle);
+        let (pointer, length) = match self.scratches.get(number).name(address) {
+            Ok(name) => name,
+            Err(error) => return self.fail_as(core, token, error),
+        };
         let entry = opcode::Connect::new(socket, pointer, length).build();
         // SAFETY: the address lies in the operation's scratch, which is left alone until the completion.
         unsafe { self.push(core, token, entry) };
     }
 
-    /// In place: the kernel would hand a shutdown to a thread.
+    pub(super) fn connected(&mut self, core: &mut Core, token: Token, result: i32) {
+        let body = &mut core.slot_mut(token).body;
+        match body {
+            Body::Connect { .. } if result == 0 => {
+                body.connected();
+                self.give_scratch_back(core, token);
+                self.again(core, token, Self::send);
+            }
+            Body::Connect { .. } => {
+                let error = connect_error(-result);
+                self.finish(core, token, Err(error));
+            }
+            _ => self.sent(core, token, result),
+        }
+    }
+
+    /// In place: the kernel would hand a shutdown to a thread, as it does where only the ring can do it.
     pub(super) fn disconnect(&mut self, core: &mut Core, token: Token) {
         let handle = core.slot(token).handle;
-        let socket = core.descriptor(handle).and_then(|descriptor| descriptor.socket());
-        let ended = socket.expect("checked when it was submitted").shutdown(std::net::Shutdown::Write);
-        match ended {
+        let Some(socket) = core.descriptor(handle).and_then(Descriptor::socket) else {
+            let entry = opcode::Shutdown::new(descriptor(core, handle), libc::SHUT_WR).build();
+            // SAFETY: a shutdown points to nothing.
+            return unsafe { self.push(core, token, entry) };
+        };
+        match socket.shutdown(std::net::Shutdown::Write) {
             Ok(()) => self.finish(core, token, Ok(0)),
             Err(error) => self.fail(core, token, error.raw_os_error().unwrap_or(libc::EIO)),
         }

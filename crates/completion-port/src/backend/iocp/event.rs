@@ -1,8 +1,10 @@
 //! What the kernel, the pool and the clock report, and what follows from it.
 
 use super::{
+    datagram::cut_one_short,
     handle::{Entry, Object, State},
-    slot::{Body, Slot, Stage},
+    pipe,
+    slot::{Body, Stage},
     turn::Turn,
     winsock,
 };
@@ -13,7 +15,7 @@ use crate::{
     operation::OperationKind,
     pool::{Finished, Yielded},
 };
-use std::sync::Arc;
+use std::{os::windows::io::AsRawHandle, sync::Arc};
 use windows_sys::Win32::{
     Foundation::{ERROR_HANDLE_EOF, RtlNtStatusToDosError},
     System::IO::{CancelIoEx, OVERLAPPED_ENTRY},
@@ -22,11 +24,9 @@ use windows_sys::Win32::{
 impl Turn<'_> {
     /// Takes in one packet of the port. Those without an operation are none of its business.
     pub(super) fn take_packet(&mut self, packet: &OVERLAPPED_ENTRY) {
-        if packet.lpOverlapped.is_null() {
-            return;
-        }
-        // SAFETY: only calls for slots of this core, and posts of them, put an OVERLAPPED into the core's port.
-        let slot = unsafe { Slot::of(packet.lpOverlapped) };
+        // Wakes have none, and who has a duplicate of a socket or file can have a call on it end here with an OVERLAPPED of their own
+        // (`File::lock` of std does), which may be gone by now: it is compared, and never looked into.
+        let Some(slot) = self.core.slots.at(packet.lpOverlapped.addr()) else { return };
         let Some(entry) = self.find(slot.owner()) else { return };
         let mut state = entry.lock();
         state.inline = 0;
@@ -62,30 +62,71 @@ impl Turn<'_> {
             }
             _ => {}
         }
+        if kind == OperationKind::WatchDirectory {
+            drop(guard);
+            return self.folder_changed(entry, state, index, result);
+        }
+        if kind == OperationKind::ReceiveStream && matches!(state.object, Object::Pipe(_)) {
+            let read = match result {
+                Ok(bytes) => Some((bytes, false)),
+                Err(code) if pipe::is_end(state, kind, code) => Some((0, true)),
+                Err(_) => None,
+            };
+            if let Some(read) = read {
+                drop(guard);
+                return self.stream_was_read(entry, state, index, read);
+            }
+            job.body = Body::None;
+        }
         let bytes = match result {
+            Err(code) if pipe::is_end(state, kind, code) => 0,
+            // A message of no bytes is passed over: it is not the end.
+            Ok(0) if is_pipe_read(state, kind) && !ended => {
+                drop(guard);
+                return self.start(entry, state, index);
+            }
             Ok(bytes) => u64::from(bytes),
             Err(ERROR_HANDLE_EOF) if kind == OperationKind::ReadAt => 0,
+            Err(code) if cut_one_short(state, kind, code) => {
+                // All the room is filled; the rest is lost.
+                job.truncated();
+                job.room()
+            }
             Err(code) => {
                 drop(guard);
-                self.complete_with_body(state, index, Err(error(code)));
+                self.fail(state, index, error(code));
                 return;
             }
         };
         job.transferred += bytes;
         let transferred = job.transferred;
         let outcome = match (kind, &mut job.body) {
-            (OperationKind::Receive, Body::Buffer(buffer)) => {
+            (
+                OperationKind::Receive | OperationKind::ReceiveFrom | OperationKind::ReceiveMessage,
+                Body::Buffer(buffer),
+            ) => {
                 buffer.advance(bytes as usize);
                 state.peer_ended = bytes == 0;
                 Some(Ok(bytes))
             }
+            (OperationKind::ReceiveScatter, Body::Buffers(buffers)) => {
+                let mut left = bytes as usize;
+                for buffer in buffers {
+                    let filled = left.min(buffer.spare_capacity());
+                    buffer.advance(filled);
+                    left -= filled;
+                }
+                state.peer_ended = bytes == 0;
+                Some(Ok(bytes))
+            }
+            (OperationKind::SendTo | OperationKind::SendMessage, _) => Some(Ok(bytes)),
             (OperationKind::ReadAt, Body::Buffer(buffer)) => {
                 buffer.advance(bytes as usize);
                 // A read that comes back short has met the end of the file.
                 let whole = buffer.spare_capacity() == 0 || bytes < 0x7fff_f000;
                 whole.then_some(Ok(transferred))
             }
-            (OperationKind::Send | OperationKind::WriteAt, Body::Chain(chain)) => {
+            (OperationKind::Send | OperationKind::WriteAt | OperationKind::Connect, Body::Chain(chain)) => {
                 let whole = transferred >= chain.len();
                 let stuck = bytes == 0 && !whole;
                 if stuck {
@@ -101,8 +142,22 @@ impl Turn<'_> {
                 let error = Error::with_code(ErrorKind::Other, ERROR_HANDLE_EOF as i32, kind);
                 if stuck { Some(Err(error)) } else { whole.then_some(Ok(transferred)) }
             }
-            (OperationKind::Connect, _) => {
-                Some(winsock::update_connect_context(state.raw_socket()).map(|()| 0).map_err(error))
+            (OperationKind::TransmitPackets, _) => Self::list_was_sent(job, bytes),
+            (OperationKind::Control, _) => Some(Ok(0)),
+            (OperationKind::Connect, Body::Connect { first, .. }) => {
+                let updated = match state.object {
+                    Object::Socket(_) => winsock::update_connect_context(state.raw_socket()),
+                    _ => Ok(()),
+                };
+                let whole = transferred >= first.len();
+                if updated.is_ok() && !whole {
+                    // The rest goes out like any other bytes.
+                    job.body = Body::Chain(std::mem::take(first));
+                }
+                match updated {
+                    Err(code) => Some(Err(error(code))),
+                    Ok(()) => whole.then_some(Ok(transferred)),
+                }
             }
             (OperationKind::ReceiveStream, _) => {
                 drop(guard);
@@ -117,10 +172,26 @@ impl Turn<'_> {
         };
         drop(guard);
         match outcome {
+            Some(Err(error)) => self.fail(state, index, error),
             Some(result) => self.complete_with_body(state, index, result),
             None if ended => self.complete_ended(state, index),
+            // What is missing can no longer be sent in its place.
+            None if self.has_followers(state, index, kind) => {
+                self.fail(state, index, Error::new(ErrorKind::Other, kind));
+            }
             None => self.start(entry, state, index),
         }
+    }
+
+    /// An operation has failed, and with it what it leaves no place for.
+    fn fail(&mut self, state: &mut State, index: u32, error: Error) {
+        let job = self.core.slot(index).job();
+        let (kind, asked_to) = (job.kind, job.ended.is_some());
+        drop(job);
+        if kind == OperationKind::Send && !asked_to && matches!(state.object, Object::Socket(_)) {
+            self.ruin_followers(state, index, error);
+        }
+        self.complete_with_body(state, index, Err(error));
     }
 
     /// A task of the pool has ended.
@@ -174,19 +245,20 @@ impl Turn<'_> {
             return;
         }
         let (stage, token) = (job.stage, job.token(self.core.queue, index));
-        if stage == Stage::Closing || stage == Stage::Free {
+        if matches!(stage, Stage::Closing | Stage::Free | Stage::Held) {
             return;
         }
         job.ended = Some(reason);
         match stage {
-            Stage::Free | Stage::Closing => {}
+            Stage::Free | Stage::Closing | Stage::Held => {}
             Stage::Waiting | Stage::Timer | Stage::Resting | Stage::Starving => {
                 drop(job);
                 self.complete_ended(state, index);
             }
             Stage::Kernel => {
-                let raw = match &job.file {
-                    Some(file) if names_the_file(job.kind) => file.raw(),
+                let raw = match (&job.file, &job.body) {
+                    (Some(file), _) if names_the_file(job.kind) => file.raw(),
+                    (_, Body::Watch { file: Some(file), .. }) => file.as_raw_handle(),
                     _ => state.raw(),
                 };
                 // Not found means that it is done already; its packet is in the queue.
@@ -210,8 +282,9 @@ impl Turn<'_> {
 
     /// The program's deadlines and timers that have passed.
     pub(super) fn expire(&mut self) {
+        let now = self.desk.now;
         loop {
-            let due = self.core.timers(self.desk.seat).pop(self.desk.now);
+            let due = self.core.clocks(self.desk.seat).find_map(|seat| self.core.timers(seat).pop(now));
             let Some(token) = due.map(Token::from_bits) else { return };
             let Some(slot) = self.core.slots.get(token.index()) else { continue };
             if slot.job().kind != OperationKind::Timer {
@@ -233,6 +306,10 @@ impl Turn<'_> {
     pub(super) fn owner_of(&self, index: u32) -> Handle {
         self.core.slot(index).owner()
     }
+}
+
+fn is_pipe_read(state: &State, kind: OperationKind) -> bool {
+    matches!(state.object, Object::Pipe(_)) && kind != OperationKind::Send
 }
 
 /// Whether the call of such an operation names the file, and not the socket that it was submitted for.

@@ -1,6 +1,6 @@
 //! What the queue knows of a handle.
 
-use super::slot::NONE;
+use super::{reuse::Fresh, slot::NONE};
 use crate::{
     buffer::Buffer,
     completion::Completion,
@@ -11,8 +11,9 @@ use crate::{
     operation::OperationKind,
 };
 use std::{
+    collections::VecDeque,
     fs::File,
-    os::windows::io::{AsRawHandle, AsRawSocket},
+    os::windows::io::{AsRawHandle, AsRawSocket, OwnedHandle},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -48,22 +49,31 @@ impl Entry {
 /// What the handle stands for.
 pub(super) enum Object {
     None,
+    /// Whose bytes are one stream.
     Socket(socket2::Socket),
+    /// Whose bytes come and go in datagrams.
+    Datagrams(socket2::Socket),
     Listener(socket2::Socket),
     File(Arc<File>),
+    /// One end of a named pipe.
+    Pipe(OwnedHandle),
 }
 
-/// The operations of one direction, first in first out; only the first is under way.
+/// The operations of one direction, first in first out. Those in front were started: one, or several that share.
 #[derive(Clone, Copy)]
 pub(super) struct Line {
     pub(super) first: u32,
     pub(super) last: u32,
-    /// The first was started.
-    pub(super) started: bool,
+    /// The first that was not started.
+    pub(super) waiting: u32,
+    /// How many were started and have not come to their end.
+    pub(super) started: u32,
+    /// What was started has the direction to itself.
+    pub(super) alone: bool,
 }
 
 impl Line {
-    const EMPTY: Self = Self { first: NONE, last: NONE, started: false };
+    const EMPTY: Self = Self { first: NONE, last: NONE, waiting: NONE, started: 0, alone: false };
 }
 
 pub(super) struct State {
@@ -85,12 +95,19 @@ pub(super) struct State {
     pub(super) inline: u32,
     /// Bytes that arrived with the connection.
     pub(super) early: Option<Buffer>,
+    /// Of a listener: connections that came when there was no handle for them, or nobody wanted them any more, with their first bytes.
+    pub(super) held: VecDeque<(Fresh, Option<Buffer>)>,
     /// The last receive of a stream filled its buffer: likely there is more.
     pub(super) more: bool,
     /// The port itself made the socket, for AcceptEx.
     pub(super) accepted: bool,
     /// The peer's orderly end was received.
     pub(super) peer_ended: bool,
+    /// Bytes of its operations that wait to be sent, and whether a send was refused for them.
+    pub(super) send_bytes: u64,
+    pub(super) send_refused: bool,
+    /// Watches among its operations.
+    pub(super) watches: u32,
     pub(super) closing: bool,
     /// The slot of the close that waits.
     pub(super) close: u32,
@@ -111,9 +128,13 @@ impl State {
             pending: 0,
             inline: 0,
             early: None,
+            held: VecDeque::new(),
             more: false,
             accepted: false,
             peer_ended: false,
+            send_bytes: 0,
+            send_refused: false,
+            watches: 0,
             closing: false,
             close: NONE,
             closed: true,
@@ -138,14 +159,10 @@ impl State {
         &mut self.lines[direction as usize]
     }
 
-    pub(super) fn empty_line(&mut self, direction: Direction) {
-        self.lines[direction as usize] = Line::EMPTY;
-    }
-
     pub(super) fn socket(&self) -> Option<&socket2::Socket> {
         match &self.object {
-            Object::Socket(socket) | Object::Listener(socket) => Some(socket),
-            Object::None | Object::File(_) => None,
+            Object::Socket(socket) | Object::Listener(socket) | Object::Datagrams(socket) => Some(socket),
+            Object::None | Object::File(_) | Object::Pipe(_) => None,
         }
     }
 
@@ -159,16 +176,30 @@ impl State {
     pub(super) fn raw(&self) -> HANDLE {
         match &self.object {
             Object::None => std::ptr::null_mut(),
-            Object::Socket(socket) | Object::Listener(socket) => socket.as_raw_socket() as HANDLE,
+            Object::Socket(socket) | Object::Listener(socket) | Object::Datagrams(socket) => {
+                socket.as_raw_socket() as HANDLE
+            }
             Object::File(file) => file.as_raw_handle(),
+            Object::Pipe(pipe) => pipe.as_raw_handle(),
         }
+    }
+
+    /// Counts bytes that wait to be sent, of which there may be up to `limit`, or any number alone.
+    pub(super) fn take_bytes(&mut self, bytes: u64, limit: u64) -> Result<(), ErrorKind> {
+        if self.send_bytes > 0 && bytes > limit.saturating_sub(self.send_bytes) {
+            self.send_refused = true;
+            return Err(ErrorKind::SendQueueFull);
+        }
+        self.send_bytes += bytes;
+        Ok(())
     }
 
     /// Whether an operation of `kind` may be submitted for the handle.
     pub(super) fn fits(&self, kind: OperationKind) -> Result<(), ErrorKind> {
         let nature = match self.object {
             Object::Listener(_) => Nature::Listener,
-            Object::Socket(_) => Nature::Socket,
+            Object::Socket(_) | Object::Datagrams(_) => Nature::Socket,
+            Object::Pipe(_) => Nature::Pipe,
             Object::File(_) | Object::None => Nature::File,
         };
         if self.closing {

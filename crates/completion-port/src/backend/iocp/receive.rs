@@ -1,17 +1,20 @@
 //! Receive streams: a receive of zero bytes, which holds no buffer, and then what is there into a buffer of the pool.
 
 use super::{
-    handle::{Entry, State},
+    datagram::is_oversize,
+    handle::{Entry, Object, State},
     slot::{Body, NONE, Stage},
     turn::Turn,
     winsock::{self, Issued},
 };
 use crate::{
+    buffer::Buffer,
     completion::Payload,
     direction::Direction,
     error::{Error, ErrorKind},
     operation::OperationKind,
 };
+use std::ptr::NonNull;
 use windows_sys::Win32::Networking::WinSock::WSAEWOULDBLOCK;
 
 /// How often a receive of zero bytes may end at once without bytes being there, before the stream waits its turn.
@@ -30,26 +33,45 @@ impl Turn<'_> {
 
     /// Bytes that came with the connection serve a receive first.
     pub(super) fn receive_early(&mut self, state: &mut State, index: u32) {
-        let slot = self.core.slot(index);
         let mut bytes = 0;
-        if let (Body::Buffer(buffer), Some(early)) = (&mut slot.job().body, &mut state.early) {
-            bytes = early.len().min(buffer.spare_capacity());
-            buffer.extend_from_slice(&early[..bytes]);
-            early.consume(bytes);
+        let mut fill = |buffer: &mut Buffer| {
+            let Some(early) = &mut state.early else { return };
+            let filled = early.len().min(buffer.spare_capacity());
+            buffer.extend_from_slice(&early[..filled]);
+            early.consume(filled);
+            bytes += filled;
             if early.is_empty() {
                 state.early = None;
             }
+        };
+        match &mut self.core.slot(index).job().body {
+            Body::Buffer(buffer) => {
+                fill(buffer);
+                // What has come since belongs to it too. An end or an error is there for the next receive as well.
+                if let (None, Object::Socket(socket)) = (&state.early, &state.object)
+                    && let Ok(more) = winsock::receive_now(socket, buffer.spare_mut())
+                {
+                    buffer.advance(more);
+                    bytes += more;
+                }
+            }
+            Body::Buffers(buffers) => buffers.iter_mut().for_each(fill),
+            _ => {}
         }
         self.complete_with_body(state, index, Ok(bytes as u64));
     }
 
     /// Waits for bytes: posts the receive of zero bytes.
-    fn arm(&mut self, entry: &Entry, state: &mut State, index: u32) {
+    pub(super) fn arm(&mut self, entry: &Entry, state: &mut State, index: u32) {
         let slot = self.core.slot(index);
+        if matches!(state.object, Object::Pipe(_)) {
+            let issued = self.issue(state, slot);
+            return self.follow(entry, state, index, issued);
+        }
+        // Of a datagram, even no byte is lost only when it is left where it is.
+        let (nowhere, peek) = (NonNull::dangling().as_ptr(), matches!(state.object, Object::Datagrams(_)));
         // SAFETY: the stream has no call in the kernel; no memory is passed; the owner's lock is held.
-        let issued = unsafe {
-            winsock::receive(slot, state.raw_socket(), state.skips, std::ptr::NonNull::dangling().as_ptr(), 0)
-        };
+        let issued = unsafe { winsock::receive(slot, state.raw_socket(), state.skips, nowhere, 0, peek) };
         match issued {
             Issued::Done(_) => self.follow(entry, state, index, Issued::Done(0)),
             other => self.follow(entry, state, index, other),
@@ -58,6 +80,9 @@ impl Turn<'_> {
 
     /// Bytes, or the end, are there: takes them.
     pub(super) fn pull(&mut self, entry: &Entry, state: &mut State, index: u32) {
+        if matches!(state.object, Object::Pipe(_)) {
+            return self.read_for_stream(entry, state, index);
+        }
         let of = OperationKind::ReceiveStream;
         let slot = self.core.slot(index);
         let mut buffer = match self.shared.buffers.acquire(self.shared.configuration.receive_bytes) {
@@ -73,8 +98,14 @@ impl Turn<'_> {
             }
         };
         let Some(socket) = state.socket() else { return };
-        match winsock::receive_now(socket, buffer.spare_mut()) {
-            Ok(0) => {
+        let has_datagrams = matches!(state.object, Object::Datagrams(_));
+        let received = match winsock::receive_now(socket, buffer.spare_mut()) {
+            // What did not fit is lost.
+            Err(code) if has_datagrams && is_oversize(code) => Ok(buffer.spare_capacity()),
+            received => received,
+        };
+        match received {
+            Ok(0) if !has_datagrams => {
                 drop(buffer);
                 state.peer_ended = true;
                 self.complete(state, index, Ok(0), Payload::None);
@@ -111,6 +142,7 @@ impl Turn<'_> {
     /// The last item of a stream was dealt with: it may go on. Until then nothing more is received: the program's own pace is the
     /// back-pressure on the peer.
     pub(super) fn resume(&mut self, entry: &Entry, state: &mut State) {
+        self.watch_again(entry, state);
         let first = state.line(Direction::Receive).first;
         if first == NONE || self.core.slot(first).job().stage != Stage::Resting {
             return;

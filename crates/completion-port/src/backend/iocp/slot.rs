@@ -1,20 +1,22 @@
 //! The slot of an operation in flight: it owns everything that the kernel may touch.
 
-use super::reuse::Fresh;
+use super::{reuse::Fresh, scratch::Scratch};
 use crate::{
+    address::Address,
     buffer::Buffer,
     chain::BufferChain,
     completion::Payload,
+    control::ControlRequest,
     error::{Error, ErrorKind},
     file::{Directory, OpenOptions},
     identity::{Handle, Token},
+    message::Message,
     operation::{Operation, OperationKind, Work},
+    transmit::{Part, TransmitList},
 };
 use std::{
     cell::UnsafeCell,
-    collections::VecDeque,
     fs::File,
-    net::SocketAddr,
     os::windows::io::AsRawHandle,
     path::PathBuf,
     sync::{
@@ -79,6 +81,8 @@ pub(super) enum Stage {
     Waiting,
     /// The kernel has it.
     Kernel,
+    /// It has come to its end before one that was submitted earlier, behind which its completion stays.
+    Held,
     /// The pool has it, or its answer is in the inbox.
     Pool,
     /// It waits for its time.
@@ -104,6 +108,16 @@ pub(super) struct Job {
     pub(super) length: u64,
     pub(super) transferred: u64,
     pub(super) data_only: bool,
+    /// It was started, and is no longer behind others.
+    pub(super) started: bool,
+    /// What became of it, while it is held.
+    pub(super) outcome: Option<Result<u64, Error>>,
+    /// One before it in the stream of bytes failed: so does this, whatever the system says.
+    pub(super) ruined: Option<Error>,
+    /// Memory beyond the slot's own, where the call needs it.
+    pub(super) scratch: Option<Scratch>,
+    /// Counted in the handle as waiting to be sent.
+    pub(super) send_bytes: u64,
     /// Why it is to end, once somebody asked for that.
     pub(super) ended: Option<ErrorKind>,
     /// The worker whose timers have a deadline for it.
@@ -133,7 +147,29 @@ pub(super) enum Body {
     None,
     Buffer(Buffer),
     Chain(BufferChain),
-    Address(SocketAddr),
+    Connect {
+        address: Address,
+        first: BufferChain,
+    },
+    Buffers(Vec<Buffer>),
+    SendTo {
+        chain: BufferChain,
+        to: Address,
+    },
+    Message(Box<Message>),
+    /// What a transmit-packets sends, and the part that is being sent where one call does not take it all.
+    List {
+        list: Box<TransmitList>,
+        part: Option<Part>,
+    },
+    Control(ControlRequest),
+    Watch {
+        directory: Arc<Directory>,
+        recursive: bool,
+        /// Once it is under way: the folder as opened for it, and what the system writes to.
+        file: Option<File>,
+        room: Option<Buffer>,
+    },
     Open {
         directory: Option<Arc<Directory>>,
         path: PathBuf,
@@ -161,19 +197,27 @@ pub(super) enum Body {
 pub(super) struct Accepting {
     /// The slots of the AcceptEx calls that are posted.
     pub(super) calls: Vec<u32>,
-    /// Connections for which there was no handle.
-    pub(super) held: VecDeque<(Fresh, Option<Buffer>)>,
     /// The connection that ends a single accept.
     pub(super) accepted: Option<Handle>,
-    /// Why the stream cannot go on.
+    /// Why the accept cannot go on.
     pub(super) failed: Option<Error>,
 }
 
 impl Body {
+    /// Whether it is a connect to what is no internet address.
+    pub(super) const fn connects_elsewhere(&self) -> bool {
+        matches!(self, Self::Connect { address: Address::Path(_) | Address::Unnamed, .. })
+    }
+
     pub(super) fn into_payload(self) -> Payload {
         match self {
             Self::Buffer(buffer) => Payload::Buffer(buffer),
-            Self::Chain(chain) => Payload::Chain(chain),
+            Self::Buffers(buffers) => Payload::Buffers(buffers),
+            Self::Chain(chain) | Self::SendTo { chain, .. } | Self::Connect { first: chain, .. } => {
+                Payload::Chain(chain)
+            }
+            Self::Message(message) => Payload::Message(message),
+            Self::List { list, .. } => Payload::TransmitList(list),
             _ => Payload::None,
         }
     }
@@ -201,6 +245,11 @@ impl Slot {
                 length: 0,
                 transferred: 0,
                 data_only: false,
+                started: false,
+                outcome: None,
+                ruined: None,
+                scratch: None,
+                send_bytes: 0,
                 ended: None,
                 deadline_at: None,
             }),
@@ -239,6 +288,11 @@ impl Slot {
             length: 0,
             transferred: 0,
             data_only: false,
+            started: false,
+            outcome: None,
+            ruined: None,
+            scratch: None,
+            send_bytes: 0,
             ended: None,
             deadline_at: None,
         };
@@ -281,19 +335,25 @@ impl Slot {
         let overlapped = unsafe { &*self.overlapped.get() };
         (overlapped.Internal as i32, overlapped.InternalHigh)
     }
-
-    /// The slot of a packet.
-    ///
-    /// # Safety
-    ///
-    /// `overlapped` came out of the port, was put in by a call for one of the core's slots, and the core lives for `'a`.
-    pub(super) unsafe fn of<'a>(overlapped: *mut OVERLAPPED) -> &'a Self {
-        // SAFETY: OVERLAPPED is the first field of a slot, and slots never move.
-        unsafe { &*overlapped.cast::<Self>() }
-    }
 }
 
 impl Job {
+    /// The room for bytes that it has, all together.
+    pub(super) fn room(&self) -> u64 {
+        match &self.body {
+            Body::Buffer(buffer) => buffer.spare_capacity() as u64,
+            Body::Buffers(buffers) => buffers.iter().map(|buffer| buffer.spare_capacity() as u64).sum(),
+            _ => 0,
+        }
+    }
+
+    /// A datagram was longer than that.
+    pub(super) fn truncated(&mut self) {
+        if let Some(scratch) = &mut self.scratch {
+            scratch.truncated = true;
+        }
+    }
+
     pub(super) fn token(&self, queue: u8, index: u32) -> Token {
         Token::new(queue, index, self.generation)
     }
@@ -307,8 +367,21 @@ impl Job {
             | Operation::Metadata { .. }
             | Operation::Timer { .. }
             | Operation::Close => (Body::None, 0, 0, false),
-            Operation::Connect { address } => (Body::Address(address), 0, 0, false),
-            Operation::Receive { buffer } => (Body::Buffer(buffer), 0, 0, false),
+            Operation::Connect { address, first } => (Body::Connect { address, first }, 0, 0, false),
+            Operation::Receive { buffer }
+            | Operation::ReceiveFrom { buffer }
+            | Operation::ReceiveMessage { buffer } => (Body::Buffer(buffer), 0, 0, false),
+            Operation::ReceiveScatter { buffers } => (Body::Buffers(buffers), 0, 0, false),
+            Operation::SendTo { chain, to } => (Body::SendTo { chain, to }, 0, 0, false),
+            Operation::SendMessage { message } => (Body::Message(message), 0, 0, false),
+            Operation::TransmitPackets { mut list } => {
+                list.rewind();
+                (Body::List { list, part: None }, 0, 0, false)
+            }
+            Operation::Control { request } => (Body::Control(request), 0, 0, false),
+            Operation::WatchDirectory { directory, recursive } => {
+                (Body::Watch { directory, recursive, file: None, room: None }, 0, 0, false)
+            }
             Operation::Send { chain } | Operation::Append { chain, .. } => (Body::Chain(chain), 0, 0, false),
             Operation::TransmitFile { head, offset, length, .. } => {
                 (Body::Chain(head), offset, length, false)

@@ -1,7 +1,10 @@
 //! Making the calls.
 
 use super::{
-    handle::{Entry, State},
+    control::wait_for_addresses,
+    datagram::is_for_datagrams,
+    handle::{Entry, Object, State},
+    pipe,
     slot::{Body, Slot, Stage},
     system::last_code,
     turn::Turn,
@@ -15,18 +18,24 @@ use crate::{
 };
 use std::{net::Shutdown, sync::Arc};
 use windows_sys::Win32::{
-    Foundation::{ERROR_IO_PENDING, HANDLE},
+    Foundation::HANDLE,
     Storage::FileSystem::{ReadFile, WriteFile},
 };
 
 /// Bytes of one ReadFile or WriteFile, whose counts have 32 bits.
-const MAXIMUM_FILE_BYTES: usize = 0x7fff_f000;
+pub(super) const MAXIMUM_FILE_BYTES: usize = 0x7fff_f000;
 
 impl Turn<'_> {
     /// Starts an operation, or its next part.
     pub(super) fn start(&mut self, entry: &Entry, state: &mut State, index: u32) {
         let slot = self.core.slot(index);
         let kind = slot.job().kind;
+        if is_for_datagrams(kind) {
+            let refused = self.refuse_datagram(state, &slot.job());
+            if let Some(reason) = refused {
+                return self.complete_with_body(state, index, Err(Error::new(reason, kind)));
+            }
+        }
         match kind {
             OperationKind::Accept | OperationKind::AcceptStream => self.begin_accepting(state, index),
             OperationKind::ReceiveStream => self.begin_stream(entry, state, index),
@@ -47,10 +56,25 @@ impl Turn<'_> {
                 self.start_on_pool(state, index);
             }
             OperationKind::Append => self.start_on_pool(state, index),
+            OperationKind::WatchDirectory => self.begin_watching(entry, state, index),
+            OperationKind::Control => match self.control(state, slot) {
+                Some(result) => self.complete_with_body(state, index, result),
+                None => {
+                    // SAFETY: the operation is being started, and the owner's lock is held.
+                    let issued = unsafe { wait_for_addresses(slot, state.raw_socket(), state.skips) };
+                    self.follow(entry, state, index, issued);
+                }
+            },
+            OperationKind::Connect if slot.job().body.connects_elsewhere() => {
+                // Unix-domain sockets of Windows have neither ConnectEx nor AcceptEx.
+                self.complete_with_body(state, index, Err(Error::new(ErrorKind::Unsupported, kind)));
+            }
             OperationKind::WriteAt if slot.job().file.as_ref().is_some_and(|file| file.extends) => {
                 self.start_on_pool(state, index)
             }
-            OperationKind::Receive if state.early.is_some() => self.receive_early(state, index),
+            OperationKind::Receive | OperationKind::ReceiveScatter if state.early.is_some() => {
+                self.receive_early(state, index)
+            }
             _ => {
                 let issued = self.issue(state, slot);
                 self.follow(entry, state, index, issued);
@@ -61,6 +85,10 @@ impl Turn<'_> {
     /// Goes on after a call was made.
     pub(super) fn follow(&mut self, entry: &Entry, state: &mut State, index: u32, issued: Issued) {
         match issued {
+            // Too long a datagram is a warning to the system, for which it queues a packet where the test at start has seen that.
+            Issued::Failed(code) if self.queued_all_the_same(state, index, code) => {
+                self.core.slot(index).job().stage = Stage::Kernel;
+            }
             Issued::Pending => self.core.slot(index).job().stage = Stage::Kernel,
             Issued::Failed(code) => self.event(entry, state, index, Err(code)),
             Issued::Done(bytes) if state.inline < self.shared.configuration.inline_budget => {
@@ -82,7 +110,7 @@ impl Turn<'_> {
     }
 
     /// Makes the call of an operation that the kernel does by itself.
-    fn issue(&self, state: &State, slot: &Slot) -> Issued {
+    pub(super) fn issue(&self, state: &State, slot: &Slot) -> Issued {
         let mut job = slot.job();
         let job = &mut *job;
         let (socket, skips) = (state.raw_socket(), state.skips);
@@ -90,13 +118,36 @@ impl Turn<'_> {
         // the slot; `state` is the owner's, locked; the slot's job owns the buffers, chains and the file, and keeps them until the
         // packet has come or the call has failed or succeeded at once.
         match (job.kind, &mut job.body) {
+            _ if let Object::Pipe(pipe) = &state.object => {
+                // SAFETY: see above.
+                unsafe { pipe::issue(pipe, slot, job) }
+            }
+            (OperationKind::TransmitPackets, _) => {
+                // SAFETY: see above.
+                unsafe { self.issue_list(state, slot, job) }
+            }
             (OperationKind::Receive, Body::Buffer(buffer)) => {
                 let (pointer, bytes) = buffer.spare_pointer();
                 // SAFETY: see above.
-                unsafe { winsock::receive(slot, socket, skips, pointer, bytes) }
+                unsafe { winsock::receive(slot, socket, skips, pointer, bytes, false) }
             }
-            (OperationKind::Send, Body::Chain(chain)) if chain.is_empty() => Issued::Done(0),
-            (OperationKind::Send, Body::Chain(chain)) => {
+            (OperationKind::ReceiveScatter, Body::Buffers(buffers)) => {
+                let scratch = job.scratch.get_or_insert_with(|| self.core.scratches.take());
+                // SAFETY: see above.
+                unsafe { winsock::receive_scatter(slot, socket, skips, scratch, buffers) }
+            }
+            (kind, _)
+                if is_for_datagrams(kind)
+                    || (matches!(kind, OperationKind::Send)
+                        && matches!(state.object, Object::Datagrams(_))) =>
+            {
+                // SAFETY: see above.
+                unsafe { self.issue_datagram(state, slot, job) }
+            }
+            (OperationKind::Send | OperationKind::Connect, Body::Chain(chain)) if chain.is_empty() => {
+                Issued::Done(0)
+            }
+            (OperationKind::Send | OperationKind::Connect, Body::Chain(chain)) => {
                 // SAFETY: see above.
                 unsafe { winsock::send(slot, socket, skips, chain, job.transferred) }
             }
@@ -104,13 +155,20 @@ impl Turn<'_> {
                 let Some(file) = &job.file else { return Issued::Failed(0) };
                 transmit(slot, state, (job.offset, job.length), head, job.transferred, file.raw())
             }
-            (OperationKind::Connect, Body::Address(address)) => match state.socket() {
-                // SAFETY: see above.
-                Some(socket) => unsafe {
-                    winsock::connect(&self.core.functions, slot, socket, skips, *address)
-                },
-                None => Issued::Failed(0),
-            },
+            (OperationKind::Connect, Body::Connect { address, first }) => {
+                match (&state.object, address.as_internet()) {
+                    // SAFETY: see above.
+                    (Object::Socket(socket), Some(address)) => unsafe {
+                        winsock::connect(&self.core.functions, slot, socket, skips, address, first)
+                    },
+                    // In place, for nothing is sent. No packet comes, whatever the socket says of others.
+                    (Object::Datagrams(socket), Some(address)) => match socket.connect(&address.into()) {
+                        Ok(()) => Issued::Done(0),
+                        Err(error) => Issued::Failed(error.raw_os_error().unwrap_or(0) as u32),
+                    },
+                    _ => Issued::Failed(0),
+                }
+            }
             (OperationKind::ReadAt, Body::Buffer(buffer)) => {
                 let (pointer, bytes) = buffer.spare_pointer();
                 let Some(file) = &job.file else { return Issued::Failed(0) };
@@ -170,7 +228,7 @@ impl Turn<'_> {
 }
 
 /// The next part of a transmit-file: the head by itself where it is in several pieces, else head and file in one call.
-fn transmit(
+pub(super) fn transmit(
     slot: &Slot,
     state: &State,
     (offset, length): (u64, u64),
@@ -201,7 +259,7 @@ fn transmit(
 /// # Safety
 ///
 /// The call was made for `slot`, and the owner's lock is held.
-unsafe fn judge(succeeded: i32, skips: bool, slot: &Slot) -> Issued {
+pub(super) unsafe fn judge(succeeded: i32, skips: bool, slot: &Slot) -> Issued {
     if succeeded != 0 {
         if !skips {
             return Issued::Pending;
@@ -209,8 +267,5 @@ unsafe fn judge(succeeded: i32, skips: bool, slot: &Slot) -> Issued {
         // SAFETY: a success at once is over: the kernel does not use the slot any more.
         return Issued::Done(unsafe { slot.outcome() }.1 as u32);
     }
-    match last_code() {
-        ERROR_IO_PENDING => Issued::Pending,
-        code => Issued::Failed(code),
-    }
+    winsock::judge_failure(last_code(), skips)
 }

@@ -7,7 +7,7 @@ use std::{
 };
 use windows_sys::Win32::{
     Foundation::{CloseHandle, GetLastError, HANDLE, INVALID_HANDLE_VALUE, WAIT_TIMEOUT},
-    Storage::FileSystem::SetFileCompletionNotificationModes,
+    Storage::FileSystem::{FILE_TYPE_DISK, GetFileType, SetFileCompletionNotificationModes},
     System::IO::{
         CreateIoCompletionPort, GetQueuedCompletionStatusEx, OVERLAPPED, OVERLAPPED_ENTRY,
         PostQueuedCompletionStatus,
@@ -116,6 +116,12 @@ impl Wake for SystemPort {
 fn milliseconds(timeout: Option<Duration>) -> u32 {
     let Some(timeout) = timeout else { return u32::MAX };
     u32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX).min(u32::MAX - 1)
+}
+
+/// Whether a file is on a disk: a message of a pipe that does not fit is neither a success nor a failure, as with datagrams.
+pub(super) fn is_on_disk(source: HANDLE) -> bool {
+    // SAFETY: the caller owns `source`.
+    unsafe { GetFileType(source) == FILE_TYPE_DISK }
 }
 
 /// Asks that a success at once queues no packet. Irrevocable. False if the system refuses.

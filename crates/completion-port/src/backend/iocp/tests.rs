@@ -1,5 +1,7 @@
 //! What no setting reaches: accepts that wait for first bytes, and sockets that are used again.
 
+mod pipes;
+
 use super::{Core, handle::Entry, slot::Slot};
 use crate::{
     Backend, BufferClass, Completion, Configuration, Handle, Operation, OperationKind, Payload, Port, Worker,
@@ -7,7 +9,7 @@ use crate::{
 };
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::windows::io::FromRawSocket,
     sync::atomic::Ordering,
     time::Duration,
@@ -178,4 +180,45 @@ fn a_used_socket_that_does_not_fit_ends_no_accept_stream() {
     let (_, address) = listen(&mut worker);
     let _peer = TcpStream::connect(address).unwrap();
     accepted(wait(&mut worker, PATIENCE));
+}
+
+/// The system queues a packet for the receive that was cut short: taken for another's, it would end one that the kernel still has.
+#[test]
+fn a_datagram_that_does_not_fit_ends_one_receive_and_no_other() {
+    for may_skip in [true, false] {
+        let port = port_with_first_bytes(0);
+        core(&port).may_skip.store(may_skip, Ordering::Relaxed);
+        let mut worker = port.worker().unwrap();
+        let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        let peer = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        peer.connect(socket.local_addr().unwrap()).unwrap();
+        peer.send(&[7; 100]).unwrap();
+        let handle = worker.associate(socket, 0).unwrap();
+        let buffer = worker.buffers().acquire(10).unwrap();
+        let first = worker.submit(handle, Operation::Receive { buffer }).unwrap();
+        let buffer = worker.buffers().acquire(10).unwrap();
+        let second = worker.submit(handle, Operation::Receive { buffer }).unwrap();
+        let completion = wait(&mut worker, PATIENCE).unwrap();
+        assert_eq!(completion.token, first);
+        let none = wait(&mut worker, GLANCE);
+        assert!(none.is_none(), "{may_skip}: nothing came for {second:?}: {none:?}");
+        peer.send(b"fits").unwrap();
+        let completion = wait(&mut worker, PATIENCE).unwrap();
+        assert_eq!((completion.token, completion.result), (second, Ok(4)));
+    }
+}
+
+/// As when somebody keeps a duplicate of a handle and makes calls of their own with it.
+#[test]
+fn packets_with_an_overlapped_of_others_are_left_alone() {
+    let port = port_with_first_bytes(0);
+    let mut worker = port.worker().unwrap();
+    let timer = Operation::Timer { after: Duration::from_millis(1) };
+    let token = worker.submit(Handle::NONE, timer).unwrap();
+    let slot = std::ptr::from_ref(core(&port).slots.get(token.index()).unwrap()).addr();
+    for foreign in [8, slot + 8, slot + (1 << 40)] {
+        core(&port).port.post(1, 0, std::ptr::without_provenance(foreign)).unwrap();
+    }
+    assert_eq!(wait(&mut worker, PATIENCE).unwrap().token, token);
+    assert!(wait(&mut worker, GLANCE).is_none());
 }

@@ -47,55 +47,6 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Stands the operation in line behind others of its direction.
-    pub(super) fn stand_in_line(&mut self, state: &mut State, direction: Direction, index: u32) {
-        let line = state.line(direction);
-        let last = std::mem::replace(&mut line.last, index);
-        if last == NONE {
-            line.first = index;
-        } else {
-            self.core.slot(last).links.next.store(index, Ordering::Relaxed);
-        }
-    }
-
-    fn leave_line(&mut self, state: &mut State, direction: Direction, index: u32) {
-        let next_of = |index: u32| self.core.slot(index).links.next.load(Ordering::Relaxed);
-        let next = next_of(index);
-        let line = state.line(direction);
-        if line.first == index {
-            line.first = next;
-            line.started = false;
-            if next == NONE {
-                state.empty_line(direction);
-            }
-            return;
-        }
-        let mut before = line.first;
-        while next_of(before) != index {
-            before = next_of(before);
-        }
-        self.core.slot(before).links.next.store(next, Ordering::Relaxed);
-        if line.last == index {
-            line.last = before;
-        }
-    }
-
-    /// Starts what came first in its direction.
-    pub(super) fn advance(&mut self, entry: &Entry, state: &mut State) {
-        for direction in Direction::BOTH {
-            loop {
-                let line = state.line(direction);
-                if line.first == NONE || line.started {
-                    break;
-                }
-                line.started = true;
-                let first = line.first;
-                self.start(entry, state, first);
-            }
-        }
-        self.finish_close(state);
-    }
-
     /// An operation has come to its end: its completion enters the gate, its slot is free.
     pub(super) fn complete(
         &mut self,
@@ -109,6 +60,8 @@ impl<'a> Turn<'a> {
         let mut job = slot.job();
         let (token, kind, ended) = (job.token(self.core.queue, index), job.kind, job.ended);
         let (file, seat) = (job.file.take(), job.deadline_at.take());
+        let scratch = job.scratch.take();
+        let (started, send_bytes) = (job.started, job.send_bytes);
         job.body = Body::None;
         job.stage = Stage::Free;
         job.generation = job.generation.wrapping_add(1) & 0x00ff_ffff;
@@ -117,8 +70,11 @@ impl<'a> Turn<'a> {
             self.core.timers(seat).remove(token.to_bits());
         }
         self.unlink(state, index);
+        if kind == OperationKind::WatchDirectory {
+            state.watches = state.watches.saturating_sub(1);
+        }
         if let Some(direction) = Direction::of(kind) {
-            self.leave_line(state, direction, index);
+            self.leave_line(state, direction, index, started);
         }
         let result = result.map_err(|error| match ended {
             Some(reason) => Error::with_code(reason, error.code().unwrap_or(0), kind),
@@ -127,24 +83,38 @@ impl<'a> Turn<'a> {
         let completion = Completion { handle, key: 0, token, kind, result, payload, last: true };
         self.pass(state, completion);
         self.core.slots.give_back(index);
+        if let Some(mut scratch) = scratch {
+            self.return_files(&mut scratch);
+            self.core.scratches.give_back(scratch);
+        }
         self.core.operations.fetch_sub(1, Ordering::Relaxed);
         state.pending -= 1;
+        self.let_send_again(state, handle, send_bytes);
         if let Some(Borrowed { handle, file, .. }) = file {
             drop(file);
             self.desk.returned.push(handle);
         }
     }
 
-    /// As [`Turn::complete`], with what the slot owns as the payload.
-    pub(super) fn complete_with_body(&mut self, state: &mut State, index: u32, result: Result<u64, Error>) {
-        let body = std::mem::take(&mut self.core.slot(index).job().body);
-        self.complete(state, index, result, body.into_payload());
-    }
-
     /// Ends an operation that was asked to end and is nowhere under way.
     pub(super) fn complete_ended(&mut self, state: &mut State, index: u32) {
         let kind = self.core.slot(index).job().kind;
         self.complete_with_body(state, index, Err(Error::new(ErrorKind::Cancelled, kind)));
+    }
+
+    /// Its bytes wait no more; if sends were refused for want of room, and there is room again, the program hears of it.
+    fn let_send_again(&mut self, state: &mut State, handle: Handle, send_bytes: u64) {
+        state.send_bytes -= send_bytes;
+        if !state.send_refused || state.send_bytes > self.shared.configuration.send_bytes / 2 {
+            return;
+        }
+        state.send_refused = false;
+        if !state.closing {
+            let (token, kind) = (Token::NONE, OperationKind::Writable);
+            self.core.in_flight.fetch_add(1, Ordering::Relaxed);
+            let (result, payload) = (Ok(0), Payload::None);
+            self.pass(state, Completion { handle, key: 0, token, kind, result, payload, last: true });
+        }
     }
 
     /// One item of a stream operation.

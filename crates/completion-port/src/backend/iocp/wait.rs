@@ -7,6 +7,7 @@ use crate::{
     gate::Gate,
     identity::Handle,
     operation::OperationKind,
+    queue::Queue,
     shutdown::Phase,
 };
 use std::{sync::atomic::Ordering, time::Duration};
@@ -75,7 +76,7 @@ impl Turn<'_> {
     /// How long to sleep at most. None is without limit.
     fn nap(&self, until: Option<Duration>) -> Option<Duration> {
         let now = self.shared.now();
-        let next = self.core.timers(self.desk.seat).next();
+        let next = self.core.clocks(self.desk.seat).filter_map(|seat| self.core.timers(seat).next()).min();
         let mut sleep = match (until, next) {
             (Some(until), Some(next)) => Some(until.min(next)),
             (until, next) => until.or(next),
@@ -118,21 +119,31 @@ impl Turn<'_> {
         let queue = &self.shared.queues[self.core.queue as usize];
         // The wake was taken from the port: what is left in the inbox from here on needs another.
         queue.prepare_to_sleep();
-        let (mut finished, mut closes) = (Vec::new(), Vec::new());
+        if self.shared.phase.get() != Phase::Running {
+            self.shared.end_rest(self.core.queue as usize);
+        }
+        // Whatever is being taken out counts as in flight, or another worker might see the queue at rest meanwhile.
+        self.core.in_flight.fetch_add(1, Ordering::SeqCst);
+        self.take_inbox(queue, limit);
+        self.core.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn take_inbox(&mut self, queue: &Queue, limit: usize) {
+        // The lists keep their memory for the next time.
+        let (mut packets, mut finished, mut closes) = std::mem::take(&mut self.desk.mail);
         queue.take_mail(&mut finished, &mut closes);
-        for task in finished {
-            self.finish_task(task);
-        }
-        for handle in closes {
+        queue.take_packets(limit, &mut packets);
+        finished.drain(..).for_each(|task| self.finish_task(task));
+        for handle in closes.drain(..) {
             self.close(handle);
-        }
-        for _ in 0..limit {
-            let Some(packet) = queue.take_packet() else { return };
-            self.tell(OperationKind::Post, packet.key, Payload::Packet(packet));
         }
         if !queue.is_idle() {
             queue.wake_always();
         }
+        for packet in packets.drain(..) {
+            self.tell(OperationKind::Post, packet.key, Payload::Packet(packet));
+        }
+        self.desk.mail = (packets, finished, closes);
     }
 
     /// A close is handed out: nothing follows it that a gate would have to keep in order.

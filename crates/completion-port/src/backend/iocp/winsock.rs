@@ -1,9 +1,14 @@
 //! Calls to Winsock, each with all that it needs in a slot.
 
-use super::slot::{AREA_BYTES, Slot};
+use super::{
+    scratch::Scratch,
+    slot::{AREA_BYTES, Slot},
+};
 use crate::{
+    buffer::Buffer,
     chain::BufferChain,
     error::{Error, ErrorKind},
+    message::windows::ask,
     operation::OperationKind,
 };
 use std::{
@@ -15,7 +20,7 @@ use std::{
 };
 use windows_sys::{
     Win32::{
-        Foundation::{ERROR_IO_PENDING, HANDLE, WAIT_OBJECT_0},
+        Foundation::{ERROR_IO_PENDING, ERROR_MORE_DATA, HANDLE, WAIT_OBJECT_0},
         Networking::WinSock as w,
         System::{
             IO::OVERLAPPED,
@@ -43,10 +48,10 @@ const ADDRESS_BYTES: usize = size_of::<w::SOCKADDR_IN6>() + 16;
 pub(super) const ADDRESSES_BYTES: usize = 2 * ADDRESS_BYTES;
 
 /// Vectors of one gathered call; what a chain has beyond goes out with the next.
-const VECTORS: usize = AREA_BYTES / size_of::<w::WSABUF>();
+pub(super) const VECTORS: usize = AREA_BYTES / size_of::<w::WSABUF>();
 
 /// Bytes of one call: the counts of Winsock have 32 bits.
-const MAXIMUM_BYTES: usize = 1 << 30;
+pub(super) const MAXIMUM_BYTES: usize = 1 << 30;
 
 /// Bytes of one TransmitFile, which counts them with a sign.
 pub(super) const MAXIMUM_TRANSMIT_BYTES: u64 = 0x7fff_fffe;
@@ -57,6 +62,8 @@ pub(super) struct Functions {
     accept: AcceptEx,
     connect: ConnectEx,
     disconnect: DisconnectEx,
+    pub(super) receive_message: Option<WsaRecvMsg>,
+    pub(super) transmit_packets: Option<TransmitPackets>,
 }
 
 type AcceptEx = unsafe extern "system" fn(
@@ -78,6 +85,23 @@ type ConnectEx = unsafe extern "system" fn(
     u32,
     *mut u32,
     *mut OVERLAPPED,
+) -> i32;
+
+type WsaRecvMsg = unsafe extern "system" fn(
+    w::SOCKET,
+    *mut w::WSAMSG,
+    *mut u32,
+    *mut OVERLAPPED,
+    w::LPWSAOVERLAPPED_COMPLETION_ROUTINE,
+) -> i32;
+
+type TransmitPackets = unsafe extern "system" fn(
+    w::SOCKET,
+    *const w::TRANSMIT_PACKETS_ELEMENT,
+    u32,
+    u32,
+    *mut OVERLAPPED,
+    u32,
 ) -> i32;
 
 type DisconnectEx = unsafe extern "system" fn(w::SOCKET, *mut OVERLAPPED, u32, u32) -> i32;
@@ -112,12 +136,19 @@ impl Functions {
         let accept = extension(socket, w::WSAID_ACCEPTEX)?;
         let connect = extension(socket, w::WSAID_CONNECTEX)?;
         let disconnect = extension(socket, w::WSAID_DISCONNECTEX)?;
+        // Without these there is another way, or an operation that is unsupported.
+        let receive_message = extension(socket, w::WSAID_WSARECVMSG).ok();
+        let transmit_packets = extension(socket, w::WSAID_TRANSMITPACKETS).ok();
         // SAFETY: the provider gave the addresses of the functions with these names, whose types Microsoft documents.
         unsafe {
             Ok(Self {
                 accept: std::mem::transmute::<usize, AcceptEx>(accept),
                 connect: std::mem::transmute::<usize, ConnectEx>(connect),
                 disconnect: std::mem::transmute::<usize, DisconnectEx>(disconnect),
+                receive_message: receive_message
+                    .map(|function| std::mem::transmute::<usize, WsaRecvMsg>(function)),
+                transmit_packets: transmit_packets
+                    .map(|function| std::mem::transmute::<usize, TransmitPackets>(function)),
             })
         }
     }
@@ -128,8 +159,9 @@ pub(super) fn last_socket_code() -> u32 {
     unsafe { w::WSAGetLastError() as u32 }
 }
 
-/// Whether the socket's provider uses handles of the file system, so that skipping packets on success works.
-pub(super) fn has_system_handles(socket: w::SOCKET) -> bool {
+/// Whether the socket carries a stream and its provider uses handles of the file system, so that skipping packets on success works. A
+/// datagram that does not fit is neither a success nor a failure: what is skipped for it is not documented.
+pub(super) fn can_skip(socket: w::SOCKET) -> bool {
     // SAFETY: plain data, for which zeros are valid.
     let mut information: w::WSAPROTOCOL_INFOW = unsafe { std::mem::zeroed() };
     let mut bytes = size_of::<w::WSAPROTOCOL_INFOW>() as i32;
@@ -143,7 +175,9 @@ pub(super) fn has_system_handles(socket: w::SOCKET) -> bool {
             &raw mut bytes,
         )
     };
-    failed == 0 && information.dwServiceFlags1 & w::XP1_IFS_HANDLES != 0
+    failed == 0
+        && information.dwServiceFlags1 & w::XP1_IFS_HANDLES != 0
+        && information.iSocketType == w::SOCK_STREAM
 }
 
 /// Whether the socket listens.
@@ -157,13 +191,53 @@ pub(super) fn listens(socket: &socket2::Socket) -> Result<bool, u32> {
     if failed == 0 { Ok(yes != 0) } else { Err(last_socket_code()) }
 }
 
+/// Whether the socket's bytes are one stream, and not datagrams.
+pub(super) fn is_stream(socket: &socket2::Socket) -> Result<bool, u32> {
+    let kind = socket.r#type().map_err(|error| error.raw_os_error().unwrap_or(0) as u32)?;
+    Ok(kind == socket2::Type::STREAM)
+}
+
+/// Makes a socket of datagrams fit for the port.
+pub(super) fn prepare_for_datagrams(socket: &socket2::Socket) -> std::io::Result<()> {
+    // For the receives of a stream, which take what is there; overlapped calls do not care.
+    socket.set_nonblocking(true)?;
+    ask(socket);
+    if socket.peer_addr().is_err() {
+        // A peer that is gone is no reason to fail a receive from anybody. Systems that do not know of it do not do so.
+        let (no, mut bytes) = (0u32, 0);
+        // SAFETY: the value is a BOOL that lives through the call, which is over when it returns.
+        unsafe {
+            w::WSAIoctl(
+                socket.as_raw_socket() as w::SOCKET,
+                w::SIO_UDP_CONNRESET,
+                (&raw const no).cast(),
+                size_of::<u32>() as u32,
+                std::ptr::null_mut(),
+                0,
+                &raw mut bytes,
+                std::ptr::null_mut(),
+                None,
+            )
+        };
+    }
+    Ok(())
+}
+
 /// The outcome of a Winsock call that returns SOCKET_ERROR, and of one that returns a BOOL.
-fn judge(succeeded: bool, skips: bool, bytes: u32) -> Issued {
+pub(super) fn judge(succeeded: bool, skips: bool, bytes: u32) -> Issued {
     if succeeded {
         return if skips { Issued::Done(bytes) } else { Issued::Pending };
     }
-    match last_socket_code() {
+    judge_failure(last_socket_code(), skips)
+}
+
+/// The outcome of a call that returned no success but `code`.
+pub(super) fn judge_failure(code: u32, skips: bool) -> Issued {
+    match code {
         ERROR_IO_PENDING => Issued::Pending,
+        // To the system (STATUS_BUFFER_OVERFLOW) that is a warning and no error: the call was made, and its packet comes. Sockets have
+        // another code for it, see `Abilities::oversize_queues`.
+        ERROR_MORE_DATA if !skips => Issued::Pending,
         code => Issued::Failed(code),
     }
 }
@@ -179,15 +253,74 @@ pub(super) unsafe fn receive(
     skips: bool,
     pointer: *mut u8,
     bytes: usize,
+    peek: bool,
 ) -> Issued {
     // SAFETY: as the caller promises; the vector, the count and the flags lie in the slot too.
     unsafe {
         slot.prepare(0);
         let wire = slot.wire();
+        (*wire).flags = if peek { w::MSG_PEEK as u32 } else { 0 };
         let vector = (&raw mut (*wire).area).cast::<w::WSABUF>();
         vector.write(w::WSABUF { len: bytes.min(MAXIMUM_BYTES) as u32, buf: pointer });
         let (count, flags) = (&raw mut (*wire).bytes, &raw mut (*wire).flags);
         let failed = w::WSARecv(socket, vector, 1, count, flags, slot.overlapped(), None);
+        judge(failed == 0, skips, if failed == 0 && skips { *count } else { 0 })
+    }
+}
+
+/// Writes vectors for as many of `pieces` as one call takes. Returns how many.
+///
+/// # Safety
+///
+/// There is room for `room` vectors, which nobody else uses.
+pub(super) unsafe fn fill_vectors<'a>(
+    vectors: *mut w::WSABUF,
+    room: usize,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> u32 {
+    let (mut filled, mut bytes) = (0, 0);
+    for piece in pieces.take(room) {
+        let length = piece.len().min(MAXIMUM_BYTES - bytes);
+        if length == 0 {
+            break;
+        }
+        // SAFETY: as the caller promises.
+        unsafe {
+            vectors.add(filled).write(w::WSABUF { len: length as u32, buf: piece.as_ptr().cast_mut() });
+        }
+        filled += 1;
+        bytes += length;
+    }
+    filled as u32
+}
+
+/// WSARecv into the spare room of `buffers`, one behind the other.
+///
+/// # Safety
+///
+/// As for [`receive`]; the slot owns `scratch` and `buffers`.
+pub(super) unsafe fn receive_scatter(
+    slot: &Slot,
+    socket: w::SOCKET,
+    skips: bool,
+    scratch: &mut Scratch,
+    buffers: &mut [Buffer],
+) -> Issued {
+    // SAFETY: as the caller promises; there are at most as many buffers as vectors.
+    unsafe {
+        slot.prepare(0);
+        let (wire, vectors) = (slot.wire(), (&raw mut (*scratch.block()).vectors).cast::<w::WSABUF>());
+        let (mut filled, mut room) = (0, MAXIMUM_BYTES);
+        for (pointer, bytes) in buffers.iter_mut().map(Buffer::spare_pointer) {
+            let bytes = bytes.min(room);
+            if bytes > 0 {
+                vectors.add(filled).write(w::WSABUF { len: bytes as u32, buf: pointer });
+                filled += 1;
+                room -= bytes;
+            }
+        }
+        let (count, flags) = (&raw mut (*wire).bytes, &raw mut (*wire).flags);
+        let failed = w::WSARecv(socket, vectors, filled as u32, count, flags, slot.overlapped(), None);
         judge(failed == 0, skips, if failed == 0 && skips { *count } else { 0 })
     }
 }
@@ -209,18 +342,9 @@ pub(super) unsafe fn send(
         slot.prepare(0);
         let wire = slot.wire();
         let vectors = (&raw mut (*wire).area).cast::<w::WSABUF>();
-        let (mut filled, mut bytes) = (0, 0);
-        for piece in chain.pieces_from(done).take(VECTORS) {
-            let length = piece.len().min(MAXIMUM_BYTES - bytes);
-            if length == 0 {
-                break;
-            }
-            vectors.add(filled).write(w::WSABUF { len: length as u32, buf: piece.as_ptr().cast_mut() });
-            filled += 1;
-            bytes += length;
-        }
+        let filled = fill_vectors(vectors, VECTORS, chain.pieces_from(done));
         let count = &raw mut (*wire).bytes;
-        let failed = w::WSASend(socket, vectors, filled as u32, count, 0, slot.overlapped(), None);
+        let failed = w::WSASend(socket, vectors, filled, count, 0, slot.overlapped(), None);
         judge(failed == 0, skips, if failed == 0 && skips { *count } else { 0 })
     }
 }
@@ -260,17 +384,18 @@ pub(super) unsafe fn transmit(
     }
 }
 
-/// ConnectEx. The socket is bound first where it was not.
+/// ConnectEx, with the first bytes where they are one piece. The socket is bound first where it was not.
 ///
 /// # Safety
 ///
-/// As for [`receive`].
+/// As for [`receive`]; the slot owns `first`.
 pub(super) unsafe fn connect(
     functions: &Functions,
     slot: &Slot,
     socket: &socket2::Socket,
     skips: bool,
     address: SocketAddr,
+    first: &BufferChain,
 ) -> Issued {
     if socket.local_addr().is_err() {
         let any: SocketAddr = match address {
@@ -290,11 +415,14 @@ pub(super) unsafe fn connect(
         let length = (address.len() as usize).min(AREA_BYTES);
         std::ptr::copy_nonoverlapping(address.as_ptr().cast::<u8>(), room, length);
         let socket = socket.as_raw_socket() as w::SOCKET;
-        let nothing = std::ptr::null();
-        let count = &raw mut (*wire).bytes;
+        let (pointer, bytes) = match first.slices() {
+            [only] if only.len() <= MAXIMUM_BYTES => (only.as_ptr().cast(), only.len() as u32),
+            _ => (std::ptr::null(), 0),
+        };
+        let (count, overlapped) = (&raw mut (*wire).bytes, slot.overlapped());
         let connected =
-            (functions.connect)(socket, room.cast(), length as i32, nothing, 0, count, slot.overlapped());
-        judge(connected != 0, skips, 0)
+            (functions.connect)(socket, room.cast(), length as i32, pointer, bytes, count, overlapped);
+        judge(connected != 0, skips, if connected != 0 && skips { *count } else { 0 })
     }
 }
 
@@ -414,7 +542,7 @@ pub(super) unsafe fn disconnect(
 }
 
 /// A call of the test at start, with an event of its own instead of a port.
-struct Trial {
+pub(super) struct Trial {
     overlapped: OVERLAPPED,
     area: [u8; AREA_BYTES],
     bytes: u32,
@@ -422,7 +550,7 @@ struct Trial {
 }
 
 impl Trial {
-    fn new() -> Option<Box<Self>> {
+    pub(super) fn new() -> Option<Box<Self>> {
         // SAFETY: the pointers may be null; a fresh handle has one owner.
         let event = unsafe {
             let event = CreateEventW(std::ptr::null(), 1, 0, std::ptr::null());
@@ -432,8 +560,12 @@ impl Trial {
         Some(Box::new(Self { overlapped, area: [0; AREA_BYTES], bytes: 0, event }))
     }
 
+    pub(super) fn overlapped(&mut self) -> *mut OVERLAPPED {
+        &raw mut self.overlapped
+    }
+
     /// Waits for a call that returned `succeeded`. Where it does not end in time its memory is leaked: the kernel still has it.
-    fn end(mut self: Box<Self>, socket: w::SOCKET, succeeded: i32, limit: Duration) -> Option<()> {
+    pub(super) fn end(mut self: Box<Self>, socket: w::SOCKET, succeeded: i32, limit: Duration) -> Option<()> {
         if succeeded == 0 && last_socket_code() != ERROR_IO_PENDING {
             return None;
         }

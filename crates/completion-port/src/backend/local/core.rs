@@ -1,5 +1,7 @@
 //! The books of a queue: which operations are in flight, in which order, and what waits for whom. No system call is made here.
 
+#[cfg(target_os = "linux")]
+use super::notices::Notices;
 use super::{
     handle::{Descriptor, Line, State},
     slot::{Body, Slot},
@@ -14,10 +16,10 @@ use crate::{
     operation::{Operation, OperationKind},
     pool::Task,
     port::Shared,
+    queue::Queue,
     slab::Slab,
     timers::Timers,
 };
-use smallvec::SmallVec;
 use std::{collections::VecDeque, fs::File, net::SocketAddr, sync::Arc, time::Duration};
 
 /// What the books say is to be done next, outside of them.
@@ -30,6 +32,8 @@ pub(super) enum Step {
 /// The books.
 pub(crate) struct Core {
     queue: u8,
+    /// Hears which handles are open.
+    inbox: Arc<Queue>,
     slots: Slab<Slot>,
     handles: Slab<State>,
     timers: Timers,
@@ -51,6 +55,7 @@ impl Core {
         let lives = shared.queues[queue].count_life();
         Self {
             queue: queue as u8,
+            inbox: Arc::clone(&shared.queues[queue]),
             // A close always fits: there is at most one for each handle.
             slots: Slab::succeeding(lives, configuration.operations.saturating_add(configuration.handles)),
             handles: Slab::succeeding(lives, configuration.handles),
@@ -68,7 +73,7 @@ impl Core {
         self.handles.get(handle.index(), handle.generation())
     }
 
-    fn state_mut(&mut self, handle: Handle) -> Option<&mut State> {
+    pub(super) fn state_mut(&mut self, handle: Handle) -> Option<&mut State> {
         self.handles.get_mut(handle.index(), handle.generation())
     }
 
@@ -120,6 +125,10 @@ impl Core {
         self.now
     }
 
+    pub(super) fn queue(&self) -> usize {
+        self.queue as usize
+    }
+
     pub(super) fn set_now(&mut self, now: Duration) {
         self.now = now;
     }
@@ -136,6 +145,7 @@ impl Core {
         match self.handles.insert(State::new(descriptor, key)) {
             Ok((index, generation)) => {
                 let handle = Handle::new(self.queue, index, generation);
+                self.inbox.opened(handle);
                 self.steps.push_back(Step::Adopt(handle));
                 Ok(handle)
             }
@@ -171,6 +181,8 @@ impl Core {
 
     pub(super) fn remove_handle(&mut self, handle: Handle) -> Option<Descriptor> {
         let state = self.handles.remove(handle.index(), handle.generation())?;
+        // One that was never handed out closes without a beginning.
+        self.inbox.closing(handle);
         self.closed += 1;
         if state.close != Token::NONE {
             let slot = self.slots.remove(state.close.index(), state.close.generation()).expect(IN_THE_BOOKS);
@@ -216,27 +228,27 @@ impl Core {
         self.state(handle).map(|state| state.key)
     }
 
-    /// Marks the handle as closing. Returns what has to be cancelled.
-    pub(super) fn begin_close(&mut self, handle: Handle, token: Token) -> SmallVec<[Token; 8]> {
+    /// Marks the handle as closing. Appends what has to be cancelled to `operations`.
+    pub(super) fn begin_close(&mut self, handle: Handle, token: Token, operations: &mut Vec<Token>) {
+        self.inbox.closing(handle);
         let state = self.state_mut(handle).expect("only open handles are closed");
         state.closing = true;
         state.close = token;
         let mut next = state.operations;
-        let mut tokens = SmallVec::new();
         while next != Token::NONE {
             if next != token {
-                tokens.push(next);
+                operations.push(next);
             }
             next = self.slot(next).after;
         }
-        tokens
     }
 
     /// Lets the handle go if it is closing and nothing is pending on it.
     pub(super) fn finish_close(&mut self, handle: Handle) {
         if let Some(state) = self.state_mut(handle)
             && state.closing
-            && state.pending == 0
+            && (state.pending == 0
+                || cfg!(completion_port_fault = "free-on-close") && state.pending < u32::MAX)
         {
             // Marked so that it is released once.
             state.pending = u32::MAX;
@@ -259,15 +271,20 @@ impl Core {
     ) -> Result<Token, Rejected> {
         let kind = operation.kind();
         if let Err(kind_of_error) = self.check(handle, &operation) {
+            if kind_of_error == ErrorKind::SendQueueFull
+                && let Some(state) = self.state_mut(handle)
+            {
+                state.send_refused = true;
+            }
             return Err(Rejected { error: Error::new(kind_of_error, kind), operation });
         }
         let deadline = match &operation {
             Operation::Timer { after } => Some(self.now.saturating_add(*after)),
             _ => deadline,
         };
-        let file = operation.file();
         let mut slot = Slot::new(handle, operation);
         slot.has_deadline = deadline.is_some();
+        let (file, send_bytes) = (slot.file, slot.send_bytes);
         let Ok((index, generation)) = self.slots.insert(slot) else {
             unreachable!("there was room, and the queue is this worker's own")
         };
@@ -278,8 +295,11 @@ impl Core {
         if kind == OperationKind::Close {
             return Ok(token);
         }
-        if let Some(state) = file.and_then(|file| self.state_mut(file)) {
+        if let Some(state) = self.state_mut(file) {
             state.pending += 1;
+        }
+        if let Some(state) = self.state_mut(handle) {
+            state.send_bytes += send_bytes;
         }
         self.link(handle, token);
         match Direction::of(kind) {
@@ -296,9 +316,14 @@ impl Core {
             return Err(ErrorKind::OperationsExhausted);
         }
         if handle != Handle::NONE {
-            self.state(handle).ok_or(ErrorKind::StaleHandle)?.fits(kind)?;
+            let state = self.state(handle).ok_or(ErrorKind::StaleHandle)?;
+            state.fits(kind)?;
+            let (waiting, limit) = (state.send_bytes, self.configuration.send_bytes);
+            if waiting > 0 && operation.send_bytes() > limit.saturating_sub(waiting) {
+                return Err(ErrorKind::SendQueueFull);
+            }
         }
-        if let Some(file) = operation.file() {
+        for file in operation.files() {
             let state = self.state(file).ok_or(ErrorKind::StaleHandle)?;
             if state.closing {
                 return Err(ErrorKind::StaleHandle);
@@ -416,6 +441,10 @@ impl Core {
                 Some(Task::Append { file, chain })
             }
             (Body::Chain(chain), Some(file)) => Some(Task::WriteAt { file, offset: range.offset, chain }),
+            #[cfg(target_os = "linux")]
+            (Body::Notices(Notices::Folder(watcher)), _) => {
+                Some(Task::Walk { watcher, bounds: self.walk_bounds() })
+            }
             (Body::None, Some(file)) if kind == OperationKind::Metadata => Some(Task::Metadata { file }),
             (Body::None, Some(file)) => Some(Task::Sync { file, data_only: range.data_only }),
             (Body::Transmit { head, buffer }, Some(file)) => {
@@ -479,18 +508,88 @@ impl Core {
             payload,
             last: true,
         });
+        if cfg!(completion_port_fault = "complete-twice") {
+            self.deliver(Completion {
+                handle: slot.handle,
+                key,
+                token,
+                kind: slot.kind,
+                result,
+                payload: Payload::None,
+                last: true,
+            });
+        }
+        self.let_send_again(&slot, key);
         for handle in [slot.handle, slot.file] {
-            if let Some(state) = self.state_mut(handle) {
-                state.pending -= 1;
-                self.finish_close(handle);
-            }
+            self.forget_pending(handle);
+        }
+    }
+
+    fn forget_pending(&mut self, handle: Handle) {
+        if let Some(state) = self.state_mut(handle) {
+            state.pending -= 1;
+            self.finish_close(handle);
+        }
+    }
+
+    /// Its bytes wait no more; if sends were refused for want of room, and there is room again, the program hears of it.
+    fn let_send_again(&mut self, slot: &Slot, key: u64) {
+        let limit = self.configuration.send_bytes;
+        let Some(state) = self.state_mut(slot.handle) else { return };
+        state.send_bytes -= slot.send_bytes;
+        if !state.send_refused || state.send_bytes > limit / 2 {
+            return;
+        }
+        state.send_refused = false;
+        if !state.closing {
+            self.deliver(Completion {
+                handle: slot.handle,
+                key,
+                token: Token::NONE,
+                kind: OperationKind::Writable,
+                result: Ok(0),
+                payload: Payload::None,
+                last: true,
+            });
         }
     }
 
     /// Ends an operation with what its slot holds as the payload.
     pub(crate) fn complete_with_body(&mut self, token: Token, result: Result<u64, Error>) {
-        let body = std::mem::replace(&mut self.slot_mut(token).body, Body::None);
-        self.complete(token, result, body.into_payload());
+        if result.is_ok() && self.slot(token).kind == OperationKind::TransmitPackets {
+            return self.go_on_transmitting(token);
+        }
+        let payload = self.slot_mut(token).take_payload();
+        self.complete(token, result, payload);
+    }
+
+    /// A part of a transmit-packets has been sent. Turns to the next one, or ends it.
+    fn go_on_transmitting(&mut self, token: Token) {
+        let slot = self.slot_mut(token);
+        let (kind, ended, done) = (slot.kind, slot.cancelled || slot.timed_out, slot.file);
+        let went_on = !ended && slot.turn_to_next_part();
+        let file = slot.file;
+        let result = if went_on {
+            self.forget_pending(done);
+            match self.state_mut(file) {
+                _ if file == Handle::NONE => return self.start_again(token),
+                Some(state) if !state.closing => {
+                    state.pending += 1;
+                    return self.start_again(token);
+                }
+                _ => {
+                    // Closed since. It is not counted as pending there.
+                    self.slot_mut(token).file = Handle::NONE;
+                    Err(Error::new(ErrorKind::StaleHandle, kind))
+                }
+            }
+        } else if ended {
+            Err(Error::new(ErrorKind::Cancelled, kind))
+        } else {
+            Ok(self.slot(token).list.as_ref().map_or(0, |list| list.sent))
+        };
+        let payload = self.slot_mut(token).take_payload();
+        self.complete(token, result, payload);
     }
 
     /// Ends an operation that the engine does not have, as its flags say.
@@ -526,6 +625,9 @@ impl Core {
 
     pub(super) fn hand_out(&mut self, into: &mut Vec<Completion>, limit: usize) -> usize {
         let count = self.ready.len().min(limit);
+        if cfg!(completion_port_fault = "reorder") && count > 1 {
+            self.ready.swap(0, 1);
+        }
         into.extend(self.ready.drain(..count));
         count
     }

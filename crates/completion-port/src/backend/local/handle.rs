@@ -1,5 +1,6 @@
 //! What the core knows of a handle.
 
+use super::{pipe::is_pipe, socket::DatagramTraits};
 #[cfg(feature = "simulation")]
 use crate::simulation;
 use crate::{
@@ -13,7 +14,7 @@ use std::{
     fs::File,
     io,
     net::SocketAddr,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     sync::Arc,
 };
 
@@ -24,6 +25,10 @@ pub(crate) enum Descriptor {
     Listener(socket2::Socket),
     /// Shared with the pool while it works on the file.
     File(Arc<File>),
+    Pipe(OwnedFd),
+    /// A connection in the engine's own table, which nothing but the engine can use, and which the engine closes.
+    #[cfg(target_os = "linux")]
+    Direct(u32),
     #[cfg(feature = "simulation")]
     Simulated(simulation::Stream),
     /// With the socket of the kernel that it stands for, if the program gave one.
@@ -35,10 +40,14 @@ pub(crate) enum Descriptor {
 const IN_MEMORY: &str = "only the simulated engine has sockets without a descriptor";
 
 impl Descriptor {
+    /// The descriptor's number; of a direct one, its place in the table.
     pub(crate) fn raw(&self) -> RawFd {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => socket.as_raw_fd(),
             Self::File(file) => file.as_raw_fd(),
+            Self::Pipe(end) => end.as_raw_fd(),
+            #[cfg(target_os = "linux")]
+            Self::Direct(place) => *place as RawFd,
             #[cfg(feature = "simulation")]
             Self::Simulated(_) | Self::SimulatedListener(..) => unreachable!("{IN_MEMORY}"),
         }
@@ -49,7 +58,9 @@ impl Descriptor {
         let address = match self {
             Self::Socket(socket) | Self::Listener(socket) if of_peer => socket.peer_addr()?,
             Self::Socket(socket) | Self::Listener(socket) => socket.local_addr()?,
-            Self::File(_) => return Err(io::ErrorKind::InvalidInput.into()),
+            Self::File(_) | Self::Pipe(_) => return Err(io::ErrorKind::InvalidInput.into()),
+            #[cfg(target_os = "linux")]
+            Self::Direct(_) => return Err(io::ErrorKind::Unsupported.into()),
             #[cfg(feature = "simulation")]
             Self::Simulated(stream) if of_peer => return stream.peer_addr(),
             #[cfg(feature = "simulation")]
@@ -74,6 +85,9 @@ impl Descriptor {
     pub(crate) fn into_source(self) -> Source {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => Source::Socket(socket),
+            Self::Pipe(end) => Source::Pipe(end),
+            #[cfg(target_os = "linux")]
+            Self::Direct(_) => unreachable!("what was associated has a descriptor"),
             Self::File(file) => {
                 Source::File(Arc::into_inner(file).expect("only the pool shares files, and it has none yet"))
             }
@@ -92,6 +106,9 @@ impl AsFd for Descriptor {
         match self {
             Self::Socket(socket) | Self::Listener(socket) => socket.as_fd(),
             Self::File(file) => file.as_fd(),
+            Self::Pipe(end) => end.as_fd(),
+            #[cfg(target_os = "linux")]
+            Self::Direct(_) => unreachable!("only the ring uses direct descriptors"),
             #[cfg(feature = "simulation")]
             Self::Simulated(_) | Self::SimulatedListener(..) => unreachable!("{IN_MEMORY}"),
         }
@@ -104,6 +121,16 @@ impl TryFrom<Source> for Descriptor {
     fn try_from(source: Source) -> Result<Self, (Error, Source)> {
         match source {
             Source::File(file) => Ok(Self::File(Arc::new(file))),
+            Source::Pipe(end) if !is_pipe(&end) => {
+                let error = Error::new(ErrorKind::InvalidArgument, OperationKind::Associate);
+                Err((error, Source::Pipe(end)))
+            }
+            Source::Pipe(end) => match rustix::io::ioctl_fionbio(&end, true) {
+                Ok(()) => Ok(Self::Pipe(end)),
+                Err(error) => {
+                    Err((Error::from_io(&error.into(), OperationKind::Associate), Source::Pipe(end)))
+                }
+            },
             #[cfg(feature = "simulation")]
             source @ (Source::SimulatedStream(_) | Source::SimulatedListener(_)) => {
                 Err((Error::new(ErrorKind::InvalidArgument, OperationKind::Associate), source))
@@ -143,6 +170,11 @@ pub(super) struct State {
     pub(super) operations: Token,
     pub(super) receive: Line,
     pub(super) send: Line,
+    /// Bytes of its operations that wait to be sent, and whether a send was refused for them.
+    pub(super) send_bytes: u64,
+    pub(super) send_refused: bool,
+    /// Known from the first operation on that is about datagrams.
+    pub(super) datagrams: Option<DatagramTraits>,
     pub(super) closing: bool,
     /// The close operation that completes at the end, if there is one.
     pub(super) close: Token,
@@ -157,6 +189,9 @@ impl State {
             operations: Token::NONE,
             receive: Line::EMPTY,
             send: Line::EMPTY,
+            send_bytes: 0,
+            send_refused: false,
+            datagrams: None,
             closing: false,
             close: Token::NONE,
         }
@@ -175,6 +210,9 @@ impl State {
             Descriptor::Listener(_) => Nature::Listener,
             Descriptor::Socket(_) => Nature::Socket,
             Descriptor::File(_) => Nature::File,
+            Descriptor::Pipe(_) => Nature::Pipe,
+            #[cfg(target_os = "linux")]
+            Descriptor::Direct(_) => Nature::Socket,
             #[cfg(feature = "simulation")]
             Descriptor::SimulatedListener(..) => Nature::Listener,
             #[cfg(feature = "simulation")]

@@ -1,14 +1,19 @@
 //! The slot of an operation in flight: it owns everything that the kernel may touch.
 
+use super::notices::Notices;
 use crate::{
+    address::Address,
     buffer::Buffer,
     chain::BufferChain,
     completion::Payload,
+    control::ControlRequest,
     file::{Directory, OpenOptions},
     identity::{Handle, Token},
+    message::Message,
     operation::{Operation, OperationKind, Work},
+    transmit::{Part, TransmitList},
 };
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 /// One operation in flight.
 pub(crate) struct Slot {
@@ -19,6 +24,10 @@ pub(crate) struct Slot {
     pub(crate) file: Handle,
     pub(crate) body: Body,
     pub(crate) range: Range,
+    /// What a transmit-packets sends; `body` and `range` are the part that is being sent.
+    pub(super) list: Option<Box<TransmitList>>,
+    /// Counted in the handle as waiting to be sent.
+    pub(super) send_bytes: u64,
     /// Bytes so far, of an operation that takes several steps.
     pub(crate) transferred: u64,
     /// The engine has it; until then it waits in its line.
@@ -42,13 +51,29 @@ pub(crate) struct Slot {
 pub(crate) enum Body {
     None,
     Buffer(Buffer),
+    Buffers(Vec<Buffer>),
     Chain(BufferChain),
+    SendTo {
+        chain: BufferChain,
+        to: Address,
+    },
+    Message(Box<Message>),
+    Connect {
+        address: Address,
+        first: BufferChain,
+    },
+    Control(ControlRequest),
+    Watch {
+        directory: Arc<Directory>,
+        recursive: bool,
+    },
+    /// What a watch, or a control that waits, has become.
+    Notices(Notices),
     /// `buffer` is for engines that build the operation from reads and sends.
     Transmit {
         head: BufferChain,
         buffer: Option<Buffer>,
     },
-    Address(SocketAddr),
     Open {
         directory: Option<Arc<Directory>>,
         path: PathBuf,
@@ -63,14 +88,31 @@ pub(crate) enum Body {
 }
 
 impl Body {
+    /// A connect has succeeded: its first bytes are to be sent like any others.
+    pub(crate) fn connected(&mut self) {
+        *self = match std::mem::replace(self, Self::None) {
+            Self::Connect { first, .. } => Self::Chain(first),
+            other => other,
+        };
+    }
+
     /// The buffers, for the completion.
     pub(crate) fn into_payload(self) -> Payload {
         match self {
             Self::Buffer(buffer) => Payload::Buffer(buffer),
-            Self::Chain(chain) | Self::Transmit { head: chain, .. } => Payload::Chain(chain),
-            Self::None | Self::Address(_) | Self::Open { .. } | Self::Link { .. } | Self::Work(_) => {
-                Payload::None
-            }
+            Self::Buffers(buffers) => Payload::Buffers(buffers),
+            Self::Chain(chain)
+            | Self::SendTo { chain, .. }
+            | Self::Connect { first: chain, .. }
+            | Self::Transmit { head: chain, .. } => Payload::Chain(chain),
+            Self::Message(message) => Payload::Message(message),
+            Self::None
+            | Self::Control(_)
+            | Self::Watch { .. }
+            | Self::Notices(_)
+            | Self::Open { .. }
+            | Self::Link { .. }
+            | Self::Work(_) => Payload::None,
         }
     }
 }
@@ -87,8 +129,10 @@ impl Slot {
     /// Takes an operation apart.
     pub(super) fn new(handle: Handle, operation: Operation) -> Self {
         let kind = operation.kind();
-        let file = operation.file().unwrap_or(Handle::NONE);
+        let send_bytes = operation.send_bytes();
+        let mut file = operation.file().unwrap_or(Handle::NONE);
         let mut range = Range::default();
+        let mut list = None;
         let body = match operation {
             Operation::Accept
             | Operation::AcceptStream
@@ -97,8 +141,22 @@ impl Slot {
             | Operation::Metadata { .. }
             | Operation::Timer { .. }
             | Operation::Close => Body::None,
-            Operation::Connect { address } => Body::Address(address),
-            Operation::Receive { buffer } => Body::Buffer(buffer),
+            Operation::Connect { address, first } => Body::Connect { address, first },
+            Operation::Receive { buffer }
+            | Operation::ReceiveFrom { buffer }
+            | Operation::ReceiveMessage { buffer } => Body::Buffer(buffer),
+            Operation::ReceiveScatter { buffers } => Body::Buffers(buffers),
+            Operation::SendTo { chain, to } => Body::SendTo { chain, to },
+            Operation::SendMessage { message } => Body::Message(message),
+            Operation::Control { request } => Body::Control(request),
+            Operation::WatchDirectory { directory, recursive } => Body::Watch { directory, recursive },
+            Operation::TransmitPackets { list: mut whole } => {
+                whole.rewind();
+                let part = whole.next_part().unwrap_or_default();
+                list = Some(whole);
+                (range.offset, range.length, file) = (part.offset, part.length, part.file);
+                Body::Transmit { head: part.head, buffer: None }
+            }
             Operation::Send { chain } | Operation::Append { chain, .. } => Body::Chain(chain),
             Operation::TransmitFile { head, offset, length, .. } => {
                 range = Range { offset, length, data_only: false };
@@ -126,6 +184,8 @@ impl Slot {
             file,
             body,
             range,
+            list,
+            send_bytes,
             transferred: 0,
             started: false,
             on_pool: false,
@@ -137,5 +197,46 @@ impl Slot {
             before: Token::NONE,
             after: Token::NONE,
         }
+    }
+
+    /// Whether it is built of reads from a file and sends.
+    pub(crate) fn transmits(&self) -> bool {
+        matches!(self.kind, OperationKind::TransmitFile | OperationKind::TransmitPackets)
+    }
+
+    /// Turns to the next part of a transmit-packets. False if that was the last one.
+    pub(super) fn turn_to_next_part(&mut self) -> bool {
+        let Some(Part { head, file, offset, length }) =
+            self.list.as_deref_mut().and_then(TransmitList::next_part)
+        else {
+            return false;
+        };
+        // The buffer of the part before goes: it was made for that one's length.
+        self.body = Body::Transmit { head, buffer: None };
+        (self.range.offset, self.range.length, self.file) = (offset, length, file);
+        (self.transferred, self.stage) = (0, 0);
+        true
+    }
+
+    /// What comes home with it.
+    pub(super) fn take_payload(&mut self) -> Payload {
+        let body = std::mem::replace(&mut self.body, Body::None);
+        match self.list.take() {
+            Some(list) => Payload::TransmitList(list),
+            None => body.into_payload(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::local::handle::State;
+
+    /// What a queue of one worker remembers of a connection that is idle, with its receive stream, on a machine of 64 bits.
+    #[test]
+    fn an_idle_connection_takes_little_memory() {
+        let bytes = size_of::<Slot>() + size_of::<State>();
+        assert!(bytes <= 400, "{bytes} bytes: {} and {}", size_of::<Slot>(), size_of::<State>());
     }
 }

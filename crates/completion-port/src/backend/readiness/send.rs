@@ -2,20 +2,16 @@
 
 use super::{Poll, Turn};
 use crate::{
-    backend::local::{Body, Core},
+    backend::local::{Body, Core, Descriptor, connect_error, pipe},
     chain::BufferChain,
     error::{Error, ErrorKind},
     identity::Token,
-    operation::OperationKind,
 };
 use rustix::{
     io::Errno,
     net::{SendAncillaryBuffer, SendFlags, Shutdown},
 };
-use std::{
-    io::IoSlice,
-    os::fd::{AsFd, BorrowedFd},
-};
+use std::{io::IoSlice, os::fd::AsFd};
 
 /// In a slot's stage: connect(2) was called, and its end is awaited.
 const CONNECTING: u32 = 1;
@@ -40,7 +36,7 @@ impl Poll {
             if !self.spend(handle) {
                 return Turn::Later;
             }
-            match send_some(descriptor.as_fd(), chain.pieces_from(slot.transferred), SendFlags::empty()) {
+            match send_some(descriptor, chain.pieces_from(slot.transferred), SendFlags::empty()) {
                 Ok(bytes) => {
                     slot.transferred += bytes as u64;
                     self.socket(handle).gave((bytes as u64) < left.min(MOST_AT_ONCE));
@@ -54,13 +50,25 @@ impl Poll {
     pub(super) fn connect(&mut self, core: &mut Core, token: Token) -> Turn {
         let (slot, descriptor) = core.slot_and_descriptor(token);
         let (handle, kind) = (slot.handle, slot.kind);
-        let Body::Address(address) = slot.body else { unreachable!("a connect has an address") };
+        let Body::Connect { address, .. } = &slot.body else {
+            // Connected: what is left are the first bytes.
+            return self.send(core, token);
+        };
         if slot.stage != CONNECTING {
-            match rustix::net::connect(descriptor, &address) {
-                Ok(()) => return self.finish(core, token, Ok(0)),
+            let socket = descriptor.socket().expect("a connect is for a socket");
+            let Ok(address) = address.to_system() else {
+                return self.finish(core, token, Err(Error::new(ErrorKind::InvalidArgument, kind)));
+            };
+            match socket.connect(&address) {
+                Ok(()) => return self.connected(core, token),
                 // A signal does not stop it: it goes on as if it had not blocked.
-                Err(Errno::INPROGRESS | Errno::INTR) => slot.stage = CONNECTING,
-                Err(error) => return self.fail(core, token, &error.into()),
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {
+                    slot.stage = CONNECTING;
+                }
+                Err(error) => {
+                    let code = error.raw_os_error().unwrap_or(libc::EINVAL);
+                    return self.finish(core, token, Err(connect_error(code)));
+                }
             }
             let socket = self.socket(handle);
             socket.send.ready = false;
@@ -75,7 +83,7 @@ impl Poll {
         match socket.take_error() {
             Ok(Some(error)) | Err(error) => self.fail(core, token, &error),
             Ok(None) => match socket.peer_addr() {
-                Ok(_) => self.finish(core, token, Ok(0)),
+                Ok(_) => self.connected(core, token),
                 // Told too early.
                 Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
                     self.socket(handle).send.ready = false;
@@ -84,6 +92,11 @@ impl Poll {
                 Err(error) => self.finish(core, token, Err(Error::from_io(&error, kind))),
             },
         }
+    }
+
+    fn connected(&mut self, core: &mut Core, token: Token) -> Turn {
+        core.slot_mut(token).body.connected();
+        self.send(core, token)
     }
 
     pub(super) fn disconnect(&mut self, core: &mut Core, token: Token) -> Turn {
@@ -130,11 +143,7 @@ impl Poll {
             let more = sent + piece_length < length;
             let pieces =
                 head.pieces_from(slot.transferred).chain(Some(piece).filter(|piece| !piece.is_empty()));
-            match send_some(
-                descriptor.as_fd(),
-                pieces,
-                if more { more_follows() } else { SendFlags::empty() },
-            ) {
+            match send_some(descriptor, pieces, if more { more_follows() } else { SendFlags::empty() }) {
                 Ok(bytes) => {
                     let bytes = bytes as u64;
                     slot.transferred += bytes;
@@ -159,7 +168,7 @@ impl Poll {
                 Ok(buffer) => Some(buffer),
                 Err(error) if error.kind() == ErrorKind::BuffersExhausted => return Err(Turn::Starved),
                 Err(error) => {
-                    let error = Error::new(error.kind(), OperationKind::TransmitFile);
+                    let error = Error::new(error.kind(), core.slot(token).kind);
                     return Err(self.finish(core, token, Err(error)));
                 }
             };
@@ -182,7 +191,7 @@ impl Poll {
             _ if !empty => Ok(()),
             // The file is shorter than was promised.
             Ok(()) => {
-                let error = Error::new(ErrorKind::Other, OperationKind::TransmitFile);
+                let error = Error::new(ErrorKind::Other, core.slot(token).kind);
                 Err(self.finish(core, token, Err(error)))
             }
             Err(_) => Err(Turn::OnPool),
@@ -219,10 +228,13 @@ fn more_follows() -> SendFlags {
 
 /// Sends some of the pieces in one call, without SIGPIPE.
 fn send_some<'a>(
-    descriptor: BorrowedFd<'_>,
+    descriptor: &Descriptor,
     pieces: impl Iterator<Item = &'a [u8]>,
     flags: SendFlags,
 ) -> Result<usize, Errno> {
+    if let Descriptor::Pipe(end) = descriptor {
+        return pipe::write(end.as_fd(), pieces);
+    }
     #[cfg(not(target_vendor = "apple"))]
     let flags = flags | SendFlags::NOSIGNAL;
     // A chain and one piece of a file.

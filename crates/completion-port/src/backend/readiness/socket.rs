@@ -2,6 +2,7 @@
 
 use super::Readiness;
 use crate::{
+    direction::Direction,
     identity::{Handle, Token},
     operation::OperationKind,
 };
@@ -59,9 +60,8 @@ impl Socket {
     }
 
     pub(super) fn side(&mut self, kind: OperationKind) -> &mut Side {
-        use OperationKind as Kind;
-        match kind {
-            Kind::Connect | Kind::Disconnect | Kind::Send | Kind::TransmitFile => &mut self.send,
+        match Direction::of(kind) {
+            Some(Direction::Send) => &mut self.send,
             _ => &mut self.receive,
         }
     }
@@ -114,18 +114,7 @@ impl Socket {
 
 /// Whether operations of this kind wait for a socket.
 pub(super) fn has_side(kind: OperationKind) -> bool {
-    use OperationKind as Kind;
-    matches!(
-        kind,
-        Kind::Accept
-            | Kind::AcceptStream
-            | Kind::Connect
-            | Kind::Disconnect
-            | Kind::Receive
-            | Kind::ReceiveStream
-            | Kind::Send
-            | Kind::TransmitFile
-    )
+    Direction::of(kind).is_some()
 }
 
 /// Whether it is a TCP socket, listening or not. Only asked where a poller tells of the end.

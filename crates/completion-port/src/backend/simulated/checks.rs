@@ -87,10 +87,15 @@ impl Checks {
     /// What has to be known of an operation that is about to be submitted.
     pub(super) fn record(handle: Handle, operation: &Operation) -> Record {
         let memory = match operation {
-            Operation::Receive { buffer } | Operation::ReadAt { buffer, .. } => {
+            Operation::Receive { buffer }
+            | Operation::ReceiveFrom { buffer }
+            | Operation::ReceiveMessage { buffer }
+            | Operation::ReadAt { buffer, .. } => {
                 Memory::Buffer(buffer.as_ptr() as usize, buffer.len(), buffer.capacity())
             }
-            Operation::Send { chain }
+            Operation::Connect { first: chain, .. }
+            | Operation::Send { chain }
+            | Operation::SendTo { chain, .. }
             | Operation::WriteAt { chain, .. }
             | Operation::Append { chain, .. } => memory_of_chain(chain),
             Operation::TransmitFile { head, .. } => memory_of_chain(head),

@@ -5,6 +5,7 @@ use crate::{
     backend::local::{Body, Core, Descriptor, Engine, Start},
     buffer::Wake,
     completion::Payload,
+    configuration::Backend,
     error::{Error, ErrorKind},
     identity::{Handle, Token},
     operation::OperationKind,
@@ -18,6 +19,7 @@ use crate::{
         state::{Name, What},
     },
     source::Source,
+    support::Means,
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -75,6 +77,20 @@ impl Simulator {
             self.digests.entry(token).or_default().push_back(digest);
         }
         let mut result = result;
+        let slot = core.slot_mut(token);
+        if let Body::Connect { first, .. } = &mut slot.body {
+            let chain = std::mem::take(first);
+            slot.body = Body::None;
+            let connected = core.descriptor(core.slot(token).handle);
+            match connected {
+                Some(Descriptor::Simulated(stream)) if result.is_ok() && !chain.is_empty() => {
+                    let target = stream.name();
+                    let request = Request::Send { chain, sent: 0 };
+                    return self.world.lock().submit(self.kernel, token, target, request);
+                }
+                _ => payload = Payload::Chain(chain),
+            }
+        }
         if let Some(accepted) = accepted {
             if core.has_room_for_handle() {
                 match core.add(Descriptor::Simulated(self.world.own(accepted)), 0) {
@@ -131,7 +147,11 @@ impl Simulator {
 
 impl Engine for Simulator {
     fn start(&mut self, core: &mut Core, token: Token) -> Start {
-        let handle = core.slot(token).handle;
+        let (handle, kind) = (core.slot(token).handle, core.slot(token).kind);
+        if kind.support(Backend::Simulated).is_some_and(|support| support.means == Means::Unsupported) {
+            core.complete_with_body(token, Err(Error::new(ErrorKind::Unsupported, kind)));
+            return Start::Started;
+        }
         let (target, transmitted) = match core.descriptor(handle) {
             Some(Descriptor::Simulated(stream)) => (stream.name(), core.slot(token).file),
             Some(Descriptor::SimulatedListener(listener, _)) => (listener.name(), Handle::NONE),
@@ -142,19 +162,18 @@ impl Engine for Simulator {
             _ => None,
         };
         let slot = core.slot_mut(token);
-        let (kind, range) = (slot.kind, slot.range);
-        let takes_body = matches!(
-            kind,
-            OperationKind::Connect
-                | OperationKind::Receive
-                | OperationKind::Send
-                | OperationKind::TransmitFile
-        );
+        let range = slot.range;
+        let address = match &slot.body {
+            Body::Connect { address, .. } => address.as_internet(),
+            _ => None,
+        };
+        let takes_body =
+            matches!(kind, OperationKind::Receive | OperationKind::Send | OperationKind::TransmitFile);
         let body = if takes_body { std::mem::replace(&mut slot.body, Body::None) } else { Body::None };
         let request = match (kind, body, file) {
+            (OperationKind::Connect, ..) if let Some(address) = address => Request::Connect(address),
             (OperationKind::Accept, ..) => Request::Accept { stream: false },
             (OperationKind::AcceptStream, ..) => Request::Accept { stream: true },
-            (OperationKind::Connect, Body::Address(address), _) => Request::Connect(address),
             (OperationKind::Disconnect, ..) => Request::Disconnect,
             (OperationKind::Receive, Body::Buffer(buffer), _) => Request::Receive(buffer),
             (OperationKind::ReceiveStream, ..) => Request::ReceiveStream,

@@ -1,0 +1,162 @@
+//! Connections in a ring's own table, which take no descriptor of the process.
+#![cfg(target_os = "linux")]
+
+use completion_port::{
+    Backend, Completion, Configuration, ControlRequest, ErrorKind, Handle, Operation, OperationKind, Payload,
+    Port, Token, Worker,
+};
+use std::{
+    collections::VecDeque,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Places that the port keeps free.
+const SPARE: usize = 64;
+
+struct Rig {
+    port: Port,
+    worker: Worker,
+    listener: Handle,
+    address: SocketAddr,
+    accepting: Token,
+}
+
+/// None where io_uring is forbidden, which the other tests of the backend tell of.
+fn rig(places: usize) -> Option<Rig> {
+    let mut configuration = Configuration::default();
+    configuration.backend = Some(Backend::IoUring);
+    configuration.queues = 1;
+    configuration.direct_descriptors = places as u32;
+    let port = Port::new(configuration).ok()?;
+    let mut worker = port.worker().unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = worker.associate(listener, 0).unwrap();
+    let accepting = worker.submit(listener, Operation::AcceptStream).unwrap();
+    Some(Rig { port, worker, listener, address, accepting })
+}
+
+impl Rig {
+    fn next(&mut self, early: &mut VecDeque<Completion>) -> Completion {
+        let mut completions = Vec::new();
+        while early.is_empty() {
+            assert!(self.worker.wait(&mut completions, Some(PATIENCE)).unwrap() > 0, "nothing completes");
+            early.extend(completions.drain(..));
+        }
+        early.pop_front().unwrap()
+    }
+
+    fn run(&mut self, handle: Handle, operation: Operation, early: &mut VecDeque<Completion>) -> Completion {
+        let token = self.worker.submit(handle, operation).unwrap();
+        let mut others = VecDeque::new();
+        loop {
+            let completion = self.next(early);
+            if completion.token == token {
+                early.extend(others);
+                return completion;
+            }
+            others.push_back(completion);
+        }
+    }
+
+    fn accept(&mut self, early: &mut VecDeque<Completion>) -> Handle {
+        let completion = self.next(early);
+        match completion.payload {
+            Payload::Accepted(handle) => handle,
+            _ => panic!("{completion:?} is no connection"),
+        }
+    }
+
+    /// Sends a byte each way.
+    fn exchange(&mut self, handle: Handle, peer: &mut TcpStream, early: &mut VecDeque<Completion>) {
+        peer.write_all(b"x").unwrap();
+        let buffer = self.port.buffers().acquire(16).unwrap();
+        let received = self.run(handle, Operation::Receive { buffer }, early);
+        assert_eq!(received.result, Ok(1));
+        let chain = received.payload.into_buffer().unwrap().into();
+        assert_eq!(self.run(handle, Operation::Send { chain }, early).result, Ok(1));
+        peer.read_exact(&mut [0]).unwrap();
+    }
+}
+
+fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[test]
+fn a_connection_in_the_table_takes_no_descriptor_and_works_like_any_other() {
+    let Some(mut rig) = rig(SPARE + 100) else { return };
+    let mut early = VecDeque::new();
+    let before = open_descriptors();
+    let mut connections = Vec::new();
+    for _ in 0..50 {
+        let peer = TcpStream::connect(rig.address).unwrap();
+        connections.push((rig.accept(&mut early), peer));
+    }
+    // The peers' own; others may come and go beside this test.
+    assert!(open_descriptors() < before + 75, "{before} before, {} now", open_descriptors());
+    for (handle, peer) in &mut connections {
+        rig.exchange(*handle, peer, &mut early);
+        peer.write_all(b"scattered").unwrap();
+        let buffers = [4, 16].map(|capacity| rig.port.buffers().acquire(capacity).unwrap()).into();
+        let scattered = rig.run(*handle, Operation::ReceiveScatter { buffers }, &mut early);
+        assert_eq!(scattered.result, Ok(9));
+        // What takes a call that names a descriptor is not to be had.
+        assert_eq!(rig.worker.peer_address(*handle).unwrap_err().kind(), ErrorKind::Unsupported);
+        let operation = Operation::Control { request: ControlRequest::KeepAlive(None) };
+        let told = rig.run(*handle, operation, &mut early);
+        assert_eq!(told.result.unwrap_err().kind(), ErrorKind::Unsupported);
+        let buffer = rig.port.buffers().acquire(16).unwrap();
+        let received = rig.run(*handle, Operation::ReceiveFrom { buffer }, &mut early);
+        assert_eq!(received.result.unwrap_err().kind(), ErrorKind::InvalidArgument);
+        assert_eq!(rig.run(*handle, Operation::Disconnect, &mut early).result, Ok(0));
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+        let closed = rig.run(*handle, Operation::Close, &mut early);
+        assert_eq!((closed.kind, closed.result), (OperationKind::Close, Ok(0)));
+    }
+}
+
+#[test]
+fn clients_wait_while_the_table_is_nearly_full_and_none_is_dropped() {
+    let Some(mut rig) = rig(SPARE + 10) else { return };
+    let mut early = VecDeque::new();
+    let mut waiting: VecDeque<_> = (0..60).map(|_| TcpStream::connect(rig.address).unwrap()).collect();
+    let mut open = VecDeque::new();
+    // In order of arrival: a backlog is a queue.
+    while let Some(mut peer) = waiting.pop_front() {
+        let handle = rig.accept(&mut early);
+        rig.exchange(handle, &mut peer, &mut early);
+        open.push_back((handle, peer));
+        if open.len() == 10 {
+            let accepted = rig.worker.wait(&mut Vec::new(), Some(Duration::from_millis(1))).unwrap();
+            assert_eq!(accepted, 0, "the table has ten places that may be used");
+            let (handle, mut peer) = open.pop_front().unwrap();
+            assert_eq!(rig.run(handle, Operation::Close, &mut early).result, Ok(0));
+            // The ring closes it with its next turn.
+            let mut more = Vec::new();
+            rig.worker.wait(&mut more, Some(Duration::ZERO)).unwrap();
+            early.extend(more);
+            assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_leaves_ends_the_connections_of_its_table() {
+    let Some(rig) = rig(SPARE + 10) else { return };
+    let Rig { port, mut worker, listener, address, accepting } = rig;
+    let mut peer = TcpStream::connect(address).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut completions = Vec::new();
+    worker.wait(&mut completions, Some(PATIENCE)).unwrap();
+    let Payload::Accepted(handle) = completions.remove(0).payload else { panic!("no connection") };
+    worker.submit(handle, Operation::ReceiveStream).unwrap();
+    worker.cancel(accepting);
+    worker.close(listener);
+    drop(worker);
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+    assert_eq!(port.shutdown(Duration::ZERO).operations_left, 0);
+}
