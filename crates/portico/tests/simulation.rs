@@ -118,7 +118,7 @@ fn every_answer_that_arrives_whole_is_right_and_every_connection_ends() {
     count_panics();
     let site = Site::new();
     let mut connections = 0;
-    for seed in seeds(16) {
+    for seed in seeds(8) {
         let replay =
             format!("COMPLETION_PORT_SEEDS={seed}..{} cargo test -p portico --test simulation", seed + 1);
         site.empty_uploads();

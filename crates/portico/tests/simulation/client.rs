@@ -229,10 +229,9 @@ impl Client {
         match &request {
             Some(request) if request.status.contains(&status) => {
                 if let Some(wanted) = &request.body {
-                    assert!(body == wanted, "client {}: another body of {} bytes", self.number, body.len());
-                }
-                if request.head_only {
-                    assert!(length > 0 || request.status != [200] || body.is_empty());
+                    assert_eq!(length, wanted.len(), "client {}: another length", self.number);
+                    let same = request.head_only || *body == **wanted;
+                    assert!(same, "client {}: another body of {length} bytes", self.number);
                 }
             }
             // It took too long over its request, or over taking the answer.

@@ -1,22 +1,22 @@
 //! What is served, what can be asked for, and what the right answer is.
 
 use completion_port::simulation::Random;
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, rc::Rc};
 use tempfile::TempDir;
 
 /// A folder with files, all of whose content is known.
 pub(crate) struct Site {
     folder: TempDir,
-    files: BTreeMap<&'static str, Vec<u8>>,
+    files: BTreeMap<&'static str, Rc<[u8]>>,
 }
 
 /// A request, and the answer that it has to get.
 #[derive(Clone)]
 pub(crate) struct Request {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Rc<[u8]>,
     pub(crate) status: &'static [u16],
-    pub(crate) body: Option<Vec<u8>>,
-    /// The answer has the head of a body, and no body.
+    pub(crate) body: Option<Rc<[u8]>>,
+    /// The answer has the head of that body only.
     pub(crate) head_only: bool,
 }
 
@@ -27,7 +27,9 @@ fn content(length: usize, seed: u64) -> Vec<u8> {
 
 impl Site {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        // In memory where that is possible: uploads are synced, and a disk takes its time for that.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let folder = folder.expect("a temporary folder");
         let lengths = [
             ("index.html", 700),
             ("empty", 0),
@@ -39,7 +41,7 @@ impl Site {
             ("sub/deep/page", 12_345),
         ];
         let files: BTreeMap<_, _> =
-            lengths.into_iter().map(|(name, length)| (name, content(length, length as u64))).collect();
+            lengths.into_iter().map(|(name, length)| (name, content(length, length as u64).into())).collect();
         for (name, content) in &files {
             let path = folder.path().join(name);
             fs::create_dir_all(path.parent().expect("below the folder")).expect("a folder of the site");
@@ -68,8 +70,8 @@ impl Site {
         // Large answers are rarer than others.
         let name = if name == "large" && random.below(3) > 0 { "page.html" } else { name };
         let content = self.files[name].clone();
-        let get = |target: &str, fields: &str, method: &str| {
-            format!("{method} /{target} HTTP/1.1\r\nHost: test\r\n{fields}\r\n").into_bytes()
+        let get = |target: &str, fields: &str, method: &str| -> Rc<[u8]> {
+            format!("{method} /{target} HTTP/1.1\r\nHost: test\r\n{fields}\r\n").into_bytes().into()
         };
         match random.below(12) {
             0 => Request {
@@ -78,14 +80,16 @@ impl Site {
                 body: None,
                 head_only: false,
             },
-            1 => Request { bytes: get(name, "", "HEAD"), status: &[200], body: None, head_only: true },
+            1 => {
+                Request { bytes: get(name, "", "HEAD"), status: &[200], body: Some(content), head_only: true }
+            }
             2 if content.len() > 10 => {
                 let first = random.below(content.len());
                 let last = first + random.below(content.len() - first);
                 Request {
                     bytes: get(name, &format!("Range: bytes={first}-{last}\r\n"), "GET"),
                     status: &[206],
-                    body: Some(content[first..=last].to_vec()),
+                    body: Some(content[first..=last].into()),
                     head_only: false,
                 }
             }
@@ -103,7 +107,7 @@ impl Site {
                 )
                 .into_bytes();
                 bytes.extend_from_slice(&body);
-                Request { bytes, status: &[201, 204], body: None, head_only: false }
+                Request { bytes: bytes.into(), status: &[201, 204], body: None, head_only: false }
             }
             _ => {
                 Request { bytes: get(name, "", "GET"), status: &[200], body: Some(content), head_only: false }
