@@ -21,7 +21,7 @@
 #![doc = include_str!("../examples/echo.rs")]
 //! ```
 //!
-//! `examples/` has more: a framed protocol, a chat room over several queues, a file copier, a job queue.
+//! `examples/` has more: a framed protocol, a chat room over several queues, UDP echo, a file copier, a directory watcher, a job queue.
 //!
 //! # Chapters
 //!
@@ -42,7 +42,7 @@
 //! # What is promised
 //!
 //! - Every accepted operation ends in exactly one completion with [`last`](Completion::last) set. A stream
-//!   ([`Operation::AcceptStream`], [`Operation::ReceiveStream`]) completes many times before that.
+//!   ([`Operation::AcceptStream`], [`Operation::ReceiveStream`], [`Operation::WatchDirectory`]) completes many times before that.
 //! - An operation that is not accepted comes back whole in [`Rejected`], with the reason. Everything has a limit
 //!   ([`Configuration`]), and this is where it is felt.
 //! - For one handle, one worker at a time gets completions; and operations of one direction complete in the order of submission.

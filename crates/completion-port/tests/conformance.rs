@@ -8,6 +8,8 @@
 #[path = "conformance/suite.rs"]
 mod suite;
 
+#[path = "conformance/blocking.rs"]
+mod blocking;
 #[path = "conformance/cancel_states.rs"]
 mod cancel_states;
 #[path = "conformance/cancelling.rs"]
@@ -69,6 +71,7 @@ use libtest_mimic::Arguments;
 use std::process::ExitCode;
 
 const TABLES: &[(&str, &[suite::Case])] = &[
+    ("blocking", blocking::CASES),
     ("cancelling", cancelling::CASES),
     ("cancel_states", cancel_states::CASES),
     ("closing", closing::CASES),
