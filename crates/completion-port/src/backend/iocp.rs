@@ -15,12 +15,15 @@
 
 mod abilities;
 mod accept;
+mod blocking;
 mod close;
+mod control;
 mod datagram;
 mod event;
 mod handle;
 mod line;
 mod packets;
+mod pipe;
 mod receive;
 mod reuse;
 mod scratch;
@@ -31,6 +34,7 @@ mod submit;
 mod system;
 mod turn;
 mod wait;
+mod watch;
 mod winsock;
 
 #[cfg(test)]
@@ -43,7 +47,7 @@ use crate::{
     configuration::Configuration,
     error::{Error, ErrorKind},
     identity::{Handle, Token},
-    operation::{Operation, OperationKind},
+    operation::{Operation, OperationKind, Work},
     pool::Finished,
     port::Shared,
     queue::Queue,
@@ -111,6 +115,8 @@ struct Core {
     /// What leaving workers left to the others, and whether there is anything.
     estate: Mutex<Estate>,
     has_estate: AtomicBool,
+    /// Workers that run what may block.
+    blocked: AtomicUsize,
     /// Held by a worker that comes or goes.
     leaving: Mutex<()>,
     /// Handles with a receive stream that waits for a buffer.
@@ -136,6 +142,8 @@ struct Seat {
     told_draining: AtomicBool,
     told_shutdown: AtomicBool,
     timers: Mutex<Timers>,
+    /// It runs what may block, and others look after its timers.
+    blocked: AtomicBool,
 }
 
 /// What a worker leaves behind.
@@ -293,6 +301,7 @@ impl Common {
                 in_flight: AtomicUsize::new(0),
                 estate: Mutex::new(Estate::default()),
                 has_estate: AtomicBool::new(false),
+                blocked: AtomicUsize::new(0),
                 leaving: Mutex::new(()),
                 starving: Patients::default(),
                 hungry: Patients::default(),
@@ -322,6 +331,13 @@ impl Core {
 
     fn timers(&self, seat: u32) -> MutexGuard<'_, Timers> {
         self.seats[seat as usize].timers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The seats whose timers the worker of `own` looks after: its own, and those of workers that run what may block.
+    fn clocks(&self, own: u32) -> impl Iterator<Item = u32> {
+        let others = if self.blocked.load(Ordering::SeqCst) > 0 { &self.seats[..] } else { &[] };
+        let blocked = others.iter().enumerate().filter(|(_, seat)| seat.blocked.load(Ordering::SeqCst));
+        std::iter::once(own).chain(blocked.map(|(number, _)| number as u32))
     }
 
     fn estate(&self) -> MutexGuard<'_, Estate> {
@@ -403,6 +419,10 @@ impl Driver for Iocp {
         deadline: Option<Duration>,
     ) -> Result<Token, Rejected> {
         self.turn().submit(handle, operation, deadline)
+    }
+
+    fn blocking(&mut self, handle: Handle, work: Work) -> Result<Token, Rejected> {
+        self.turn().blocking(handle, work)
     }
 
     fn cancel(&mut self, token: Token) {

@@ -76,7 +76,7 @@ impl Turn<'_> {
     /// How long to sleep at most. None is without limit.
     fn nap(&self, until: Option<Duration>) -> Option<Duration> {
         let now = self.shared.now();
-        let next = self.core.timers(self.desk.seat).next();
+        let next = self.core.clocks(self.desk.seat).filter_map(|seat| self.core.timers(seat).next()).min();
         let mut sleep = match (until, next) {
             (Some(until), Some(next)) => Some(until.min(next)),
             (until, next) => until.or(next),
