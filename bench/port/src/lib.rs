@@ -6,6 +6,7 @@ pub mod arguments;
 pub mod child;
 pub mod echo;
 pub mod figures;
+pub mod post;
 pub mod processor;
 pub mod socket;
 

@@ -1,6 +1,9 @@
 //! Processors: who runs where, and how much of one was used.
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::{
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+    time::{ClockId, clock_gettime},
+};
 use std::{fs, io, time::Duration};
 
 /// The two processors that a benchmark uses, the same one twice where there is no other.
@@ -32,7 +35,16 @@ pub fn used_by(process: u32) -> io::Result<Duration> {
 
 /// What this process used so far, its ended threads included.
 pub fn used_here() -> Duration {
-    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    used(ClockId::ProcessCPUTime)
+}
+
+/// What the calling thread used so far.
+pub fn used_by_this_thread() -> Duration {
+    used(ClockId::ThreadCPUTime)
+}
+
+fn used(clock: ClockId) -> Duration {
+    let used = clock_gettime(clock);
     Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
 }
 

@@ -1,13 +1,11 @@
 //! A framed protocol. Each packet begins with the length of what follows (four bytes, most significant first), and is answered by a
 //! packet with the same bytes sorted. `cargo run --example framed`.
 //!
-//! Several receives are pending on a connection, so that bytes find a buffer while the program is busy with earlier ones. They complete
-//! in the order of submission. The sorting runs on the pool, several packets at a time, and ends in any order: a [`Sequencer`] gives
-//! the answers the order of the questions.
+//! Several receives are pending on a connection, so that bytes find a buffer while the program is busy. They complete in the order of
+//! submission. The sorting runs on the pool and ends in any order: a [`Sequencer`] gives answers the order of the questions.
 
 use completion_port::{
-    Buffer, Completion, Configuration, Handle, Operation, OperationKind as Kind, Payload, Port, Sequencer,
-    Worker,
+    Buffer, Completion, Configuration, Handle, Operation, OperationKind, Payload, Port, Sequencer, Worker,
 };
 use std::{collections::HashMap, collections::VecDeque, error::Error, net::TcpListener};
 
@@ -21,9 +19,15 @@ const WINDOW: u64 = 16;
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 fn main() -> Outcome {
+    serve(&Port::new(configuration())?, TcpListener::bind("127.0.0.1:7778")?)
+}
+
+pub(crate) fn configuration() -> Configuration {
     let mut configuration = Configuration::default();
     (configuration.queues, configuration.workers_per_queue) = (1, 1);
-    serve(&Port::new(configuration)?, TcpListener::bind("127.0.0.1:7778")?)
+    // Windows can fill them all before the program looks at the first.
+    configuration.receives_outstanding = PENDING_RECEIVES;
+    configuration
 }
 
 /// Serves on the calling thread, until another shuts the port down.
@@ -36,18 +40,17 @@ pub(crate) fn serve(port: &Port, listener: TcpListener) -> Outcome {
         worker.wait(&mut completions, None)?;
         for completion in completions.drain(..) {
             let (client, goes_on) = match (completion.kind, &completion.payload) {
-                (Kind::Shutdown, _) => return Ok(()),
-                (_, &Payload::Accepted(client)) => match Connection::begin(&mut worker, client) {
-                    Ok(connection) => (client, connections.insert(client, connection).is_none()),
-                    Err(_) => (client, false),
-                },
-                _ => match connections.get_mut(&completion.handle) {
-                    Some(connection) => {
-                        // A client that breaks the rules, and one for whom there is no room, has to go.
-                        (completion.handle, connection.complete(&mut worker, completion).unwrap_or(false))
-                    }
-                    None => continue,
-                },
+                (OperationKind::Shutdown, _) => return Ok(()),
+                (_, &Payload::Accepted(client)) => {
+                    let begun = Connection::begin(&mut worker, client);
+                    (client, begun.map(|connection| connections.insert(client, connection)).is_ok())
+                }
+                _ => {
+                    let client = completion.handle;
+                    let Some(connection) = connections.get_mut(&client) else { continue };
+                    // A client that breaks the rules, and one for whom there is no room, has to go.
+                    (client, connection.complete(&mut worker, completion).unwrap_or(false))
+                }
             };
             if !goes_on {
                 connections.remove(&client);

@@ -72,8 +72,8 @@ pub struct Configuration {
     pub receive_buffers: usize,
     /// Entries of the table of direct descriptors that each queue has; 0 has none. With a table, connections that the port accepts take
     /// a place in it instead of a file descriptor: [`Backend::IoUring`] only, which is a little faster with them, and holds more
-    /// connections than the process may have descriptors. Nothing but the port can use such a connection: its addresses are
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). Accepting waits while the table is nearly full. At most the limit of open files (RLIMIT_NOFILE), or the
+    /// connections than the process may have descriptors. Nothing but the port can use such a connection: its addresses and
+    /// controls are [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). Accepting waits while the table is nearly full. At most the limit of open files (RLIMIT_NOFILE), or the
     /// worker fails with [`ErrorKind::DescriptorsExhausted`](crate::ErrorKind::DescriptorsExhausted).
     pub direct_descriptors: u32,
     /// AcceptEx calls kept posted on a listening socket. [`Backend::Iocp`] only. At most 4,096, which all listening sockets of a

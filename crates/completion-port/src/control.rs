@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+pub(crate) mod netlink;
+#[cfg(unix)]
+pub(crate) mod unix;
+
 /// A request to the system about a socket (the seed's WSAIoctl).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -34,6 +34,11 @@ impl Directory {
     pub fn open(path: &Path) -> std::io::Result<Self> {
         Ok(Self { system: system::Directory::open(path)? })
     }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn descriptor(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.system.descriptor()
+    }
 }
 
 impl fmt::Debug for Directory {

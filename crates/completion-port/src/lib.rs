@@ -21,20 +21,21 @@
 #![doc = include_str!("../examples/echo.rs")]
 //! ```
 //!
+//! `examples/` has more: a framed protocol, a chat room over several queues, a file copier, a job queue.
+//!
+//! # Chapters
+//!
+//! - [`guide`]: from nothing to a packet server, in twelve steps that run.
+//! - [`win32`]: each type beside its Win32 counterpart, for those who know I/O completion ports.
+//! - [`backends`]: which operation is what on which backend.
+//! - [`soundness`]: why no safe call can reach memory that the kernel may still touch.
+//!
 //! # The parts
 //!
-//! | here | what it is | Win32 |
-//! |---|---|---|
-//! | [`Port`] | what all threads share: queues, buffers, limits, the backend | the handle of CreateIoCompletionPort |
-//! | [`Worker`] | one thread's view of its queue: submits, cancels, waits | a thread around GetQueuedCompletionStatusEx |
-//! | [`Handle`] | a socket or file, associated once; checked by generation | HANDLE and CompletionKey |
-//! | [`Operation`] | what to do, with the buffers to do it on | the arguments of WSARecv, ReadFile and so on |
-//! | [`Token`] | one accepted operation | the address of the OVERLAPPED |
-//! | [`Completion`] | what became of it, and the buffers | bytes, key and OVERLAPPED of a packet |
-//! | [`Buffer`], [`Slice`], [`BufferChain`] | pooled memory with one owner; shared parts of it; lists of those | WSABUF arrays |
-//! | [`Port::post`], [`Packet`] | a word from any thread | PostQueuedCompletionStatus |
-//! | [`Port::shutdown`] | drain, cancel, one last packet for each worker | a quit packet for each thread |
-//! | [`Sequencer`] | order, where several operations on one file are in flight | a sequence number in the OVERLAPPED |
+//! A [`Port`] is what all threads share; a [`Worker`] is one thread's view of one of its queues. A [`Handle`] names a socket or file that was
+//! associated with it, a [`Token`] an accepted [`Operation`]. A [`Completion`] is what became of that, with its [`Buffer`]s; a
+//! [`Packet`] is a word from another thread. [`Slice`]s and [`BufferChain`]s are shared parts of buffers, and lists of those. A
+//! [`Sequencer`] gives order to what comes in any.
 //!
 //! # What is promised
 //!
@@ -42,7 +43,7 @@
 //!   ([`Operation::AcceptStream`], [`Operation::ReceiveStream`]) completes many times before that.
 //! - An operation that is not accepted comes back whole in [`Rejected`], with the reason. Everything has a limit
 //!   ([`Configuration`]), and this is where it is felt.
-//! - For one handle, one worker at a time gets completions; and operations of one direction run and complete in the order of submission.
+//! - For one handle, one worker at a time gets completions; and operations of one direction complete in the order of submission.
 //! - A cancel, a deadline and a close are requests to the kernel: the completion says what became of the operation.
 //! - A failed completion brings its buffers home too.
 //!
@@ -63,10 +64,32 @@
 //!
 //! "The seed", in places, is the description of an IOCP server that this crate began from; `IO_SOCKET_READ` and its like are its names.
 
+#[cfg(any(doc, doctest))]
+pub mod backends {
+    #![doc = include_str!("../docs/backends.md")]
+}
+#[cfg(any(doc, doctest))]
+pub mod guide {
+    #![doc = include_str!("../docs/guide.md")]
+    //!
+    //! ```no_run
+    #![doc = include_str!("../examples/framed.rs")]
+    //! ```
+}
+#[cfg(any(doc, doctest))]
+pub mod soundness {
+    #![doc = include_str!("../docs/soundness.md")]
+}
+#[cfg(any(doc, doctest))]
+pub mod win32 {
+    #![doc = include_str!("../docs/win32.md")]
+}
+
 mod address;
 mod backend;
 mod buffer;
 mod chain;
+mod closes;
 mod completion;
 mod configuration;
 mod control;

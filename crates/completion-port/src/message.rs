@@ -3,6 +3,8 @@
 use crate::{address::Address, chain::BufferChain};
 use std::{net::IpAddr, num::NonZero};
 
+#[cfg(unix)]
+pub(crate) mod unix;
 #[cfg(windows)]
 pub(crate) mod windows;
 

@@ -24,9 +24,15 @@ pub type Work = Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>;
 pub enum Operation {
     /// Take one connection from a listening socket. Payload: [`Payload::Accepted`](crate::Payload::Accepted).
     /// (AcceptEx; accept(2).)
+    ///
+    /// Where no handle or descriptor is free for it, as it begins or when a connection comes, it ends with
+    /// [`ErrorKind::HandlesExhausted`](crate::ErrorKind::HandlesExhausted), [`DescriptorsExhausted`](crate::ErrorKind::DescriptorsExhausted) or
+    /// [`SystemResources`](crate::ErrorKind::SystemResources). The connection is not lost: it waits, in the system's backlog or
+    /// in the port, for the next accept on the listener.
     Accept,
     /// Take every connection that comes until cancelled. One completion a connection; the last carries an error and no
-    /// connection. When descriptors or handles run out, the stream waits until one is closed.
+    /// connection. When descriptors or handles run out, the stream waits until one is closed. What came when there was no handle, or after
+    /// the cancel, waits for the next accept, as with [`Accept`](Self::Accept).
     AcceptStream,
     /// Connect an unconnected socket, and send `first` once it is connected. The result counts what was sent of it; the chain comes back.
     /// (ConnectEx; connect(2).)
@@ -188,8 +194,12 @@ pub enum Operation {
         /// What to run.
         work: Work,
     },
-    /// Close the handle: cancels what is in flight on it, and completes after the last of that has come home. Nothing is
+    /// Close the handle: cancels what was submitted for it, and completes after the last of that has come home. Nothing is
     /// delivered for the handle after this completion. Never refused for want of room.
+    ///
+    /// Operations that were submitted for *other* handles and name this one as their file are not cancelled: they run to their end,
+    /// none is begun any more ([`ErrorKind::StaleHandle`](crate::ErrorKind::StaleHandle)), and the file is closed, and this completes, after
+    /// the last of them. Who wants those to end cancels them.
     Close,
 }
 

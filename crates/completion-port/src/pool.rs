@@ -2,6 +2,11 @@
 
 #[cfg(unix)]
 use crate::buffer::Buffer;
+#[cfg(target_os = "linux")]
+use crate::watch::{
+    Change,
+    inotify::{Bounds, Watcher},
+};
 use crate::{
     chain::BufferChain,
     completion::Payload,
@@ -59,6 +64,11 @@ pub(crate) enum Task {
     Call {
         work: Work,
     },
+    #[cfg(target_os = "linux")]
+    Walk {
+        watcher: Box<Watcher>,
+        bounds: Bounds,
+    },
 }
 
 /// How a task ended.
@@ -72,6 +82,9 @@ pub(crate) struct Finished {
 pub(crate) enum Yielded {
     Payload(Payload),
     Opened(File, Metadata),
+    /// A watcher with what it found.
+    #[cfg(target_os = "linux")]
+    Walked(Box<Watcher>, Vec<Change>),
 }
 
 /// Where finished tasks go. Implemented by a queue, which wakes its worker.
@@ -238,6 +251,14 @@ impl Task {
                     (Err(Error::from_io(&error, OperationKind::Metadata)), Yielded::Payload(Payload::None))
                 }
             },
+            #[cfg(target_os = "linux")]
+            Self::Walk { mut watcher, bounds } => {
+                let mut changes = Vec::new();
+                let walked = watcher.walk(bounds, &mut changes);
+                let result =
+                    walked.map(|()| 0).map_err(|error| Error::from_io(&error, OperationKind::WatchDirectory));
+                (result, Yielded::Walked(watcher, changes))
+            }
             Self::Call { work } => match catch_unwind(AssertUnwindSafe(work)) {
                 Ok(returned) => (Ok(0), Yielded::Payload(Payload::Returned(returned))),
                 Err(panic) => {

@@ -133,7 +133,7 @@ impl Port {
     }
 
     /// Closes a handle from any thread: as [`Operation::Close`](crate::Operation::Close), but without a completion. A stale handle is
-    /// ignored.
+    /// ignored, and so is one that was asked for already: what waits for the worker is bounded by the handles that are open.
     pub fn close(&self, handle: Handle) {
         if let Some(queue) = self.shared.queues.get(handle.queue()) {
             queue.close(handle);

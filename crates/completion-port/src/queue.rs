@@ -2,21 +2,31 @@
 
 use crate::{
     buffer::Wake,
+    closes::Closes,
     completion::Packet,
     identity::Handle,
     pool::{Finished, Reply},
     sync::{
-        ArrayQueue, Mutex,
+        Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence},
     },
 };
-use std::sync::{Arc, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, PoisonError},
+};
 
 /// The shared half of a queue. The worker's half is its backend's driver.
 pub(crate) struct Queue {
-    packets: ArrayQueue<Packet>,
+    /// Behind a lock that is held for one packet or one batch: a batch costs the worker and those who post less than a lock-free
+    /// queue does, whose every packet is a hand-over of its own between two processors' caches.
+    packets: Mutex<VecDeque<Packet>>,
+    /// How many `packets` may hold; their places were allocated at start.
+    posts: usize,
+    /// How many `packets` holds, for who does not lock it.
+    waiting: AtomicUsize,
     finished: Mutex<Vec<Finished>>,
-    closes: Mutex<Vec<Handle>>,
+    closes: Mutex<Closes>,
     /// Something is in `finished` or `closes`: spares the worker two locks at each wait.
     mail: AtomicBool,
     /// Set while the worker sleeps, or is about to: only then does a wake cost a system call.
@@ -31,10 +41,13 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub(crate) fn new(posts: usize) -> Self {
+        let posts = posts.max(1);
         Self {
-            packets: ArrayQueue::new(posts.max(1)),
+            packets: Mutex::new(VecDeque::with_capacity(posts)),
+            posts,
+            waiting: AtomicUsize::new(0),
             finished: Mutex::new(Vec::new()),
-            closes: Mutex::new(Vec::new()),
+            closes: Mutex::new(Closes::default()),
             mail: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
             waker: Mutex::new(None),
@@ -55,22 +68,60 @@ impl Queue {
     }
 
     pub(crate) fn post(&self, packet: Packet) -> Result<(), Packet> {
-        self.packets.push(packet)?;
-        self.wake();
+        let mut packets = self.lock_packets();
+        if packets.len() == self.posts {
+            return Err(packet);
+        }
+        packets.push_back(packet);
+        self.waiting.store(packets.len(), Ordering::Relaxed);
+        // With the lock held, which spares the fence of `wake`: `prepare_to_sleep` locks too, and either comes later, and sees the
+        // packet, or came before, and is seen here.
+        let asleep = self.sleeping.load(Ordering::Relaxed);
+        drop(packets);
+        if asleep {
+            self.wake_sleeper();
+        }
         Ok(())
     }
 
+    fn lock_packets(&self) -> MutexGuard<'_, VecDeque<Packet>> {
+        self.packets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the worker close a handle. What is not open is ignored.
     pub(crate) fn close(&self, handle: Handle) {
-        self.closes.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
-        self.mail.store(true, Ordering::Release);
-        self.wake();
+        if self.closes().want(handle) {
+            self.mail.store(true, Ordering::Release);
+            self.wake();
+        }
+    }
+
+    /// The worker says that it opened a handle, or begins to close it: see [`Closes`]. Never contended but by [`Queue::close`].
+    pub(crate) fn opened(&self, handle: Handle) {
+        self.closes().opened(handle);
+    }
+
+    /// As [`Queue::opened`].
+    pub(crate) fn closing(&self, handle: Handle) {
+        self.closes().closing(handle);
+    }
+
+    fn closes(&self) -> MutexGuard<'_, Closes> {
+        self.closes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes the worker if it sleeps. Every change to the inbox comes before this call.
     pub(crate) fn wake(&self) {
         // Pairs with `prepare_to_sleep`: either the worker's second look sees the change, or this sees that it sleeps.
         fence(Ordering::SeqCst);
-        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::SeqCst) {
+        if self.sleeping.load(Ordering::Relaxed) {
+            self.wake_sleeper();
+        }
+    }
+
+    /// Wakes the worker unless another has seen to that.
+    fn wake_sleeper(&self) {
+        if self.sleeping.swap(false, Ordering::SeqCst) {
             self.wake_always();
         }
     }
@@ -90,7 +141,7 @@ impl Queue {
     pub(crate) fn prepare_to_sleep(&self) -> bool {
         self.sleeping.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        self.is_idle()
+        self.lock_packets().is_empty() && self.is_idle()
     }
 
     #[cfg_attr(
@@ -103,18 +154,25 @@ impl Queue {
 
     /// Nothing is in the inbox.
     pub(crate) fn is_idle(&self) -> bool {
-        self.packets.is_empty() && !self.mail.load(Ordering::Acquire)
+        self.waiting.load(Ordering::Relaxed) == 0 && !self.mail.load(Ordering::Acquire)
     }
 
-    pub(crate) fn take_packet(&self) -> Option<Packet> {
-        self.packets.pop()
+    /// Moves up to `limit` packets out of the inbox, in the order in which they were posted.
+    pub(crate) fn take_packets(&self, limit: usize, into: &mut Vec<Packet>) {
+        if limit == 0 || self.waiting.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut packets = self.lock_packets();
+        let count = packets.len().min(limit);
+        into.extend(packets.drain(..count));
+        self.waiting.store(packets.len(), Ordering::Relaxed);
     }
 
     /// Moves the finished tasks of the pool, and the handles that other threads want closed, out of the inbox.
     pub(crate) fn take_mail(&self, finished: &mut Vec<Finished>, closes: &mut Vec<Handle>) {
         if self.mail.load(Ordering::Relaxed) && self.mail.swap(false, Ordering::Acquire) {
             finished.append(&mut self.finished.lock().unwrap_or_else(PoisonError::into_inner));
-            closes.append(&mut self.closes.lock().unwrap_or_else(PoisonError::into_inner));
+            self.closes().take(closes);
         }
     }
 

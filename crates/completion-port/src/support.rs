@@ -63,7 +63,8 @@ const fn unsupported(why: &'static str) -> Support {
     Support { means: Means::Unsupported, how: why }
 }
 
-const NOTHING: Support = unsupported("the backend does not make this call");
+/// What was left out.
+const NOT_MADE: Support = unsupported("the backend does not make this call");
 
 /// What a simulated world does with files.
 const FILE: Support = built("the real file, in virtual time");
@@ -95,7 +96,15 @@ impl OperationKind {
                 Some(elsewhere) if !cfg!(target_os = "linux") => elsewhere,
                 _ => row.readiness,
             },
-            Backend::Simulated => row.simulated,
+            // A simulated world has the real files, and what can be done with them.
+            Backend::Simulated => match row.readiness_elsewhere {
+                Some(elsewhere)
+                    if !cfg!(target_os = "linux") && matches!(elsewhere.means, Means::Unsupported) =>
+                {
+                    elsewhere
+                }
+                _ => row.simulated,
+            },
         })
     }
 
@@ -107,31 +116,46 @@ impl OperationKind {
                 built("accept(2) when readable"),
             ),
             Self::Connect => row(native("ConnectEx, with the first bytes where they are one piece"), native(""), built("connect(2), done when writable")),
-            Self::ReceiveScatter => row(native("WSARecv"), NOTHING, NOTHING).simulated(NOTHING),
-            Self::ReceiveFrom => row(native("WSARecvFrom"), NOTHING, NOTHING).simulated(NOTHING),
-            Self::ReceiveMessage => row(native("WSARecvMsg"), NOTHING, NOTHING).simulated(NOTHING),
-            Self::SendTo => row(native("WSASendTo"), NOTHING, NOTHING).simulated(NOTHING),
+            Self::ReceiveScatter => row(
+                native("WSARecv"),
+                native("recvmsg; readv from a pipe"),
+                built("recvmsg(2) or readv(2) when readable"),
+            )
+            .simulated(NOT_MADE),
+            Self::ReceiveFrom => row(native("WSARecvFrom"), native("recvmsg"), built("recvmsg(2) when readable")).simulated(NOT_MADE),
+            Self::ReceiveMessage => row(
+                native("WSARecvMsg"),
+                native("recvmsg with control data"),
+                built("recvmsg(2) with control data when readable"),
+            )
+            .simulated(NOT_MADE),
+            Self::SendTo => row(native("WSASendTo"), native("sendmsg"), built("sendmsg(2) when writable")).simulated(NOT_MADE),
             Self::SendMessage => row(
                 native("WSASendMsg; of control data what a test at start has seen obeyed"),
-                NOTHING,
-                NOTHING,
+                native("sendmsg with control data"),
+                built("sendmsg(2) with control data when writable"),
             )
-            .simulated(NOTHING),
+            .simulated(NOT_MADE),
             Self::Control => row(
                 built("WSAIoctl and setsockopt in place; an address change is native: SIO_ADDRESS_LIST_CHANGE"),
-                NOTHING,
-                NOTHING,
+                built("setsockopt(2) in place; an address change from a netlink socket"),
+                built("setsockopt(2) in place; an address change from a netlink socket"),
             )
-            .simulated(NOTHING),
-            Self::WatchDirectory => {
-                row(native("ReadDirectoryChangesW"), NOTHING, NOTHING).simulated(NOTHING)
-            }
+            .elsewhere(built("setsockopt(2) in place; no address change"))
+            .simulated(NOT_MADE),
+            Self::WatchDirectory => row(
+                native("ReadDirectoryChangesW"),
+                built("inotify(7), one descriptor each"),
+                built("inotify(7), one descriptor each"),
+            )
+            .elsewhere(unsupported("only Linux has inotify"))
+            .simulated(NOT_MADE),
             Self::TransmitPackets => row(
                 native("TransmitPackets where a test at start has seen it work; else each element as transmit file sends it"),
                 built("each element as transmit file sends it"),
                 built("each element as transmit file sends it"),
             )
-            .simulated(NOTHING),
+            .simulated(NOT_MADE),
             Self::Disconnect => row(
                 built("shutdown(SD_SEND)"),
                 built("shutdown(2) in place"),
@@ -182,11 +206,7 @@ impl OperationKind {
                 pool("linkat(2), renameat(2), fsync(2)"),
             )
             .elsewhere(unsupported("files without a name are only on Linux"))
-            .simulated(if cfg!(target_os = "linux") {
-                FILE
-            } else {
-                unsupported("files without a name are only on Linux")
-            }),
+            .simulated(FILE),
             Self::Metadata => row(pool("GetFileInformationByHandle"), built("fstat(2)"), built("fstat(2)")).simulated(FILE),
             Self::Call => row(pool(""), pool(""), pool("")).simulated(built("within a wait, in virtual time")),
             Self::Timer => {
@@ -252,15 +272,21 @@ mod tests {
             // What a simulated world does with files depends on the system that it is run on.
             return;
         }
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ARCHITECTURE.md");
-        let text = fs::read_to_string(&path).unwrap().replace("\r\n", "\n");
-        let (before, rest) = text.split_once(BEGIN).expect("the page has the mark of the table's beginning");
-        let (found, after) = rest.split_once(END).expect("the page has the mark of the table's end");
-        if found == table() {
-            return;
+        for page in ["../../ARCHITECTURE.md", "docs/backends.md"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+            let text = fs::read_to_string(&path).unwrap().replace("\r\n", "\n");
+            let (before, rest) =
+                text.split_once(BEGIN).expect("the page has the mark of the table's beginning");
+            let (found, after) = rest.split_once(END).expect("the page has the mark of the table's end");
+            if found == table() {
+                continue;
+            }
+            assert!(
+                std::env::var_os("COMPLETION_PORT_BLESS").is_some(),
+                "{page} is out of date: run {BLESS}"
+            );
+            fs::write(path, [before, BEGIN, &table(), END, after].concat()).unwrap();
         }
-        assert!(std::env::var_os("COMPLETION_PORT_BLESS").is_some(), "the table is out of date: run {BLESS}");
-        fs::write(path, [before, BEGIN, &table(), END, after].concat()).unwrap();
     }
 
     #[test]

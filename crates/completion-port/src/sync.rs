@@ -1,8 +1,6 @@
 //! Atomics, locks and what is made of them: std's own, or loom's where every interleaving is tried (`--cfg loom`, see
 //! scripts/test-loom). Whoever shares state between threads takes them from here, so that what is modelled is the code that runs.
 
-#[cfg(not(loom))]
-pub(crate) use crossbeam_queue::ArrayQueue;
 #[cfg(all(not(loom), any(windows, test)))]
 pub(crate) use std::sync::OnceLock;
 #[cfg(not(loom))]
@@ -11,13 +9,12 @@ pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
 #[cfg(loom)]
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(loom)]
-pub(crate) use modelled::{ArrayQueue, OnceLock, atomic};
+pub(crate) use modelled::{OnceLock, atomic};
 
 #[cfg(loom)]
 pub(crate) mod modelled {
     use super::{Mutex, MutexGuard};
-    use atomic::{AtomicUsize, Ordering};
-    use std::{cell::Cell, collections::VecDeque, sync::PoisonError};
+    use std::{cell::Cell, sync::PoisonError};
 
     pub(crate) mod atomic {
         use loom::sync::atomic as loomed;
@@ -99,43 +96,6 @@ pub(crate) mod modelled {
 
     fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         mutex.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// In place of crossbeam's queue, with less order than that has: who asks whether it is empty may hear of an earlier time.
-    pub(crate) struct ArrayQueue<T> {
-        items: Mutex<VecDeque<T>>,
-        length: AtomicUsize,
-        capacity: usize,
-    }
-
-    impl<T> ArrayQueue<T> {
-        pub(crate) fn new(capacity: usize) -> Self {
-            Self { items: Mutex::new(VecDeque::new()), length: AtomicUsize::new(0), capacity }
-        }
-
-        pub(crate) fn push(&self, item: T) -> Result<(), T> {
-            let mut items = lock(&self.items);
-            if items.len() == self.capacity {
-                return Err(item);
-            }
-            items.push_back(item);
-            self.length.store(items.len(), Ordering::Release);
-            Ok(())
-        }
-
-        pub(crate) fn pop(&self) -> Option<T> {
-            if self.is_empty() {
-                return None;
-            }
-            let mut items = lock(&self.items);
-            let item = items.pop_front();
-            self.length.store(items.len(), Ordering::Release);
-            item
-        }
-
-        pub(crate) fn is_empty(&self) -> bool {
-            self.length.load(Ordering::Acquire) == 0
-        }
     }
 
     /// In place of std's, of which loom has none.

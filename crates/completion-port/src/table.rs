@@ -55,6 +55,12 @@ impl<T> Table<T> {
         })
     }
 
+    /// Whether an entry is free, as far as can be said while others take and give.
+    #[cfg_attr(not(windows), expect(dead_code, reason = "only IOCP has such tables"))]
+    pub(crate) fn has_room(&self) -> bool {
+        self.free.available() > 0
+    }
+
     /// The entry is free again. Each taken entry is given back once.
     pub(crate) fn give_back(&self, index: u32) {
         self.free.push(index);

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+#[cfg(target_os = "linux")]
+pub(crate) mod inotify;
+
 /// One change that a [`WatchDirectory`](crate::Operation::WatchDirectory) saw.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Change {

@@ -18,6 +18,10 @@ mod cancelling;
 mod closing;
 #[path = "conformance/connections.rs"]
 mod connections;
+#[path = "conformance/control.rs"]
+mod control;
+#[path = "conformance/datagrams.rs"]
+mod datagrams;
 #[path = "conformance/dropping.rs"]
 mod dropping;
 #[path = "conformance/fairness.rs"]
@@ -36,20 +40,32 @@ mod misuse;
 mod operations;
 #[path = "conformance/outstanding.rs"]
 mod outstanding;
+#[path = "conformance/packets.rs"]
+mod packets;
 #[path = "conformance/partial.rs"]
 mod partial;
 #[path = "conformance/peer.rs"]
 mod peer;
+#[cfg(unix)]
+#[path = "conformance/pipes.rs"]
+mod pipes;
 #[path = "conformance/posting.rs"]
 mod posting;
 #[path = "conformance/random.rs"]
 mod random;
+#[path = "conformance/scatter.rs"]
+mod scatter;
 #[path = "conformance/shutting_down.rs"]
 mod shutting_down;
 #[path = "conformance/timers.rs"]
 mod timers;
 #[path = "conformance/transmitting.rs"]
 mod transmitting;
+#[cfg(unix)]
+#[path = "conformance/unix_sockets.rs"]
+mod unix_sockets;
+#[path = "conformance/watching.rs"]
+mod watching;
 
 use libtest_mimic::Arguments;
 use std::process::ExitCode;
@@ -60,6 +76,8 @@ const TABLES: &[(&str, &[suite::Case])] = &[
     ("cancel_states", cancel_states::CASES),
     ("closing", closing::CASES),
     ("connections", connections::CASES),
+    ("control", control::CASES),
+    ("datagrams", datagrams::CASES),
     ("dropping", dropping::CASES),
     ("fairness", fairness::CASES),
     ("files", files::CASES),
@@ -68,12 +86,19 @@ const TABLES: &[(&str, &[suite::Case])] = &[
     ("misuse", misuse::CASES),
     ("operations", operations::CASES),
     ("outstanding", outstanding::CASES),
+    ("packets", packets::CASES),
     ("partial", partial::CASES),
+    #[cfg(unix)]
+    ("pipes", pipes::CASES),
     ("posting", posting::CASES),
     ("random", random::CASES),
+    ("scatter", scatter::CASES),
     ("shutting_down", shutting_down::CASES),
     ("timers", timers::CASES),
     ("transmitting", transmitting::CASES),
+    #[cfg(unix)]
+    ("unix_sockets", unix_sockets::CASES),
+    ("watching", watching::CASES),
 ];
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "it is what runs the tests")]
@@ -90,7 +115,9 @@ fn main() -> ExitCode {
         eprintln!("no backend works here: {:?}", completion_port::Port::backends(None));
         return ExitCode::FAILURE;
     }
-    let conclusion = libtest_mimic::run(&arguments, suite::trials(TABLES, &available));
+    let mut trials = suite::trials(TABLES, &available);
+    trials.push(suite::documents(TABLES));
+    let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
         println!("{}\n", suite::summary(TABLES, &available));
     }

@@ -9,12 +9,19 @@ mod copy;
 mod framed;
 #[path = "../examples/jobs.rs"]
 mod jobs;
+#[path = "../examples/udp_echo.rs"]
+mod udp_echo;
+#[path = "../examples/watch.rs"]
+mod watch;
 
-use completion_port::{Backend, Configuration, ErrorKind, Port, ShutdownReport};
+use completion_port::{
+    Backend, Change, ChangeKind, Configuration, ErrorKind, Means, OperationKind, Port, ShutdownReport,
+};
 use socket2::{Domain, Socket, Type};
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -59,7 +66,9 @@ fn assert_clean(report: ShutdownReport, port: &Port) {
 mod framing {
     use super::*;
 
-    fn serve(configuration: Configuration, clients: impl FnOnce(SocketAddr)) {
+    fn serve(backend: Option<Backend>, clients: impl FnOnce(SocketAddr)) {
+        let mut configuration = framed::configuration();
+        configuration.backend = backend;
         let port = Port::new(configuration).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -81,8 +90,8 @@ mod framing {
     #[test]
     fn answers_come_in_the_order_of_the_packets() {
         for configuration in configurations(1) {
-            serve(configuration, |address| {
-                let lengths = [0, 1, 65_532, 2, 9_000, 0, 4_096, 3].into_iter().cycle().take(400);
+            serve(configuration.backend, |address| {
+                let lengths = [0, 1, 65_532, 2, 9_000, 0, 4_096, 3].into_iter().cycle().take(120);
                 let questions: Vec<Vec<u8>> = lengths
                     .enumerate()
                     .map(|(number, length)| {
@@ -111,7 +120,7 @@ mod framing {
     #[test]
     fn a_packet_beyond_the_limit_ends_its_connection_only() {
         for configuration in configurations(1) {
-            serve(configuration, |address| {
+            serve(configuration.backend, |address| {
                 let (mut greedy, mut modest) = (connect(address), connect(address));
                 greedy.write_all(&u32::MAX.to_be_bytes()).unwrap();
                 assert!(matches!(greedy.read(&mut [0]), Ok(0) | Err(_)));
@@ -305,6 +314,80 @@ mod job_queue {
             let (report, by_workers) = jobs.finish(PATIENCE);
             assert!(report.is_clean(), "{report}");
             assert_eq!(by_workers, 2);
+        }
+    }
+}
+
+mod datagrams {
+    use super::*;
+
+    #[test]
+    fn every_datagram_goes_back_to_where_it_came_from() {
+        for Configuration { backend, .. } in configurations(1) {
+            let mut configuration = udp_echo::configuration();
+            configuration.backend = backend;
+            let port = Port::new(configuration).unwrap();
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let address = socket.local_addr().unwrap();
+            let server = thread::spawn({
+                let port = port.clone();
+                move || udp_echo::serve(&port, socket)
+            });
+            let clients = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+            for (number, length) in [0, 1, 1_400, 60_000].into_iter().cycle().take(60).enumerate() {
+                let client = &clients[number % clients.len()];
+                client.set_read_timeout(Some(PATIENCE)).unwrap();
+                let datagram = vec![number as u8; length];
+                client.send_to(&datagram, address).unwrap();
+                let mut answer = vec![0; 65_536];
+                let (bytes, from) = client.recv_from(&mut answer).unwrap();
+                assert!(from == address && answer[..bytes] == datagram, "{backend:?}: datagram {number}");
+            }
+            let report = port.shutdown(PATIENCE);
+            assert_eq!(server.join().unwrap(), Ok(60), "{backend:?}");
+            assert_clean(report, &port);
+        }
+    }
+}
+
+mod watching {
+    use super::*;
+
+    #[test]
+    fn what_changes_in_a_folder_and_below_is_told() {
+        for configuration in configurations(1) {
+            let support = OperationKind::WatchDirectory.support(configuration.backend.unwrap());
+            if support.is_some_and(|support| support.means == Means::Unsupported) {
+                continue;
+            }
+            let folder = tempfile::tempdir().unwrap();
+            let below = folder.path().join("below");
+            std::fs::create_dir(&below).unwrap();
+            let port = Port::new(configuration).unwrap();
+            let ((ready, is_ready), (changed, changes)) = (mpsc::channel(), mpsc::channel());
+            let watcher = thread::spawn({
+                let (port, folder) = (port.clone(), folder.path().to_owned());
+                move || {
+                    let ready = || ready.send(()).unwrap();
+                    watch::watch(&port, &folder, ready, |change| changed.send(change).unwrap())
+                }
+            });
+            is_ready.recv_timeout(PATIENCE).unwrap();
+            let expect = |kind: ChangeKind, path: &Path| {
+                let wanted = Change { kind, path: path.to_owned() };
+                // Systems differ in what else they tell on the way.
+                while changes.recv_timeout(PATIENCE).unwrap() != wanted {}
+            };
+            std::fs::write(folder.path().join("new"), "").unwrap();
+            expect(ChangeKind::Appeared, Path::new("new"));
+            std::fs::write(folder.path().join("new"), "content").unwrap();
+            expect(ChangeKind::Modified, Path::new("new"));
+            std::fs::rename(folder.path().join("new"), below.join("other")).unwrap();
+            expect(ChangeKind::Disappeared, Path::new("new"));
+            expect(ChangeKind::Appeared, &Path::new("below").join("other"));
+            let report = port.shutdown(PATIENCE);
+            assert_eq!(watcher.join().unwrap(), Ok(()), "{:?}", port.backend());
+            assert_clean(report, &port);
         }
     }
 }

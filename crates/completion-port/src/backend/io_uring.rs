@@ -6,8 +6,10 @@
 
 mod accept;
 mod budget;
+mod datagram;
 mod direct;
 mod file;
+mod polled;
 mod provided;
 mod scratch;
 mod stage;
@@ -63,9 +65,9 @@ pub(crate) struct Ring {
     waker: Arc<Waker>,
     accepting: Accepting,
     direct: Direct,
-    /// Receive streams, and transmit-files, that found no buffer; in the order in which they asked.
+    /// Receive streams that found no buffer; and transmit-files, and streams from pipes. In the order in which they asked.
     starved_streams: VecDeque<Token>,
-    starved_transmits: VecDeque<Token>,
+    starved_others: VecDeque<Token>,
     budget: Budget,
     /// Set with the first receive stream: before it, no buffers are taken from the pool.
     provides: bool,
@@ -100,7 +102,7 @@ impl Ring {
             accepting: Accepting::default(),
             direct,
             starved_streams: VecDeque::new(),
-            starved_transmits: VecDeque::new(),
+            starved_others: VecDeque::new(),
             budget: Budget::new(configuration.inline_budget),
             provides: false,
             leaked: false,
@@ -191,12 +193,21 @@ impl Ring {
         if !more {
             slot.stage &= !Stage::IN_KERNEL;
         }
+        let polls = slot.stage & Stage::POLLS != 0;
         let event = Event { result: entry.result(), more, buffer };
         match slot.kind {
+            _ if polls => self.polled(core, token, event.result),
             OperationKind::Accept | OperationKind::AcceptStream => self.accepted(core, token, &event),
             OperationKind::ReceiveStream => self.stream_received(core, token, event),
             OperationKind::Receive => self.received(core, token, event.result),
+            OperationKind::ReceiveScatter => self.scattered(core, token, event.result),
+            OperationKind::ReceiveFrom | OperationKind::ReceiveMessage => {
+                self.datagram_received(core, token, event.result);
+            }
             OperationKind::Send => self.sent(core, token, event.result),
+            OperationKind::SendTo | OperationKind::SendMessage => {
+                self.datagram_sent(core, token, event.result);
+            }
             OperationKind::Connect => self.connected(core, token, event.result),
             OperationKind::TransmitFile | OperationKind::TransmitPackets => {
                 self.transmitted(core, token, event.result)
@@ -212,7 +223,7 @@ impl Ring {
     fn resume_starved(&mut self, core: &mut Core) -> bool {
         self.refill(core);
         self.restart_starved(core);
-        if !self.starved_streams.is_empty() || !self.starved_transmits.is_empty() {
+        if !self.starved_streams.is_empty() || !self.starved_others.is_empty() {
             // Once more after the wish is known: a buffer that returns from here on wakes this worker.
             core.buffers.await_return();
             self.refill(core);
@@ -227,9 +238,13 @@ impl Ring {
             let Some(token) = self.starved_streams.pop_front() else { break };
             self.receive_stream(core, token);
         }
-        for _ in 0..self.starved_transmits.len() {
-            let Some(token) = self.starved_transmits.pop_front() else { break };
-            if !self.transmit(core, token) {
+        for _ in 0..self.starved_others.len() {
+            let Some(token) = self.starved_others.pop_front() else { break };
+            let goes_on = match core.slot(token).kind {
+                OperationKind::ReceiveStream => self.receive_from_pipe(core, token),
+                _ => self.transmit(core, token),
+            };
+            if !goes_on {
                 break;
             }
         }
@@ -245,7 +260,14 @@ impl Ring {
 impl Engine for Ring {
     fn start(&mut self, core: &mut Core, token: Token) -> Start {
         use OperationKind as Kind;
-        match core.slot(token).kind {
+        let slot = core.slot(token);
+        let to_pipe = matches!(core.descriptor(slot.handle), Some(Descriptor::Pipe(_)));
+        let kind = slot.kind;
+        match kind {
+            Kind::Receive | Kind::ReceiveScatter | Kind::ReceiveStream if to_pipe => {
+                self.receive_from_pipe(core, token);
+            }
+            Kind::Send if to_pipe => self.send_to_pipe(core, token),
             Kind::Accept | Kind::AcceptStream => self.accept(core, token),
             Kind::ReceiveStream => self.receive_stream(core, token),
             Kind::Receive => self.receive(core, token),
@@ -255,13 +277,11 @@ impl Engine for Ring {
             Kind::TransmitFile | Kind::TransmitPackets => {
                 self.transmit(core, token);
             }
-            Kind::ReceiveScatter
-            | Kind::ReceiveFrom
-            | Kind::ReceiveMessage
-            | Kind::SendTo
-            | Kind::SendMessage
-            | Kind::Control
-            | Kind::WatchDirectory => self.fail_as(core, token, ErrorKind::Unsupported),
+            Kind::ReceiveScatter => self.receive_scattered(core, token),
+            Kind::ReceiveFrom | Kind::ReceiveMessage => self.receive_datagram(core, token),
+            Kind::SendTo | Kind::SendMessage => self.send_datagram(core, token),
+            Kind::Control if core.control(token) => {}
+            Kind::Control | Kind::WatchDirectory => return self.notices(core, token),
             Kind::ReadAt => self.read(core, token),
             Kind::WriteAt | Kind::Append => self.write(core, token),
             Kind::Sync => self.sync(core, token),
@@ -278,7 +298,7 @@ impl Engine for Ring {
             return;
         }
         self.starved_streams.retain(|starved| *starved != token);
-        self.starved_transmits.retain(|starved| *starved != token);
+        self.starved_others.retain(|starved| *starved != token);
         self.forget_accept(token);
         self.fail_as(core, token, ErrorKind::Cancelled);
     }
@@ -291,6 +311,7 @@ impl Engine for Ring {
         if let Some(Descriptor::Direct(place)) = core.descriptor(handle) {
             self.close_direct(*place);
         }
+        self.forget_listener(handle);
     }
 
     fn wait(&mut self, core: &mut Core, timeout: Option<Duration>) -> Result<(), Error> {

@@ -95,6 +95,8 @@ pub(crate) struct Common {
 /// What the workers of one queue share.
 struct Core {
     queue: u8,
+    /// Hears which handles are open.
+    inbox: Arc<Queue>,
     port: Arc<SystemPort>,
     functions: Functions,
     abilities: Abilities,
@@ -277,6 +279,7 @@ impl Common {
             queue.prepare_to_sleep();
             let core = Core {
                 queue: number as u8,
+                inbox: Arc::clone(queue),
                 port,
                 functions,
                 abilities,

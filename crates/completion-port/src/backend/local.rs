@@ -9,15 +9,22 @@
 
 mod core;
 mod handle;
+mod notices;
+pub(crate) mod pipe;
+mod scratch;
 mod slot;
+mod socket;
 
 pub(crate) use self::core::Core;
 pub(crate) use handle::Descriptor;
+pub(crate) use notices::Next;
+pub(crate) use scratch::Scratch;
 pub(crate) use slot::Body;
+pub(crate) use socket::connect_error;
 
 use super::Driver;
 use crate::{
-    completion::{Completion, Payload, Rejected},
+    completion::{Completion, Packet, Payload, Rejected},
     error::{Error, ErrorKind},
     identity::{Handle, Token},
     operation::{Operation, OperationKind},
@@ -95,8 +102,11 @@ pub(crate) struct Local<E: Engine> {
     core: Core,
     shared: Arc<Shared>,
     queue: Arc<Queue>,
+    packets: Vec<Packet>,
     finished: Vec<Finished>,
     closes: Vec<Handle>,
+    /// Operations of a handle that is being closed.
+    ending: Vec<Token>,
     seen: Phase,
     draining_told: bool,
     shutdown_told: bool,
@@ -112,8 +122,10 @@ impl<E: Engine> Local<E> {
             core: Core::new(shared, queue),
             shared: Arc::clone(shared),
             queue: Arc::clone(&shared.queues[queue]),
+            packets: Vec::with_capacity(shared.configuration.batch),
             finished: Vec::new(),
             closes: Vec::new(),
+            ending: Vec::new(),
             seen: Phase::Running,
             draining_told: false,
             shutdown_told: false,
@@ -155,6 +167,11 @@ impl<E: Engine> Local<E> {
     fn take_back(&mut self, token: Token, task: Task, why: ErrorKind) {
         let kind = self.core.slot(token).kind;
         let error = Error::new(why, kind);
+        #[cfg(target_os = "linux")]
+        if let Task::Walk { watcher, .. } = task {
+            self.core.take_watcher_back(token, watcher, Vec::new(), Err(error));
+            return;
+        }
         match task.into_payload() {
             // Its payload is the head, which is still in the slot.
             _ if self.core.slot(token).transmits() => self.core.complete_with_body(token, Err(error)),
@@ -184,30 +201,18 @@ impl<E: Engine> Local<E> {
     }
 
     fn close_with(&mut self, handle: Handle, token: Token) {
-        for operation in self.core.begin_close(handle, token) {
-            self.cancel_as(operation, false);
-        }
+        // The list keeps its memory for the next time.
+        let mut operations = std::mem::take(&mut self.ending);
+        self.core.begin_close(handle, token, &mut operations);
+        operations.drain(..).for_each(|operation| self.cancel_as(operation, false));
+        self.ending = operations;
         self.core.finish_close(handle);
         self.run();
     }
 
-    /// Takes in what other threads left: packets, finished tasks, handles to close.
+    /// Takes in what other threads left for the books: finished tasks, handles to close.
     fn read_inbox(&mut self) {
-        if std::mem::take(&mut self.resting) {
-            self.shared.end_rest(self.core.queue());
-        }
-        for _ in self.core.ready_count()..self.core.enough() {
-            let Some(packet) = self.queue.take_packet() else { break };
-            self.core.deliver(Completion {
-                handle: Handle::NONE,
-                key: packet.key,
-                token: Token::NONE,
-                kind: OperationKind::Post,
-                result: Ok(0),
-                payload: Payload::Packet(packet),
-                last: true,
-            });
-        }
+        self.end_rest();
         self.queue.take_mail(&mut self.finished, &mut self.closes);
         // The lists keep their memory for the next time.
         let mut finished = std::mem::take(&mut self.finished);
@@ -234,6 +239,13 @@ impl<E: Engine> Local<E> {
                 return;
             }
             Yielded::Payload(payload) => (result, payload),
+            #[cfg(target_os = "linux")]
+            Yielded::Walked(watcher, changes) => {
+                if self.core.take_watcher_back(token, watcher, changes, result) {
+                    self.start(token);
+                }
+                return;
+            }
             Yielded::Opened(file, metadata) => match self.core.add(Descriptor::File(Arc::new(file)), 0) {
                 Ok(file) => (result, Payload::Opened { file, metadata }),
                 Err((error, _)) => (Err(error), Payload::None),
@@ -281,6 +293,36 @@ impl<E: Engine> Local<E> {
             }
         }
         self.seen = phase;
+    }
+
+    /// Hands out up to `limit` completions. Packets come straight from the inbox, into what room the others leave, but always some: a
+    /// busy handle must not keep them waiting for ever. Before the others, so that none comes behind the shutdown packet.
+    fn hand_out(&mut self, completions: &mut Vec<Completion>, limit: usize) -> usize {
+        // A queue that rests takes nothing: what it takes may lead to a post to another.
+        if self.resting && self.queue.is_idle() {
+            return self.core.hand_out(completions, limit);
+        }
+        self.end_rest();
+        let room = limit.saturating_sub(self.core.ready_count()).max(limit.div_ceil(8));
+        self.queue.take_packets(room, &mut self.packets);
+        let packets = self.packets.len();
+        completions.extend(self.packets.drain(..).map(|packet| Completion {
+            handle: Handle::NONE,
+            key: packet.key,
+            token: Token::NONE,
+            kind: OperationKind::Post,
+            result: Ok(0),
+            payload: Payload::Packet(packet),
+            last: true,
+        }));
+        packets + self.core.hand_out(completions, limit - packets)
+    }
+
+    /// The queue may find something to do.
+    fn end_rest(&mut self) {
+        if std::mem::take(&mut self.resting) {
+            self.shared.end_rest(self.core.queue());
+        }
     }
 
     /// Whether a wait without a sleep would do or bring something, but for what the engine has.
@@ -336,6 +378,11 @@ fn packet_of(kind: OperationKind) -> Completion {
 impl<E: Engine> Driver for Local<E> {
     fn associate(&mut self, source: Source, key: u64) -> Result<Handle, (Error, Source)> {
         let descriptor = self.engine.describe(source)?;
+        if let Descriptor::Listener(listener) = &descriptor
+            && self.shared.configuration.accept_first_bytes > 0
+        {
+            socket::await_first_bytes(listener);
+        }
         let handle = self
             .core
             .add(descriptor, key)
@@ -415,7 +462,7 @@ impl<E: Engine> Driver for Local<E> {
             self.core.set_now(self.shared.now());
             self.run();
             self.queue.set_in_flight(self.core.in_flight());
-            if self.core.hand_out(completions, limit) > 0 {
+            if self.hand_out(completions, limit) > 0 {
                 return Ok(());
             }
             if until.is_some_and(|until| until <= self.core.now()) {
@@ -443,7 +490,7 @@ impl<E: Engine> Driver for Local<E> {
                 self.cancel_as(token, false);
             }
             self.read_inbox();
-            self.core.hand_out(discarded, usize::MAX);
+            self.hand_out(discarded, usize::MAX);
             if self.core.in_flight() == 0 {
                 break;
             }

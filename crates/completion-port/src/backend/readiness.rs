@@ -5,7 +5,7 @@
 //! costs a receive, a send and its share of a wait, and no change of registration. Each direction remembers whether a call is
 //! worth trying (`ready`): an event sets it, a call that would block clears it.
 
-use super::local::{Core, Engine, Start};
+use super::local::{Core, Descriptor, Engine, Scratch, Start};
 use crate::{
     buffer::Wake,
     error::{Error, ErrorKind},
@@ -22,17 +22,23 @@ mod poller;
 #[path = "readiness/polling.rs"]
 mod poller;
 
+mod datagram;
 mod files;
+mod notices;
 mod receive;
 mod send;
 mod socket;
 
+use notices::Awaited;
 use poller::Poller;
 use socket::Socket;
 
 /// How long an accept that ran out of descriptors waits for one to be closed in this process before it looks again: another process
 /// may have closed one.
 const CROWDED_PAUSE: Duration = Duration::from_millis(100);
+
+/// As long does a datagram wait whose receiver had no room, where nobody tells when there is some.
+const RECEIVER_PAUSE: Duration = Duration::from_millis(1);
 
 /// What the poller uses here.
 pub(crate) fn probe() -> Result<String, String> {
@@ -60,7 +66,7 @@ enum Turn {
     Later,
     /// It waits for a buffer to return.
     Starved,
-    /// It waits for a descriptor, or for room among the handles.
+    /// It waits for a descriptor, for room among the handles, or for room at a receiver.
     Crowded,
     /// It goes on with something that may block.
     OnPool,
@@ -75,6 +81,9 @@ pub(crate) struct Poll {
     events: Vec<Readiness>,
     /// By index of the handle.
     sockets: Vec<Socket>,
+    awaited: Awaited,
+    /// For one call at a time.
+    scratch: Box<Scratch>,
     /// Files, timers and what else has no socket share one budget.
     loose: Socket,
     /// Counts the waits: budgets are for each of them.
@@ -87,7 +96,7 @@ pub(crate) struct Poll {
     turns: VecDeque<Token>,
     starved: VecDeque<Token>,
     crowded: VecDeque<Token>,
-    /// [`Core::closed`] when an accept was last put aside, and when it looks again whatever was closed.
+    /// [`Core::closed`] when one of those was last put aside, and when they look again whatever was closed.
     closed: u64,
     look_again: Duration,
 }
@@ -104,6 +113,8 @@ impl Poll {
             poller,
             _waker: waker,
             sockets: Vec::new(),
+            awaited: Awaited::default(),
+            scratch: Scratch::new(),
             loose: Socket::new(Handle::NONE, false, false),
             round: 0,
             budget: shared.configuration.inline_budget.max(1),
@@ -158,6 +169,9 @@ impl Poll {
     /// Forgets the operation, which is about to complete.
     fn forget(&mut self, core: &Core, token: Token) {
         let (handle, kind) = (core.slot(token).handle, core.slot(token).kind);
+        if !socket::has_side(kind) {
+            return self.stop_awaiting(core, token);
+        }
         let side = self.socket(handle).side(kind);
         if side.token == token {
             side.token = Token::NONE;
@@ -181,7 +195,8 @@ impl Poll {
     /// Does for an operation what can be done without waiting.
     fn turn(&mut self, core: &mut Core, token: Token) -> Turn {
         use OperationKind as Kind;
-        match core.slot(token).kind {
+        let kind = core.slot(token).kind;
+        match kind {
             Kind::Accept | Kind::AcceptStream => self.accept(core, token),
             Kind::Receive => self.receive(core, token),
             Kind::ReceiveStream => self.receive_stream(core, token),
@@ -189,16 +204,11 @@ impl Poll {
             Kind::Connect => self.connect(core, token),
             Kind::Disconnect => self.disconnect(core, token),
             Kind::TransmitFile | Kind::TransmitPackets => self.transmit(core, token),
-            Kind::ReceiveScatter
-            | Kind::ReceiveFrom
-            | Kind::ReceiveMessage
-            | Kind::SendTo
-            | Kind::SendMessage
-            | Kind::Control
-            | Kind::WatchDirectory => {
-                let kind = core.slot(token).kind;
-                self.finish(core, token, Err(Error::new(ErrorKind::Unsupported, kind)))
-            }
+            Kind::ReceiveScatter => self.receive_scattered(core, token),
+            Kind::ReceiveFrom | Kind::ReceiveMessage => self.receive_datagram(core, token),
+            Kind::SendTo | Kind::SendMessage => self.send_datagram(core, token),
+            Kind::Control if core.control(token) => Turn::Over,
+            Kind::Control | Kind::WatchDirectory => self.notices(core, token),
             Kind::ReadAt => self.read_at(core, token),
             Kind::Metadata => self.metadata(core, token),
             Kind::Open => self.open(core, token),
@@ -215,6 +225,8 @@ impl Poll {
         if socket::has_side(kind) {
             // Until its next turn events only leave their mark.
             self.socket(handle).side(kind).listed = true;
+        } else {
+            self.awaited.lists(token);
         }
         let list = match turn {
             Turn::Over | Turn::OnPool => return turn == Turn::OnPool,
@@ -222,7 +234,11 @@ impl Poll {
             Turn::Starved => &mut self.starved,
             Turn::Crowded => {
                 self.closed = core.closed();
-                self.look_again = self.shared.now() + CROWDED_PAUSE;
+                let accepts = matches!(kind, OperationKind::Accept | OperationKind::AcceptStream);
+                let pause = if accepts { CROWDED_PAUSE } else { RECEIVER_PAUSE };
+                let look_again = self.shared.now() + pause;
+                self.look_again =
+                    if self.crowded.is_empty() { look_again } else { self.look_again.min(look_again) };
                 &mut self.crowded
             }
         };
@@ -238,7 +254,11 @@ impl Poll {
     fn turn_of_listed(&mut self, core: &mut Core, token: Token) -> Turn {
         let Some(slot) = core.find_mut(token) else { return Turn::Over };
         let (handle, kind) = (slot.handle, slot.kind);
-        self.socket(handle).side(kind).listed = false;
+        if socket::has_side(kind) {
+            self.socket(handle).side(kind).listed = false;
+        } else {
+            self.awaited.turns(token);
+        }
         self.turn(core, token)
     }
 
@@ -265,7 +285,7 @@ impl Poll {
         }
     }
 
-    /// Lets accepts try again that found no descriptor, once one was closed or a while has passed.
+    /// Lets those try again that found no room, once a handle was closed or a while has passed.
     fn make_room(&mut self, core: &mut Core) {
         if self.crowded.is_empty() || (core.closed() == self.closed && self.shared.now() < self.look_again) {
             return;
@@ -299,6 +319,10 @@ impl Poll {
     /// Notes what the poller told, and puts those in the list of turns that it concerns.
     fn note_events(&mut self) {
         for event in self.events.drain(..) {
+            if let Some(news) = self.awaited.note(&event) {
+                self.turns.extend(news);
+                continue;
+            }
             let Some(socket) = self.sockets.get_mut(event.key as usize) else { continue };
             for token in socket.note(event).into_iter().flatten() {
                 self.turns.push_back(token);
@@ -326,11 +350,16 @@ impl Engine for Poll {
 
     fn adopt(&mut self, core: &mut Core, handle: Handle) -> Result<(), Error> {
         let Some(descriptor) = core.descriptor(handle) else { return Ok(()) };
-        let Some(socket) = descriptor.socket() else { return Ok(()) };
-        if self.sockets.get(handle.index() as usize).is_none_or(|known| known.handle != handle) {
-            self.enter(handle, socket::is_tcp(socket));
+        if matches!(descriptor, Descriptor::File(_)) {
+            return Ok(());
         }
-        socket::prepare(socket);
+        let socket = descriptor.socket();
+        if self.sockets.get(handle.index() as usize).is_none_or(|known| known.handle != handle) {
+            self.enter(handle, socket.is_some_and(socket::is_tcp));
+        }
+        if let Some(socket) = socket {
+            socket::prepare(socket);
+        }
         self.poller
             .add(descriptor.as_fd(), handle.index())
             .map_err(|error| Error::from_io(&error, OperationKind::Associate))
@@ -338,7 +367,7 @@ impl Engine for Poll {
 
     fn release(&mut self, core: &mut Core, handle: Handle) {
         let Some(descriptor) = core.descriptor(handle) else { return };
-        if descriptor.socket().is_none() {
+        if matches!(descriptor, Descriptor::File(_)) {
             return;
         }
         // The close that follows takes the registration with it, unless the program holds a second descriptor.

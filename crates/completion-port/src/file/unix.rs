@@ -19,6 +19,11 @@ impl Directory {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self { descriptor: rustix::fs::openat(CWD, path, flags, Mode::empty())? })
     }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
 }
 
 /// Opens a file and reads its metadata. May block.

@@ -54,10 +54,10 @@ impl Rig {
 
     /// Takes out what is in the inbox; how much.
     fn take(&self, limit: usize) -> usize {
-        let (mut finished, mut closes) = (Vec::new(), Vec::new());
+        let (mut packets, mut finished, mut closes) = (Vec::new(), Vec::new(), Vec::new());
         self.queue.take_mail(&mut finished, &mut closes);
-        let packets = std::iter::from_fn(|| self.queue.take_packet()).take(limit).count();
-        packets + finished.len() + closes.len()
+        self.queue.take_packets(limit, &mut packets);
+        packets.len() + finished.len() + closes.len()
     }
 
     /// As the worker of a queue of its own: look, say that it is about to sleep, look again, sleep.
@@ -92,22 +92,32 @@ fn spawn(rig: &Arc<Rig>, act: impl FnOnce(&Rig) + 'static) -> thread::JoinHandle
     thread::spawn(move || act(&rig))
 }
 
-fn post_wakes() {
+#[test]
+fn a_packet_wakes_the_worker() {
+    check(|| {
+        let rig = Rig::new(Bell::new());
+        let other = spawn(&rig, |rig| rig.post(1));
+        rig.work_until(|taken| taken == 1);
+        other.join().unwrap();
+    });
+}
+
+fn finish_wakes() {
     let rig = Rig::new(Bell::new());
-    let other = spawn(&rig, |rig| rig.post(1));
+    let other = spawn(&rig, Rig::finish);
     rig.work_until(|taken| taken == 1);
     other.join().unwrap();
 }
 
 #[test]
-fn a_packet_wakes_the_worker() {
-    check(post_wakes);
+fn a_finished_task_wakes_the_worker() {
+    check(finish_wakes);
 }
 
-/// Those in `wake` and `prepare_to_sleep`.
+/// Those in `wake` and `prepare_to_sleep`; packets have a lock for it.
 #[test]
-fn a_packet_wakes_the_worker_because_of_two_fences() {
-    check_needs_its_fences(post_wakes);
+fn a_finished_task_wakes_the_worker_because_of_two_fences() {
+    check_needs_its_fences(finish_wakes);
 }
 
 #[test]
@@ -124,7 +134,9 @@ fn two_packets_of_two_threads() {
 fn a_close_and_a_finished_task() {
     check(|| {
         let rig = Rig::new(Bell::new());
-        let others = [spawn(&rig, |rig| rig.queue.close(Handle::NONE)), spawn(&rig, Rig::finish)];
+        let handle = Handle::new(0, 0, 0);
+        rig.queue.opened(handle);
+        let others = [spawn(&rig, move |rig| rig.queue.close(handle)), spawn(&rig, Rig::finish)];
         rig.work_until(|taken| taken == 2);
         others.into_iter().for_each(|other| other.join().unwrap());
     });

@@ -19,7 +19,9 @@ impl Rig {
     /// True if the work is over.
     fn turn(&self, own: usize) -> bool {
         self.rest.end(own);
-        while let Some(packet) = self.queues[own].take_packet() {
+        let mut packets = Vec::new();
+        self.queues[own].take_packets(usize::MAX, &mut packets);
+        for packet in packets {
             if packet.value > 0 {
                 let next = Packet { value: packet.value - 1, ..Packet::default() };
                 assert!(!self.rest.is_over(), "the work is over while a packet is in hand");

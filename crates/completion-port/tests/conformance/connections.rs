@@ -1,12 +1,12 @@
 //! Connections: taking them, and bytes both ways.
 
 use crate::{
-    harness::{GLANCE, PATIENCE, Rig, configuration, failure, pattern},
+    harness::{GLANCE, PATIENCE, Rig, configuration, failure, file_with, pattern},
     peer::Network,
     suite::Case,
 };
 use completion_port::{
-    BufferChain, ErrorKind, Handle, Operation, OperationKind, Packet, Payload, Port, Slice,
+    BufferChain, ErrorKind, Handle, OpenOptions, Operation, OperationKind, Packet, Payload, Port, Slice,
 };
 use std::{
     cell::{Cell, RefCell},
@@ -29,6 +29,9 @@ pub(crate) const CASES: &[Case] = cases![
     operations_that_do_not_fit_come_back,
     connections_work_over_ipv6_too,
     a_handle_belongs_to_its_queue,
+    peers_that_leave_before_they_are_accepted_end_no_stream,
+    clients_that_say_nothing_hold_nobody_up with |configuration| configuration.accepts_posted = 2,
+    what_fails_at_once_ends_once,
 ];
 
 fn connect_to(address: SocketAddr) -> Operation {
@@ -329,4 +332,76 @@ fn a_handle_belongs_to_its_queue(rig: &mut Rig) {
     assert!(completions.is_empty());
     second.wait(&mut completions, Some(PATIENCE)).unwrap();
     assert_eq!((completions.len(), completions[0].key), (1, 8));
+}
+
+fn peers_that_leave_before_they_are_accepted_end_no_stream(rig: &mut Rig) {
+    let (listener, address) = rig.listener();
+    let stream = rig.submit(listener, Operation::AcceptStream);
+    rig.expect_silence();
+    for _ in 0..3 {
+        (0..10).for_each(|_| rig.connect(address).reset());
+        (0..10).for_each(|_| drop(rig.connect(address)));
+        let mut peer = rig.connect(address);
+        peer.write_all(b"here").unwrap();
+        loop {
+            let item = rig.next_of(stream);
+            assert!(!item.last, "{item:?}");
+            let Payload::Accepted(handle) = item.payload else { panic!("{item:?}") };
+            let found = rig.worker.peer_address(handle) == Ok(peer.local_addr());
+            if found {
+                let receive = rig.receive(handle, 8);
+                assert_eq!(rig.next_of(receive).result, Ok(4));
+            }
+            rig.close(handle);
+            if found {
+                break;
+            }
+        }
+    }
+    rig.close(listener);
+}
+
+fn clients_that_say_nothing_hold_nobody_up(rig: &mut Rig) {
+    let (listener, address) = rig.listener();
+    let stream = rig.submit(listener, Operation::AcceptStream);
+    let _silent: Vec<_> = (0..20).map(|_| rig.connect(address)).collect();
+    let peer = rig.connect(address);
+    loop {
+        let Payload::Accepted(handle) = rig.next_of(stream).payload else { panic!("the stream ended") };
+        rig.submit(handle, Operation::ReceiveStream);
+        if rig.worker.peer_address(handle) == Ok(peer.local_addr()) {
+            let sent = rig.send(handle, b"welcome");
+            assert_eq!(rig.next_of(sent).result, Ok(7));
+            return;
+        }
+    }
+}
+
+fn what_fails_at_once_ends_once(rig: &mut Rig) {
+    let folder = tempfile::tempdir().unwrap();
+    let readable = file_with(rig, folder.path(), b"content");
+    let options = OpenOptions::new().write(true).create(true);
+    let path = folder.path().join("writable");
+    let opened = rig.run(Handle::NONE, Operation::Open { directory: None, path, options });
+    let Payload::Opened { file: writable, .. } = opened.payload else { panic!("{:?}", opened.result) };
+    let socket = rig.unconnected(rig.network.refusing().0);
+    let buffer = |rig: &Rig| rig.port.buffers().acquire(8).unwrap();
+    let operations = [
+        (socket, Operation::Receive { buffer: buffer(rig) }),
+        (socket, Operation::ReceiveStream),
+        (socket, Operation::Send { chain: rig.chain(b"nobody") }),
+        (writable, Operation::ReadAt { file: writable, offset: 0, buffer: buffer(rig) }),
+        (readable, Operation::WriteAt { file: readable, offset: 0, chain: rig.chain(b"never") }),
+    ];
+    for (handle, operation) in operations {
+        let kind = operation.kind();
+        let ended = rig.run(handle, operation);
+        assert!(ended.result.is_err() && ended.last, "{ended:?}");
+        assert_eq!(ended.result.unwrap_err().operation(), kind);
+        rig.expect_silence();
+    }
+    for handle in [socket, readable, writable] {
+        rig.close(handle);
+    }
+    assert_eq!(std::fs::read(folder.path().join("content")).unwrap(), b"content");
 }

@@ -21,8 +21,12 @@ pub(crate) const CASES: &[Case] = cases![
     durations_beyond_all_time_are_no_limit,
     a_shutdown_without_deadline_waits_for_the_workers,
     extreme_limits_are_errors_or_work,
-    packets_get_their_turn_beside_operations_that_complete_at_once with |configuration| configuration.batch = 4,
-    sockets_get_their_turn_beside_operations_that_complete_at_once with |configuration| configuration.batch = 4,
+    packets_get_their_turn_beside_operations_that_complete_at_once with |configuration| {
+        configuration.batch = 4;
+    },
+    sockets_get_their_turn_beside_operations_that_complete_at_once with |configuration| {
+        configuration.batch = 4;
+    },
     a_panic_in_what_a_leaving_worker_drops_keeps_its_seat_for_nobody,
     what_a_leaving_worker_drops_may_call_the_port with |configuration| {
         if configuration.backend == Some(Backend::Iocp) {
@@ -30,7 +34,9 @@ pub(crate) const CASES: &[Case] = cases![
         }
     },
     a_panic_in_a_call_s_panic_is_no_more_than_a_panic with |configuration| configuration.pool_threads = 1,
-    a_call_that_panics_as_it_is_dropped_is_cancelled_like_any_other with |configuration| configuration.pool_threads = 1,
+    a_call_that_panics_as_it_is_dropped_is_cancelled_like_any_other with |configuration| {
+        configuration.pool_threads = 1;
+    },
     a_flood_of_packets_does_not_hold_up_the_end,
     a_report_counts_nothing_that_a_worker_gives_back_as_it_leaves,
     a_transmit_without_any_buffers_ends with |configuration| configuration.buffers.clear(),

@@ -166,6 +166,19 @@ impl Network {
         }
     }
 
+    /// Has accepts find no descriptor or no memory from here on, or no more. Only a network in memory can be told to.
+    pub(crate) fn fail_accepts(&self, fail: bool) {
+        match self {
+            Self::Kernel => unreachable!("no case asks a kernel for that, but {fail}"),
+            #[cfg(unix)]
+            Self::Simulated(world) => {
+                let mut faults = world.faults();
+                faults.accept_failures = if fail { 1.0 } else { 0.0 };
+                world.set_faults(faults);
+            }
+        }
+    }
+
     /// An address where connections are refused for as long as the guard lives.
     pub(crate) fn refusing(&self) -> (SocketAddr, Box<dyn Any>) {
         match self {

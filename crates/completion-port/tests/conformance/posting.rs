@@ -12,7 +12,9 @@ pub(crate) const CASES: &[Case] = cases![
     a_full_queue_gives_the_packet_back,
     a_packet_wakes_a_sleeping_worker,
     work_on_the_pool_returns_what_it_returns,
-    work_that_waits_can_be_cancelled_and_has_a_limit with |configuration| (configuration.pool_threads, configuration.pool_queue) = (1, 1); only ON_THREADS,
+    work_that_waits_can_be_cancelled_and_has_a_limit with |configuration| {
+        (configuration.pool_threads, configuration.pool_queue) = (1, 1);
+    }; only ON_THREADS,
 ];
 
 const THREADS: u64 = 16;

@@ -6,6 +6,7 @@ use libtest_mimic::Trial;
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::Path,
     sync::{Mutex, PoisonError},
 };
 
@@ -20,6 +21,8 @@ pub(crate) struct Case {
     run: fn(&mut Rig),
     adjust: fn(&mut Configuration),
     only: Option<Only>,
+    /// Where the table says that this is unsupported, the case makes no sense.
+    needs: Option<OperationKind>,
 }
 
 /// Where a case makes sense, and why not elsewhere.
@@ -37,7 +40,7 @@ pub(crate) const ON_THREADS: Only = Only {
 
 impl Case {
     pub(crate) const fn new(name: &'static str, run: fn(&mut Rig)) -> Self {
-        Self { name, run, adjust: |_| {}, only: None }
+        Self { name, run, adjust: |_| {}, only: None, needs: None }
     }
 
     /// With limits of its own.
@@ -47,6 +50,16 @@ impl Case {
 
     pub(crate) const fn only(self, only: Only) -> Self {
         Self { only: Some(only), ..self }
+    }
+
+    pub(crate) const fn needs(self, operation: OperationKind) -> Self {
+        Self { needs: Some(operation), ..self }
+    }
+
+    fn makes_sense_on(self, backend: Backend) -> bool {
+        let support = self.needs.and_then(|operation| operation.support(backend));
+        self.only.is_none_or(|only| only.backends.contains(&backend))
+            && support.is_none_or(|support| support.means != Means::Unsupported)
     }
 
     /// Runs the case, and checks afterwards that nothing was left in flight and every buffer came home.
@@ -59,8 +72,12 @@ impl Case {
     }
 }
 
-/// A table of cases: `name`, `name with adjust` or `name only ONLY`, where `name` is the function.
+/// A table of cases: `name`, `name with adjust` or `name; only ONLY`, where `name` is the function. `needs KIND;` before them all: only where
+/// that operation is supported.
 macro_rules! cases {
+    (needs $kind:expr; $($case:ident $(with $adjust:expr)?),* $(,)?) => {
+        &[$(crate::suite::Case::new(stringify!($case), $case).needs($kind) $(.with($adjust))?),*]
+    };
     ($($case:ident $(with $adjust:expr)? $(; only $only:expr)?),* $(,)?) => {
         &[$(crate::suite::Case::new(stringify!($case), $case) $(.with($adjust))? $(.only($only))?),*]
     };
@@ -94,7 +111,7 @@ pub(crate) fn trials(tables: &[(&'static str, &'static [Case])], available: &[Ba
     for &backend in available {
         for &(file, cases) in tables {
             for &case in cases {
-                if case.only.is_some_and(|only| !only.backends.contains(&backend)) {
+                if !case.makes_sense_on(backend) {
                     continue;
                 }
                 trials.push(Trial::test(format!("{}::{file}::{}", backend.name(), case.name), move || {
@@ -106,6 +123,23 @@ pub(crate) fn trials(tables: &[(&'static str, &'static [Case])], available: &[Ba
         }
     }
     trials
+}
+
+/// The pages that say which case shows what name cases that there are.
+pub(crate) fn documents(tables: &'static [(&'static str, &'static [Case])]) -> Trial {
+    Trial::test("documents::name_cases_that_there_are", || {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+        for page in ["limits.md", "pitfalls.md"] {
+            let text = std::fs::read_to_string(docs.join(page))?;
+            for (file, case) in text.split('`').skip(1).step_by(2).filter_map(|name| name.split_once("::")) {
+                let Some((_, cases)) = tables.iter().find(|(name, _)| *name == file) else { continue };
+                if cases.iter().all(|known| known.name != case) {
+                    return Err(format!("docs/{page} names {file}::{case}, which is no case").into());
+                }
+            }
+        }
+        Ok(())
+    })
 }
 
 /// What the suite says at its end.

@@ -4,7 +4,8 @@ use super::{Event, Ring, Stage, descriptor};
 use crate::{
     backend::local::{Core, Descriptor},
     completion::Payload,
-    identity::Token,
+    error::{Error, ErrorKind},
+    identity::{Handle, Token},
     operation::OperationKind,
 };
 use ::io_uring::{opcode, types::DestinationSlot};
@@ -27,13 +28,22 @@ const FLAGS: i32 = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
 pub(super) struct Accepting {
     /// Operations that ran out of one or the other.
     parked: Vec<Token>,
-    /// Connections that came for an operation before it stopped, and have no handle yet.
-    unplaced: VecDeque<(Token, Descriptor)>,
+    /// Connections of listeners that came when there was no handle for them.
+    unplaced: VecDeque<(Handle, Descriptor)>,
     closed: u64,
     retry_at: Duration,
 }
 
 impl Accepting {
+    fn has_unplaced(&self, listener: Handle) -> bool {
+        self.unplaced.iter().any(|(of, _)| *of == listener)
+    }
+
+    fn take_unplaced(&mut self, listener: Handle) -> Option<Descriptor> {
+        let place = self.unplaced.iter().position(|(of, _)| *of == listener)?;
+        self.unplaced.remove(place).map(|(_, socket)| socket)
+    }
+
     pub(super) fn retry_after(&self, now: Duration) -> Option<Duration> {
         (!self.parked.is_empty()).then(|| self.retry_at.saturating_sub(now))
     }
@@ -41,10 +51,14 @@ impl Accepting {
 
 impl Ring {
     pub(super) fn accept(&mut self, core: &mut Core, token: Token) {
+        if self.place_waiting(core, token) {
+            return;
+        }
         let room = core.room_for_handles();
         let (direct, plenty_direct) = self.direct.room();
         if room == 0 || !direct {
-            return self.park(token);
+            let lack = if room == 0 { ErrorKind::HandlesExhausted } else { ErrorKind::DescriptorsExhausted };
+            return self.park_or_fail(core, token, lack);
         }
         let slot = core.slot(token);
         let (listener, kind) = (descriptor(core, slot.handle), slot.kind);
@@ -63,6 +77,7 @@ impl Ring {
     }
 
     pub(super) fn accepted(&mut self, core: &mut Core, token: Token, event: &Event) {
+        let listener = core.slot(token).handle;
         if event.result >= 0 {
             let socket = if self.direct.is_on() {
                 self.direct.took();
@@ -71,8 +86,8 @@ impl Ring {
                 // SAFETY: the kernel made this descriptor for us just now, and nobody else has it.
                 Descriptor::Socket(Socket::from(unsafe { OwnedFd::from_raw_fd(event.result) }))
             };
-            if core.room_for_handles() == 0 || !self.accepting.unplaced.is_empty() {
-                self.accepting.unplaced.push_back((token, socket));
+            if core.room_for_handles() == 0 || self.accepting.has_unplaced(listener) {
+                self.accepting.unplaced.push_back((listener, socket));
                 let slot = core.slot_mut(token);
                 if event.more && slot.stage & Stage::STOPS == 0 {
                     // Enough: no more before there is room.
@@ -94,13 +109,12 @@ impl Ring {
             return self.fail(core, token, libc::ECANCELED);
         }
         match code {
-            _ if self.accepting.unplaced.iter().any(|(owner, _)| *owner == token) => self.park(token),
             libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM
                 if slot.kind == OperationKind::AcceptStream =>
             {
-                self.park(token);
+                self.accepting.parked.push(token);
             }
-            // The connection is gone that would have been accepted, or the stream was stopped because there was no room.
+            // There is a connection, or the one is gone that would have been accepted, or the stream was stopped for want of room.
             _ if code <= 0 || is_of_the_connection(code) => self.accept(core, token),
             _ => self.fail(core, token, code),
         }
@@ -122,28 +136,45 @@ impl Ring {
         }
     }
 
-    /// The operation ends: connections that could not be placed are closed with it.
-    pub(super) fn forget_accept(&mut self, token: Token) {
-        self.accepting.parked.retain(|parked| *parked != token);
-        let mut unplaced = std::mem::take(&mut self.accepting.unplaced);
-        unplaced.retain(|(owner, descriptor)| {
-            let stays = *owner != token;
-            if let (false, Descriptor::Direct(place)) = (stays, descriptor) {
-                self.close_direct(*place);
+    /// Gives connections their handles that came when there was none, oldest first. Whether that ended the operation.
+    fn place_waiting(&mut self, core: &mut Core, token: Token) -> bool {
+        let listener = core.slot(token).handle;
+        while core.room_for_handles() > 0
+            && let Some(socket) = self.accepting.take_unplaced(listener)
+        {
+            if self.place(core, token, socket) {
+                return true;
             }
-            stays
-        });
-        self.accepting.unplaced = unplaced;
+        }
+        false
     }
 
-    fn park(&mut self, token: Token) {
-        self.accepting.parked.push(token);
+    /// A stream waits for what it lacks; a single accept says so, and the connection waits for the next.
+    fn park_or_fail(&mut self, core: &mut Core, token: Token, lack: ErrorKind) {
+        match core.slot(token).kind {
+            OperationKind::AcceptStream => self.accepting.parked.push(token),
+            kind => core.complete(token, Err(Error::new(lack, kind)), Payload::None),
+        }
+    }
+
+    /// The operation ends. What came for it and found no handle waits for the next accept.
+    pub(super) fn forget_accept(&mut self, token: Token) {
+        self.accepting.parked.retain(|parked| *parked != token);
+    }
+
+    /// The listener closes, and with it what nobody will take any more.
+    pub(super) fn forget_listener(&mut self, listener: Handle) {
+        while let Some(socket) = self.accepting.take_unplaced(listener) {
+            if let Descriptor::Direct(place) = socket {
+                self.close_direct(place);
+            }
+        }
     }
 
     /// Places and accepts again once a handle was closed, or after a time.
     pub(super) fn resume_accepts(&mut self, core: &mut Core) {
         let accepting = &mut self.accepting;
-        if accepting.parked.is_empty() && accepting.unplaced.is_empty() {
+        if accepting.parked.is_empty() {
             return;
         }
         if accepting.closed == core.closed() && core.now() < accepting.retry_at {
@@ -151,19 +182,8 @@ impl Ring {
         }
         accepting.closed = core.closed();
         accepting.retry_at = core.now() + RETRY;
-        while core.room_for_handles() > 0
-            && let Some((token, socket)) = self.accepting.unplaced.pop_front()
-        {
-            if self.place(core, token, socket) {
-                self.accepting.parked.retain(|parked| *parked != token);
-            }
-        }
-        for token in std::mem::take(&mut self.accepting.parked) {
-            if self.accepting.unplaced.iter().any(|(owner, _)| *owner == token) {
-                self.accepting.parked.push(token);
-            } else {
-                self.accept(core, token);
-            }
+        for token in std::mem::take(&mut accepting.parked) {
+            self.accept(core, token);
         }
     }
 }

@@ -12,6 +12,8 @@ impl Stage {
     pub(super) const READS: u32 = 4;
     /// An accept stream that was asked to stop until there is room for handles.
     pub(super) const STOPS: u32 = 8;
+    /// What is in the kernel only waits for a descriptor.
+    pub(super) const POLLS: u32 = 16;
     const SCRATCH_SHIFT: u32 = 8;
     const FLAGS: u32 = (1 << Self::SCRATCH_SHIFT) - 1;
 

@@ -2,7 +2,7 @@
 
 use super::{Event, MAXIMUM_TRANSFER, Ring, Stage, descriptor, provided::GROUP};
 use crate::{
-    backend::local::{Body, Core, Descriptor},
+    backend::local::{Body, Core, Descriptor, connect_error},
     chain::BufferChain,
     completion::Payload,
     error::ErrorKind,
@@ -153,10 +153,10 @@ impl Ring {
         let slot = core.slot(token);
         let Body::Connect { address, .. } = &slot.body else { unreachable!("a connect has an address") };
         let socket = descriptor(core, slot.handle);
-        let Ok(address) = address.to_system() else {
-            return self.fail_as(core, token, ErrorKind::InvalidArgument);
+        let (pointer, length) = match self.scratches.get(number).name(address) {
+            Ok(name) => name,
+            Err(error) => return self.fail_as(core, token, error),
         };
-        let (pointer, length) = self.scratches.get(number).address(address);
         let entry = opcode::Connect::new(socket, pointer, length).build();
         // SAFETY: the address lies in the operation's scratch, which is left alone until the completion.
         unsafe { self.push(core, token, entry) };
@@ -170,7 +170,10 @@ impl Ring {
                 self.give_scratch_back(core, token);
                 self.again(core, token, Self::send);
             }
-            Body::Connect { .. } => self.fail(core, token, -result),
+            Body::Connect { .. } => {
+                let error = connect_error(-result);
+                self.finish(core, token, Err(error));
+            }
             _ => self.sent(core, token, result),
         }
     }

@@ -36,7 +36,7 @@ impl Ring {
         } else if self.ensure_buffer(core, token, range.length - file_sent) {
             self.transmit_read(core, token, range.offset + file_sent, range.length - file_sent);
         } else {
-            self.starved_transmits.push_back(token);
+            self.starved_others.push_back(token);
             return false;
         }
         true

@@ -33,16 +33,16 @@ impl Turn<'_> {
             job.ended = Some(ErrorKind::Cancelled);
         }
         drop(job);
+        self.admit_held(state, index);
         self.top_up(state, index);
     }
 
     /// Posts AcceptEx calls until as many as wanted are there, or the accept ends.
     fn top_up(&mut self, state: &mut State, index: u32) {
         let slot = self.core.slot(index);
-        let wanted = match slot.job().kind {
-            OperationKind::Accept => 1,
-            _ => self.shared.configuration.accepts_posted.max(1),
-        };
+        let kind = slot.job().kind;
+        let single = kind == OperationKind::Accept;
+        let wanted = if single { 1 } else { self.shared.configuration.accepts_posted.max(1) };
         let mut lost = 0;
         loop {
             let mut job = slot.job();
@@ -51,8 +51,13 @@ impl Turn<'_> {
             if over || accepting.failed.is_some() || accepting.accepted.is_some() {
                 break;
             }
-            if accepting.calls.len() >= wanted || !accepting.held.is_empty() {
+            if accepting.calls.len() >= wanted || (!single && !state.held.is_empty()) {
                 return;
+            }
+            if single && !self.has_room_for_accepted() {
+                // Posted, the call would take a connection out of the backlog that has nowhere to go.
+                accepting.failed = Some(Error::new(ErrorKind::HandlesExhausted, kind));
+                break;
             }
             drop(job);
             match self.post_call(state, index) {
@@ -63,13 +68,14 @@ impl Turn<'_> {
                 }
                 // A peer that left before it was taken is no reason to stop.
                 Err(error) if error.kind() == ErrorKind::Reset && lost < LOST_PEERS => lost += 1,
-                Err(error) if is_shortage(error.kind()) => {
+                Err(error) if is_shortage(error.kind()) && (!single || error.kind() == ErrorKind::Reset) => {
                     self.core.hungry.add(self.owner_of(index));
                     return;
                 }
                 Err(error) => {
                     if let Body::Accept(accepting) = &mut slot.job().body {
-                        accepting.failed = Some(error);
+                        accepting.failed =
+                            Some(Error::with_code(error.kind(), error.code().unwrap_or(0), kind));
                     }
                     self.end_calls(state, index);
                 }
@@ -141,7 +147,8 @@ impl Turn<'_> {
         let slot = self.core.slot(parent);
         let mut job = slot.job();
         // A cancel is a request: what was accepted before it took effect is still reported. But no Accept takes two.
-        let (ended, stream) = (job.ended.is_some(), job.kind == OperationKind::AcceptStream);
+        let (ended, kind) = (job.ended.is_some(), job.kind);
+        let stream = kind == OperationKind::AcceptStream;
         let Body::Accept(accepting) = &mut job.body else { return };
         accepting.calls.retain(|&call| call != index);
         let over = (ended && !stream) || accepting.failed.is_some() || accepting.accepted.is_some();
@@ -156,12 +163,24 @@ impl Turn<'_> {
                 }
                 self.admit(state, parent, fresh, first_bytes.filter(|buffer| !buffer.is_empty()));
             }
-            // The peer has left, or the accept is over: in both cases the socket goes.
-            Ok(_) => drop((fresh, first_bytes)),
+            // The accept is over: the connection waits for the next.
+            Ok(bytes) => {
+                if let Some(buffer) = &mut first_bytes {
+                    buffer.advance(bytes);
+                }
+                state.held.push_back((fresh, first_bytes.filter(|buffer| !buffer.is_empty())));
+            }
+            // The peer has left.
             Err(code) => {
                 drop((fresh, first_bytes));
-                let kind = Error::from_code(code as i32, OperationKind::Accept).kind();
-                if !over && !ended && !matches!(kind, ErrorKind::Reset | ErrorKind::Cancelled) {
+                let error = Error::from_code(code as i32, kind);
+                if !over && !ended && !matches!(error.kind(), ErrorKind::Reset | ErrorKind::Cancelled) {
+                    if !stream {
+                        if let Body::Accept(accepting) = &mut self.core.slot(parent).job().body {
+                            accepting.failed = Some(error);
+                        }
+                        return self.finish_accepting(state, parent);
+                    }
                     // Something is wrong with the listener or the system: no faster than the naps of the worker.
                     self.core.hungry.add(self.owner_of(parent));
                     return;
@@ -178,10 +197,15 @@ impl Turn<'_> {
         let handle = match self.add_accepted(socket, associated) {
             Ok(handle) => handle,
             Err((error, Object::Socket(socket))) if error.kind() == ErrorKind::HandlesExhausted => {
-                if let Body::Accept(accepting) = &mut slot.job().body {
-                    accepting.held.push_back((Fresh { socket, associated }, early));
+                state.held.push_back((Fresh { socket, associated }, early));
+                let mut job = slot.job();
+                let kind = job.kind;
+                match &mut job.body {
+                    Body::Accept(accepting) if kind == OperationKind::Accept => {
+                        accepting.failed = Some(Error::new(error.kind(), kind))
+                    }
+                    _ => self.core.hungry.add(self.owner_of(parent)),
                 }
-                self.core.hungry.add(self.owner_of(parent));
                 return false;
             }
             // The system refuses this one socket: nothing that the program could do about it.
@@ -228,7 +252,6 @@ impl Turn<'_> {
     fn end_calls(&mut self, state: &State, index: u32) {
         let mut job = self.core.slot(index).job();
         let Body::Accept(accepting) = &mut job.body else { return };
-        accepting.held.clear();
         for &call in &accepting.calls {
             // SAFETY: the listener is open until its operations have come home; the OVERLAPPED only names the call.
             unsafe { CancelIoEx(state.raw(), self.core.slot(call).overlapped()) };
@@ -275,13 +298,23 @@ impl Turn<'_> {
     fn admit_held(&mut self, state: &mut State, index: u32) {
         loop {
             let mut job = self.core.slot(index).job();
+            let ended = job.ended.is_some();
             let Body::Accept(accepting) = &mut job.body else { return };
-            let Some((fresh, early)) = accepting.held.pop_front() else { return };
+            if ended || accepting.accepted.is_some() || accepting.failed.is_some() {
+                return;
+            }
             drop(job);
+            let Some((fresh, early)) = state.held.pop_front() else { return };
             if !self.admit(state, index, fresh, early) {
                 return;
             }
         }
+    }
+
+    /// Whether one more connection would get a handle, of whichever queue.
+    fn has_room_for_accepted(&self) -> bool {
+        let backend::Common::Iocp(common) = &self.shared.common;
+        common.cores.iter().any(|core| core.handles.has_room())
     }
 
     /// Looks after AcceptEx calls that wait for first bytes. True if there may be any, so that it has to be done again.

@@ -1,13 +1,8 @@
 //! Closing handles.
 
-use super::{
-    handle::{Object, State},
-    slot::NONE,
-    turn::Turn,
-};
+use super::{handle::State, slot::NONE, turn::Turn};
 use crate::{error::ErrorKind, identity::Handle};
 use std::sync::atomic::Ordering;
-use windows_sys::Win32::System::IO::CancelIoEx;
 
 impl Turn<'_> {
     /// Closes a handle without a completion. A stale one is ignored.
@@ -24,20 +19,21 @@ impl Turn<'_> {
 
     /// Ends everything of the handle. `close` is the slot of the operation that asks for it, or none.
     pub(super) fn begin_close(&mut self, state: &mut State, close: u32) {
+        self.shared.queues[self.core.queue as usize].closing(Handle::new(
+            self.core.queue,
+            state.index(),
+            state.generation,
+        ));
         state.closing = true;
         state.close = close;
         state.early = None;
+        state.held.clear();
         // The list changes under the walk where operations end at once: take the next before.
         let mut next = state.operations;
         while next != NONE {
             let index = next;
             next = self.core.slot(index).links.after.load(Ordering::Relaxed);
             self.end(state, index, ErrorKind::Cancelled);
-        }
-        if matches!(state.object, Object::File(_)) && state.pending > 0 {
-            // Operations on the file that belong to other handles.
-            // SAFETY: the file is open; no OVERLAPPED means all of them.
-            unsafe { CancelIoEx(state.raw(), std::ptr::null()) };
         }
     }
 

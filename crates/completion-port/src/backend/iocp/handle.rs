@@ -1,6 +1,6 @@
 //! What the queue knows of a handle.
 
-use super::slot::NONE;
+use super::{reuse::Fresh, slot::NONE};
 use crate::{
     buffer::Buffer,
     completion::Completion,
@@ -11,6 +11,7 @@ use crate::{
     operation::OperationKind,
 };
 use std::{
+    collections::VecDeque,
     fs::File,
     os::windows::io::{AsRawHandle, AsRawSocket, OwnedHandle},
     sync::{
@@ -94,6 +95,8 @@ pub(super) struct State {
     pub(super) inline: u32,
     /// Bytes that arrived with the connection.
     pub(super) early: Option<Buffer>,
+    /// Of a listener: connections that came when there was no handle for them, or nobody wanted them any more, with their first bytes.
+    pub(super) held: VecDeque<(Fresh, Option<Buffer>)>,
     /// The last receive of a stream filled its buffer: likely there is more.
     pub(super) more: bool,
     /// The port itself made the socket, for AcceptEx.
@@ -125,6 +128,7 @@ impl State {
             pending: 0,
             inline: 0,
             early: None,
+            held: VecDeque::new(),
             more: false,
             accepted: false,
             peer_ended: false,

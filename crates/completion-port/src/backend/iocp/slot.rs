@@ -12,11 +12,10 @@ use crate::{
     identity::{Handle, Token},
     message::Message,
     operation::{Operation, OperationKind, Work},
-    transmit::{Part, TransmitList},
+    transmit::TransmitList,
 };
 use std::{
     cell::UnsafeCell,
-    collections::VecDeque,
     fs::File,
     os::windows::io::AsRawHandle,
     path::PathBuf,
@@ -158,11 +157,7 @@ pub(super) enum Body {
         to: Address,
     },
     Message(Box<Message>),
-    /// What a transmit-packets sends, and the part that is being sent where one call does not take it all.
-    List {
-        list: Box<TransmitList>,
-        part: Option<Part>,
-    },
+    List(Box<TransmitList>),
     Control(ControlRequest),
     Watch {
         directory: Arc<Directory>,
@@ -198,11 +193,9 @@ pub(super) enum Body {
 pub(super) struct Accepting {
     /// The slots of the AcceptEx calls that are posted.
     pub(super) calls: Vec<u32>,
-    /// Connections for which there was no handle.
-    pub(super) held: VecDeque<(Fresh, Option<Buffer>)>,
     /// The connection that ends a single accept.
     pub(super) accepted: Option<Handle>,
-    /// Why the stream cannot go on.
+    /// Why the accept cannot go on.
     pub(super) failed: Option<Error>,
 }
 
@@ -220,7 +213,7 @@ impl Body {
                 Payload::Chain(chain)
             }
             Self::Message(message) => Payload::Message(message),
-            Self::List { list, .. } => Payload::TransmitList(list),
+            Self::List(list) => Payload::TransmitList(list),
             _ => Payload::None,
         }
     }
@@ -353,7 +346,7 @@ impl Job {
     /// A datagram was longer than that.
     pub(super) fn truncated(&mut self) {
         if let Some(scratch) = &mut self.scratch {
-            scratch.truncated = true;
+            scratch.rest.truncated = true;
         }
     }
 
@@ -379,7 +372,7 @@ impl Job {
             Operation::SendMessage { message } => (Body::Message(message), 0, 0, false),
             Operation::TransmitPackets { mut list } => {
                 list.rewind();
-                (Body::List { list, part: None }, 0, 0, false)
+                (Body::List(list), 0, 0, false)
             }
             Operation::Control { request } => (Body::Control(request), 0, 0, false),
             Operation::WatchDirectory { directory, recursive } => {

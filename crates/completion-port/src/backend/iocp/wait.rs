@@ -129,20 +129,20 @@ impl Turn<'_> {
     }
 
     fn take_inbox(&mut self, queue: &Queue, limit: usize) {
-        let (mut finished, mut closes) = (Vec::new(), Vec::new());
+        let (mut packets, mut finished, mut closes) = (Vec::new(), Vec::new(), Vec::new());
         queue.take_mail(&mut finished, &mut closes);
+        queue.take_packets(limit, &mut packets);
         for task in finished {
             self.finish_task(task);
         }
         for handle in closes {
             self.close(handle);
         }
-        for _ in 0..limit {
-            let Some(packet) = queue.take_packet() else { return };
-            self.tell(OperationKind::Post, packet.key, Payload::Packet(packet));
-        }
         if !queue.is_idle() {
             queue.wake_always();
+        }
+        for packet in packets {
+            self.tell(OperationKind::Post, packet.key, Payload::Packet(packet));
         }
     }
 

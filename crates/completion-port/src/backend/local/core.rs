@@ -1,5 +1,7 @@
 //! The books of a queue: which operations are in flight, in which order, and what waits for whom. No system call is made here.
 
+#[cfg(target_os = "linux")]
+use super::notices::Notices;
 use super::{
     handle::{Descriptor, Line, State},
     slot::{Body, Slot},
@@ -14,10 +16,10 @@ use crate::{
     operation::{Operation, OperationKind},
     pool::Task,
     port::Shared,
+    queue::Queue,
     slab::Slab,
     timers::Timers,
 };
-use smallvec::SmallVec;
 use std::{collections::VecDeque, fs::File, net::SocketAddr, sync::Arc, time::Duration};
 
 /// What the books say is to be done next, outside of them.
@@ -30,6 +32,8 @@ pub(super) enum Step {
 /// The books.
 pub(crate) struct Core {
     queue: u8,
+    /// Hears which handles are open.
+    inbox: Arc<Queue>,
     slots: Slab<Slot>,
     handles: Slab<State>,
     timers: Timers,
@@ -51,6 +55,7 @@ impl Core {
         let lives = shared.queues[queue].count_life();
         Self {
             queue: queue as u8,
+            inbox: Arc::clone(&shared.queues[queue]),
             // A close always fits: there is at most one for each handle.
             slots: Slab::succeeding(lives, configuration.operations.saturating_add(configuration.handles)),
             handles: Slab::succeeding(lives, configuration.handles),
@@ -68,7 +73,7 @@ impl Core {
         self.handles.get(handle.index(), handle.generation())
     }
 
-    fn state_mut(&mut self, handle: Handle) -> Option<&mut State> {
+    pub(super) fn state_mut(&mut self, handle: Handle) -> Option<&mut State> {
         self.handles.get_mut(handle.index(), handle.generation())
     }
 
@@ -140,6 +145,7 @@ impl Core {
         match self.handles.insert(State::new(descriptor, key)) {
             Ok((index, generation)) => {
                 let handle = Handle::new(self.queue, index, generation);
+                self.inbox.opened(handle);
                 self.steps.push_back(Step::Adopt(handle));
                 Ok(handle)
             }
@@ -175,6 +181,8 @@ impl Core {
 
     pub(super) fn remove_handle(&mut self, handle: Handle) -> Option<Descriptor> {
         let state = self.handles.remove(handle.index(), handle.generation())?;
+        // One that was never handed out closes without a beginning.
+        self.inbox.closing(handle);
         self.closed += 1;
         if state.close != Token::NONE {
             let slot = self.slots.remove(state.close.index(), state.close.generation()).expect(IN_THE_BOOKS);
@@ -220,20 +228,19 @@ impl Core {
         self.state(handle).map(|state| state.key)
     }
 
-    /// Marks the handle as closing. Returns what has to be cancelled.
-    pub(super) fn begin_close(&mut self, handle: Handle, token: Token) -> SmallVec<[Token; 8]> {
+    /// Marks the handle as closing. Appends what has to be cancelled to `operations`.
+    pub(super) fn begin_close(&mut self, handle: Handle, token: Token, operations: &mut Vec<Token>) {
+        self.inbox.closing(handle);
         let state = self.state_mut(handle).expect("only open handles are closed");
         state.closing = true;
         state.close = token;
         let mut next = state.operations;
-        let mut tokens = SmallVec::new();
         while next != Token::NONE {
             if next != token {
-                tokens.push(next);
+                operations.push(next);
             }
             next = self.slot(next).after;
         }
-        tokens
     }
 
     /// Lets the handle go if it is closing and nothing is pending on it.
@@ -434,6 +441,10 @@ impl Core {
                 Some(Task::Append { file, chain })
             }
             (Body::Chain(chain), Some(file)) => Some(Task::WriteAt { file, offset: range.offset, chain }),
+            #[cfg(target_os = "linux")]
+            (Body::Notices(Notices::Folder(watcher)), _) => {
+                Some(Task::Walk { watcher, bounds: self.walk_bounds() })
+            }
             (Body::None, Some(file)) if kind == OperationKind::Metadata => Some(Task::Metadata { file }),
             (Body::None, Some(file)) => Some(Task::Sync { file, data_only: range.data_only }),
             (Body::Transmit { head, buffer }, Some(file)) => {

@@ -1,5 +1,6 @@
 //! What the core knows of a handle.
 
+use super::{pipe::is_pipe, socket::DatagramTraits};
 #[cfg(feature = "simulation")]
 use crate::simulation;
 use crate::{
@@ -120,6 +121,10 @@ impl TryFrom<Source> for Descriptor {
     fn try_from(source: Source) -> Result<Self, (Error, Source)> {
         match source {
             Source::File(file) => Ok(Self::File(Arc::new(file))),
+            Source::Pipe(end) if !is_pipe(&end) => {
+                let error = Error::new(ErrorKind::InvalidArgument, OperationKind::Associate);
+                Err((error, Source::Pipe(end)))
+            }
             Source::Pipe(end) => match rustix::io::ioctl_fionbio(&end, true) {
                 Ok(()) => Ok(Self::Pipe(end)),
                 Err(error) => {
@@ -168,6 +173,8 @@ pub(super) struct State {
     /// Bytes of its operations that wait to be sent, and whether a send was refused for them.
     pub(super) send_bytes: u64,
     pub(super) send_refused: bool,
+    /// Known from the first operation on that is about datagrams.
+    pub(super) datagrams: Option<DatagramTraits>,
     pub(super) closing: bool,
     /// The close operation that completes at the end, if there is one.
     pub(super) close: Token,
@@ -184,6 +191,7 @@ impl State {
             send: Line::EMPTY,
             send_bytes: 0,
             send_refused: false,
+            datagrams: None,
             closing: false,
             close: Token::NONE,
         }

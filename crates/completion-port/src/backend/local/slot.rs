@@ -1,5 +1,6 @@
 //! The slot of an operation in flight: it owns everything that the kernel may touch.
 
+use super::notices::Notices;
 use crate::{
     address::Address,
     buffer::Buffer,
@@ -66,6 +67,8 @@ pub(crate) enum Body {
         directory: Arc<Directory>,
         recursive: bool,
     },
+    /// What a watch, or a control that waits, has become.
+    Notices(Notices),
     /// `buffer` is for engines that build the operation from reads and sends.
     Transmit {
         head: BufferChain,
@@ -106,6 +109,7 @@ impl Body {
             Self::None
             | Self::Control(_)
             | Self::Watch { .. }
+            | Self::Notices(_)
             | Self::Open { .. }
             | Self::Link { .. }
             | Self::Work(_) => Payload::None,
@@ -207,11 +211,8 @@ impl Slot {
         else {
             return false;
         };
-        let buffer = match &mut self.body {
-            Body::Transmit { buffer, .. } => buffer.take(),
-            _ => None,
-        };
-        self.body = Body::Transmit { head, buffer };
+        // The buffer of the part before goes: it was made for that one's length.
+        self.body = Body::Transmit { head, buffer: None };
         (self.range.offset, self.range.length, self.file) = (offset, length, file);
         (self.transferred, self.stage) = (0, 0);
         true

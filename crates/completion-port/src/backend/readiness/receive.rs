@@ -2,7 +2,8 @@
 
 use super::{Poll, Turn};
 use crate::{
-    backend::local::{Body, Core, Descriptor},
+    backend::local::{Body, Core, Descriptor, pipe},
+    buffer::Buffer,
     completion::Payload,
     error::{Error, ErrorKind},
     identity::{Handle, Token},
@@ -16,6 +17,10 @@ impl Poll {
         let (handle, kind) = (core.slot(token).handle, core.slot(token).kind);
         let stream = kind == OperationKind::AcceptStream;
         loop {
+            // Taken out of the backlog, the connection would have to wait somewhere else.
+            if !stream && !core.has_room_for_handle() {
+                return self.finish(core, token, Err(Error::new(ErrorKind::HandlesExhausted, kind)));
+            }
             if !self.socket(handle).receive.ready {
                 return self.arm(core, token);
             }
@@ -23,10 +28,7 @@ impl Poll {
                 return Turn::Later;
             }
             if !core.has_room_for_handle() {
-                if stream {
-                    return Turn::Crowded;
-                }
-                return self.finish(core, token, Err(Error::new(ErrorKind::HandlesExhausted, kind)));
+                return Turn::Crowded;
             }
             let descriptor = core.descriptor(handle).expect("a handle with an operation is open").as_fd();
             let accepted = match accept_one(descriptor) {
@@ -77,12 +79,40 @@ impl Poll {
             }
             let (slot, descriptor) = core.slot_and_descriptor(token);
             let Body::Buffer(buffer) = &mut slot.body else { unreachable!("a receive has a buffer") };
-            match receive_some(descriptor.as_fd(), buffer.spare_mut()) {
+            match receive_some(descriptor, buffer.spare_mut()) {
                 Ok(bytes) => {
                     buffer.advance(bytes);
                     let short = bytes > 0 && buffer.spare_capacity() > 0;
                     self.socket(handle).took(short);
                     return self.finish(core, token, Ok(bytes as u64));
+                }
+                Err(Errno::AGAIN) => self.socket(handle).receive.ready = false,
+                Err(error) => return self.fail(core, token, &error.into()),
+            }
+        }
+    }
+
+    pub(super) fn receive_scattered(&mut self, core: &mut Core, token: Token) -> Turn {
+        let handle = core.slot(token).handle;
+        loop {
+            if !self.socket(handle).receive.ready {
+                return self.arm(core, token);
+            }
+            if !self.spend(handle) {
+                return Turn::Later;
+            }
+            let (slot, descriptor) = core.slot_and_descriptor(token);
+            let Body::Buffers(buffers) = &mut slot.body else {
+                unreachable!("a scattered receive has buffers")
+            };
+            let room: usize = buffers.iter().map(Buffer::spare_capacity).sum();
+            let received = pipe::read_scattered(descriptor, buffers);
+            match received {
+                Ok(bytes) => {
+                    self.socket(handle).took(bytes > 0 && bytes < room);
+                    self.forget(core, token);
+                    core.complete_scattered(token, bytes);
+                    return Turn::Over;
                 }
                 Err(Errno::AGAIN) => self.socket(handle).receive.ready = false,
                 Err(error) => return self.fail(core, token, &error.into()),
@@ -107,7 +137,7 @@ impl Poll {
                     return self.finish(core, token, Err(error));
                 }
             };
-            let descriptor = core.descriptor(handle).expect("a handle with an operation is open").as_fd();
+            let descriptor = core.descriptor(handle).expect("a handle with an operation is open");
             match receive_some(descriptor, buffer.spare_mut()) {
                 Ok(0) => return self.finish(core, token, Ok(0)),
                 Ok(bytes) => {
@@ -122,9 +152,11 @@ impl Poll {
     }
 }
 
-fn receive_some(descriptor: BorrowedFd<'_>, into: &mut [u8]) -> Result<usize, Errno> {
-    rustix::io::retry_on_intr(|| rustix::net::recv(descriptor, &mut *into, RecvFlags::empty()))
-        .map(|(_, bytes)| bytes)
+fn receive_some(descriptor: &Descriptor, into: &mut [u8]) -> Result<usize, Errno> {
+    rustix::io::retry_on_intr(|| match descriptor {
+        Descriptor::Pipe(end) => rustix::io::read(end, &mut *into),
+        socket => rustix::net::recv(socket, &mut *into, RecvFlags::empty()).map(|(_, bytes)| bytes),
+    })
 }
 
 /// Takes one connection, not blocking and closed on exec from its birth where the system can do that.

@@ -2,7 +2,7 @@
 
 use super::{Poll, Turn};
 use crate::{
-    backend::local::{Body, Core},
+    backend::local::{Body, Core, Descriptor, connect_error, pipe},
     chain::BufferChain,
     error::{Error, ErrorKind},
     identity::Token,
@@ -11,10 +11,7 @@ use rustix::{
     io::Errno,
     net::{SendAncillaryBuffer, SendFlags, Shutdown},
 };
-use std::{
-    io::IoSlice,
-    os::fd::{AsFd, BorrowedFd},
-};
+use std::{io::IoSlice, os::fd::AsFd};
 
 /// In a slot's stage: connect(2) was called, and its end is awaited.
 const CONNECTING: u32 = 1;
@@ -39,7 +36,7 @@ impl Poll {
             if !self.spend(handle) {
                 return Turn::Later;
             }
-            match send_some(descriptor.as_fd(), chain.pieces_from(slot.transferred), SendFlags::empty()) {
+            match send_some(descriptor, chain.pieces_from(slot.transferred), SendFlags::empty()) {
                 Ok(bytes) => {
                     slot.transferred += bytes as u64;
                     self.socket(handle).gave((bytes as u64) < left.min(MOST_AT_ONCE));
@@ -59,13 +56,19 @@ impl Poll {
         };
         if slot.stage != CONNECTING {
             let socket = descriptor.socket().expect("a connect is for a socket");
-            match address.to_system().and_then(|address| socket.connect(&address)) {
+            let Ok(address) = address.to_system() else {
+                return self.finish(core, token, Err(Error::new(ErrorKind::InvalidArgument, kind)));
+            };
+            match socket.connect(&address) {
                 Ok(()) => return self.connected(core, token),
                 // A signal does not stop it: it goes on as if it had not blocked.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {
                     slot.stage = CONNECTING;
                 }
-                Err(error) => return self.fail(core, token, &error),
+                Err(error) => {
+                    let code = error.raw_os_error().unwrap_or(libc::EINVAL);
+                    return self.finish(core, token, Err(connect_error(code)));
+                }
             }
             let socket = self.socket(handle);
             socket.send.ready = false;
@@ -140,11 +143,7 @@ impl Poll {
             let more = sent + piece_length < length;
             let pieces =
                 head.pieces_from(slot.transferred).chain(Some(piece).filter(|piece| !piece.is_empty()));
-            match send_some(
-                descriptor.as_fd(),
-                pieces,
-                if more { more_follows() } else { SendFlags::empty() },
-            ) {
+            match send_some(descriptor, pieces, if more { more_follows() } else { SendFlags::empty() }) {
                 Ok(bytes) => {
                     let bytes = bytes as u64;
                     slot.transferred += bytes;
@@ -229,10 +228,13 @@ fn more_follows() -> SendFlags {
 
 /// Sends some of the pieces in one call, without SIGPIPE.
 fn send_some<'a>(
-    descriptor: BorrowedFd<'_>,
+    descriptor: &Descriptor,
     pieces: impl Iterator<Item = &'a [u8]>,
     flags: SendFlags,
 ) -> Result<usize, Errno> {
+    if let Descriptor::Pipe(end) = descriptor {
+        return pipe::write(end.as_fd(), pieces);
+    }
     #[cfg(not(target_vendor = "apple"))]
     let flags = flags | SendFlags::NOSIGNAL;
     // A chain and one piece of a file.
