@@ -16,7 +16,7 @@ pub enum Source {
     /// One end of a pipe (pipe(7)).
     #[cfg(unix)]
     Pipe(std::os::fd::OwnedFd),
-    /// One end of a named pipe, opened for overlapped I/O.
+    /// One end of a named pipe, opened for overlapped I/O. It is read as bytes, whatever its messages are.
     #[cfg(windows)]
     Pipe(std::os::windows::io::OwnedHandle),
     /// A connection, or a socket that is not connected, of a simulated world.
