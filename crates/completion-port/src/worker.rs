@@ -200,7 +200,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::StaleHandle`], [`ErrorKind::InvalidArgument`] for what is no socket, or what the system says.
+    /// [`ErrorKind::StaleHandle`], [`ErrorKind::InvalidArgument`] for what is no socket or one of the Unix domain, or what the system says.
     pub fn peer_address(&self, handle: Handle) -> Result<SocketAddr, Error> {
         self.check(handle, OperationKind::Associate)?;
         self.driver.peer_address(handle)

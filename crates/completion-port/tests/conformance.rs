@@ -115,9 +115,7 @@ fn main() -> ExitCode {
         eprintln!("no backend works here: {:?}", completion_port::Port::backends(None));
         return ExitCode::FAILURE;
     }
-    let mut trials = suite::trials(TABLES, &available);
-    trials.push(suite::documents(TABLES));
-    let conclusion = libtest_mimic::run(&arguments, trials);
+    let conclusion = libtest_mimic::run(&arguments, suite::trials(TABLES, &available));
     if !arguments.list {
         println!("{}\n", suite::summary(TABLES, &available));
     }

@@ -43,11 +43,12 @@ mod tests;
 use super::Driver;
 use crate::{
     buffer::{Buffers, Wake},
-    completion::{Completion, Rejected},
+    completion::{Completion, Packet, Rejected},
     configuration::Configuration,
     error::{Error, ErrorKind},
     identity::{Handle, Token},
     operation::{Operation, OperationKind, Work},
+    pool::Finished,
     port::Shared,
     queue::Queue,
     source::Source,
@@ -220,6 +221,8 @@ struct Desk {
     delivered: usize,
     /// Files whose operations came home while the lock of another handle was held.
     returned: Vec<Handle>,
+    /// What comes out of the inbox, while it is dealt with.
+    mail: (Vec<Packet>, Vec<Finished>, Vec<Handle>),
     entries: Box<[OVERLAPPED_ENTRY]>,
     now: Duration,
 }
@@ -368,6 +371,7 @@ impl Iocp {
             held: Vec::with_capacity(batch),
             delivered: 0,
             returned: Vec::new(),
+            mail: Default::default(),
             entries: vec![OVERLAPPED_ENTRY::default(); batch].into_boxed_slice(),
             now: shared.now(),
         };

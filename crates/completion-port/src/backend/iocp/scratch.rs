@@ -2,13 +2,15 @@
 //! such an operation and gives it back at the end; blocks are used again and again.
 
 use super::{slot::Borrowed, winsock::fill_vectors};
-use crate::{address::Address, chain::BufferChain, message::windows::CONTROL_BYTES, transmit::Part};
-use socket2::SockAddr;
-use std::{
-    mem::MaybeUninit,
-    ptr::NonNull,
-    sync::{Mutex, MutexGuard, PoisonError},
+use crate::{
+    address::Address,
+    chain::BufferChain,
+    message::windows::CONTROL_BYTES,
+    sync::{Mutex, MutexGuard},
+    transmit::Part,
 };
+use socket2::SockAddr;
+use std::{mem::MaybeUninit, ptr::NonNull, sync::PoisonError};
 use windows_sys::Win32::Networking::WinSock as w;
 
 /// Blocks that wait for their next use at most; what comes back beyond is freed.
