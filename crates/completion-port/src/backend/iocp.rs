@@ -32,6 +32,7 @@ mod slot;
 mod start;
 mod submit;
 mod system;
+mod trial;
 mod turn;
 mod wait;
 mod watch;

@@ -6,8 +6,9 @@ use super::{
     scratch::Scratch,
     slot::{Body, Job, Slot},
     start::transmit,
+    trial::Trial,
     turn::Turn,
-    winsock::{Functions, Issued, MAXIMUM_TRANSMIT_BYTES, Trial, judge},
+    winsock::{Functions, Issued, MAXIMUM_TRANSMIT_BYTES, judge},
 };
 use crate::{
     error::{Error, ErrorKind},
