@@ -115,7 +115,7 @@ impl OperationKind {
                 native("accept; multishot for a stream while there is room for 64 handles"),
                 built("accept(2) when readable"),
             ),
-            Self::Connect => row(native("ConnectEx, with the first bytes where they are one piece"), native(""), built("connect(2), done when writable")),
+            Self::Connect => row(native("ConnectEx, with the first bytes where they are one piece; unsupported for Unix-domain sockets, which have no such call"), native(""), built("connect(2), done when writable")),
             Self::ReceiveScatter => row(
                 native("WSARecv"),
                 native("recvmsg; readv from a pipe"),
