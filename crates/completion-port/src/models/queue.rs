@@ -106,7 +106,9 @@ fn a_packet_wakes_the_worker() {
 fn many_packets_at_once_wake_the_worker() {
     check(|| {
         let rig = Rig::new(Bell::new());
-        let other = spawn(&rig, |rig| rig.queue.post_many(&mut vec![Packet::default(), Packet::default()]));
+        let other = spawn(&rig, |rig| {
+            rig.queue.post_many(&mut vec![Packet::default(), Packet::default()]).unwrap();
+        });
         rig.work_until(|taken| taken == 2);
         other.join().unwrap();
     });

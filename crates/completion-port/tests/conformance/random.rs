@@ -3,15 +3,20 @@
 
 use crate::{
     harness::{Rig, configuration},
-    peer::Peer,
+    peer::{Peer, PeerListener},
     suite::Case,
 };
+#[cfg(unix)]
+use completion_port::Source;
 use completion_port::{
-    BufferChain, BufferClass, Completion, Handle, Operation, OperationKind, Packet, Payload, Slice, Token,
+    Ancillary, BufferChain, BufferClass, Completion, Directory, Handle, Message, Operation, OperationKind,
+    Packet, Payload, Slice, Token, TransmitElement, TransmitList,
 };
 use std::{
     collections::{HashMap, HashSet},
     io::{Read, Write},
+    net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -48,16 +53,20 @@ struct Program {
     /// Held back for a while.
     kept: Vec<Payload>,
     peers: Vec<Peer>,
+    /// Of datagram sockets.
+    addresses: Vec<SocketAddr>,
+    listeners: Vec<PeerListener>,
 }
 
 impl Program {
     fn take(&mut self, completions: Vec<Completion>) {
         for completion in completions {
+            let closed = self.closed.contains(&completion.handle);
+            assert!(!closed, "after its close: {completion:?}");
             if completion.token == Token::NONE {
                 continue;
             }
             assert!(!self.over.contains(&completion.token), "after its end: {completion:?}");
-            assert!(!self.closed.contains(&completion.handle), "after its close: {completion:?}");
             assert!(self.running.contains_key(&completion.token), "of nothing: {completion:?}");
             if completion.last {
                 self.running.remove(&completion.token);
@@ -92,7 +101,7 @@ impl Program {
         let file = random.of(&self.handles).unwrap_or(Handle::NONE);
         let buffers = rig.port.buffers().clone();
         let offset = random.below(9_000) as u64;
-        match random.below(26) {
+        match random.below(36) {
             0 | 1 => {
                 let (handle, peer) = rig.pair();
                 self.handles.push(handle);
@@ -180,6 +189,85 @@ impl Program {
                     let _ = peer.read(&mut vec![0; 100_000]);
                 }
             }
+            25 => {
+                let buffers =
+                    (0..1 + random.below(3)).filter_map(|_| buffers.acquire(1 + random.below(50)).ok());
+                let operation = Operation::ReceiveScatter { buffers: buffers.collect() };
+                self.submit(rig, random, handle, operation);
+            }
+            26 => {
+                if let Some((socket, address)) = rig.network.datagrams() {
+                    self.handles.extend(rig.worker.associate(socket, 0));
+                    self.addresses.push(address);
+                }
+            }
+            27 | 28 => {
+                if let Ok(buffer) = buffers.acquire(1 + random.below(200)) {
+                    let operation = match random.below(2) {
+                        0 => Operation::ReceiveFrom { buffer },
+                        _ => Operation::ReceiveMessage { buffer },
+                    };
+                    self.submit(rig, random, handle, operation);
+                }
+            }
+            29 | 30 => {
+                if let Some(to) = random.of(&self.addresses) {
+                    let chain = BufferChain::from(Slice::from_static(&[8; 100]));
+                    let operation = match random.below(2) {
+                        0 => Operation::SendTo { chain, to: to.into() },
+                        _ => {
+                            let ancillary = Ancillary { ecn: Some(1), ..Ancillary::default() };
+                            let to = Some(to.into());
+                            Operation::SendMessage { message: Box::new(Message { chain, to, ancillary }) }
+                        }
+                    };
+                    self.submit(rig, random, handle, operation);
+                }
+            }
+            31 => {
+                let mut list = Box::<TransmitList>::default();
+                for _ in 0..random.below(5) {
+                    let element = match random.below(2) {
+                        0 => TransmitElement::Memory(Slice::from_static(&[5; 3_000])),
+                        _ => TransmitElement::File {
+                            file: random.of(&self.handles).unwrap_or(Handle::NONE),
+                            offset: random.below(5_000) as u64,
+                            length: random.below(6_000) as u64,
+                        },
+                    };
+                    list.push(element).unwrap();
+                }
+                self.submit(rig, random, handle, Operation::TransmitPackets { list });
+            }
+            32 => {
+                let directory = Arc::new(Directory::open(folder).unwrap());
+                let operation = Operation::WatchDirectory { directory, recursive: random.below(2) == 0 };
+                self.submit(rig, random, handle, operation);
+            }
+            33 => {
+                let below = folder.join(["a", "b", "a/a", "b/a/c"][random.below(4)]);
+                let _ = match random.below(3) {
+                    0 => std::fs::remove_dir_all(below),
+                    1 => std::fs::rename(&below, folder.join("b")),
+                    _ => std::fs::create_dir_all(below),
+                };
+            }
+            34 => {
+                let listener = rig.network.peer_listener();
+                let handle = rig.unconnected(listener.local_addr());
+                self.handles.push(handle);
+                let first = BufferChain::from(Slice::from_static(&[4; 9_000]));
+                let address = listener.local_addr().into();
+                self.submit(rig, random, handle, Operation::Connect { address, first });
+                self.listeners.push(listener);
+            }
+            #[cfg(unix)]
+            35 if rig.network.now().is_none() => {
+                let (reader, writer) = std::io::pipe().unwrap();
+                for end in [Source::from(reader), Source::from(writer)] {
+                    self.handles.extend(rig.worker.associate(end, 0));
+                }
+            }
             _ => {
                 self.kept.truncate(self.kept.len() / 2);
                 let mut completions = Vec::new();
@@ -227,6 +315,8 @@ fn every_operation_of_a_random_program_ends_once(rig: &mut Rig) {
         limits.sends_outstanding = [1, 4][random.below(2)];
         limits.receive_buffers = [1, 4, 16][random.below(3)];
         limits.accepts_posted = 3;
+        limits.send_bytes = [1, 5_000, 1 << 30][random.below(3)];
+        limits.direct_descriptors = [0, 80][random.below(2)];
         limits.buffers = vec![BufferClass { capacity: 4_096, count: [2, 8, 64][random.below(3)] }];
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("content"), [3; 10_000]).unwrap();
