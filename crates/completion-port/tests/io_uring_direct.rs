@@ -190,3 +190,76 @@ fn a_stream_that_began_with_plenty_of_room_stops_before_the_table_is_full() {
         assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "it was dropped");
     }
 }
+
+/// Handles run out before places do, several listeners share both, and accepts come and go meanwhile.
+#[test]
+fn listeners_that_share_a_table_lose_no_connection_to_cancels_and_want_of_handles() {
+    const LISTENERS: usize = 3;
+    const CLIENTS: usize = 300;
+    let mut configuration = Configuration::default();
+    configuration.backend = Some(Backend::IoUring);
+    (configuration.queues, configuration.handles) = (1, LISTENERS + 4);
+    configuration.direct_descriptors = (SPARE + 20) as u32;
+    let Ok(port) = Port::new(configuration) else { return };
+    let mut worker = port.worker().unwrap();
+    let listeners: Vec<_> = (0..LISTENERS)
+        .map(|_| {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+            let address = listener.local_addr().unwrap();
+            (worker.associate(listener, 0).unwrap(), address)
+        })
+        .collect();
+    let mut accepting: Vec<Option<Token>> = vec![None; LISTENERS];
+    let (mut peers, mut served) = (VecDeque::new(), 0);
+    let mut connected = 0;
+    while served < CLIENTS {
+        while peers.len() < 20 && connected < CLIENTS {
+            peers.push_back(TcpStream::connect(listeners[connected % LISTENERS].1).unwrap());
+            connected += 1;
+        }
+        for (number, (listener, _)) in listeners.iter().enumerate() {
+            match accepting[number] {
+                Some(token) if (served + number).is_multiple_of(5) => worker.cancel(token),
+                Some(_) => {}
+                None => {
+                    let stream = (served + number).is_multiple_of(2);
+                    let operation = if stream { Operation::AcceptStream } else { Operation::Accept };
+                    accepting[number] = Some(worker.submit(*listener, operation).unwrap());
+                }
+            }
+        }
+        let mut completions = Vec::new();
+        worker.wait(&mut completions, Some(Duration::from_millis(200))).unwrap();
+        for completion in completions {
+            if let Payload::Accepted(handle) = completion.payload {
+                let chain = completion_port::Slice::from_static(b"x").into();
+                worker.submit(handle, Operation::Send { chain }).unwrap();
+            }
+            if completion.last
+                && let Some(place) = accepting.iter().position(|token| *token == Some(completion.token))
+            {
+                accepting[place] = None;
+            }
+            if completion.kind == OperationKind::Send {
+                assert_eq!(completion.result, Ok(1));
+                worker.close(completion.handle);
+            }
+        }
+        peers.retain_mut(|peer| {
+            peer.set_nonblocking(true).unwrap();
+            match peer.read(&mut [0; 2]) {
+                Ok(bytes) => {
+                    assert_eq!(bytes, 1, "dropped after {served}");
+                    served += 1;
+                    false
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "after {served}");
+                    true
+                }
+            }
+        });
+    }
+    drop(worker);
+    assert_eq!(port.shutdown(Duration::ZERO).operations_left, 0);
+}
