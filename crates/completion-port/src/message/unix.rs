@@ -242,8 +242,8 @@ unsafe fn decode_control(_: &libc::msghdr, _: &mut Ancillary) {}
 unsafe fn value<T: Copy>(header: *const libc::cmsghdr) -> Option<T> {
     // SAFETY: the length was promised by the caller, and covers a `T` where it is read; it need not be aligned.
     unsafe {
-        let whole = libc::CMSG_LEN(size_of::<T>() as u32) as usize;
-        ((*header).cmsg_len as usize >= whole).then(|| ptr::read_unaligned(libc::CMSG_DATA(header).cast()))
+        let whole = libc::CMSG_LEN(size_of::<T>() as u32);
+        ((*header).cmsg_len >= whole as _).then(|| ptr::read_unaligned(libc::CMSG_DATA(header).cast()))
     }
 }
 
