@@ -40,7 +40,8 @@ pub struct Configuration {
     /// How many workers serve each queue. More than one only on [`Backend::Iocp`] and [`Backend::Simulated`]; elsewhere a queue is one
     /// worker's own. At most 1,024.
     pub workers_per_queue: usize,
-    /// How many workers of a queue run at once before the kernel holds the others back; 0 is one a processor. [`Backend::Iocp`] only.
+    /// How many workers of a queue run at once before the kernel holds the others back; 0 is one a processor. [`Backend::Iocp`] only; Wine ignores
+    /// it, so that it has not been seen at work.
     pub concurrency: u32,
     /// Operations in flight, for each queue. At most 2^24.
     pub operations: usize,
@@ -79,8 +80,11 @@ pub struct Configuration {
     /// AcceptEx calls kept posted on a listening socket. [`Backend::Iocp`] only. At most 4,096, which all listening sockets of a
     /// queue share.
     pub accepts_posted: usize,
-    /// Bytes that an AcceptEx waits for, so that they come with the connection and serve its first receives; 0 reports a connection
-    /// as soon as it is there. A connection that sends nothing for ten seconds is then given up. [`Backend::Iocp`] only.
+    /// 0 reports a connection as soon as it is there; more, when its first bytes are there too. On [`Backend::Iocp`] it is for how many bytes an
+    /// AcceptEx has room, which come with the connection and serve its first receives, and a connection that sends nothing for ten seconds is given up. On Linux
+    /// any number sets TCP_DEFER_ACCEPT (tcp(7)) to ten seconds on listening sockets of TCP, which the kernel counts in answers to the client's
+    /// first packet: a connection that sends nothing is reported after 15 seconds, without bytes, and the program's to time out; it takes no handle
+    /// before. Elsewhere it has no effect.
     pub accept_first_bytes: usize,
     /// How often in a row a handle may complete at once, without the kernel's queue, before others get their turn.
     pub inline_budget: u32,

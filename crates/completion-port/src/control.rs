@@ -15,7 +15,8 @@ pub enum ControlRequest {
     /// probing off. Whole seconds on Unix, rounded up. (SIO_KEEPALIVE_VALS; TCP_KEEPIDLE and TCP_KEEPINTVL of tcp(7).)
     KeepAlive(Option<KeepAlive>),
     /// Let [`Operation::ReceiveMessage`](crate::Operation::ReceiveMessage) join datagrams of one sender that came together
-    /// ([`Ancillary::segment_bytes`](crate::Ancillary::segment_bytes)). (UDP_GRO; UDP_RECV_MAX_COALESCED_SIZE.)
+    /// ([`Ancillary::segment_bytes`](crate::Ancillary::segment_bytes)). Only where all datagrams are received in this way: other receives may be given joined
+    /// ones too, without a word. (UDP_GRO; UDP_RECV_MAX_COALESCED_SIZE.)
     CoalesceDatagrams(bool),
     /// Complete when the addresses of the machine's interfaces change, once; ask again for the next change. Any socket will do. (SIO_ADDRESS_LIST_CHANGE;
     /// RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR of rtnetlink(7).)

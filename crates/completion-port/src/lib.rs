@@ -21,7 +21,7 @@
 #![doc = include_str!("../examples/echo.rs")]
 //! ```
 //!
-//! `examples/` has more: a framed protocol, a chat room over several queues, a file copier, a job queue.
+//! `examples/` has more: a framed protocol, a chat room over several queues, UDP echo, a file copier, a directory watcher, a job queue.
 //!
 //! # Chapters
 //!
@@ -29,6 +29,8 @@
 //! - [`win32`]: each type beside its Win32 counterpart, for those who know I/O completion ports.
 //! - [`backends`]: which operation is what on which backend.
 //! - [`soundness`]: why no safe call can reach memory that the kernel may still touch.
+//! - [`limits`]: what happens at each limit, and how it passes.
+//! - [`pitfalls`]: known faults of such programs, and the tests that keep them out of this one.
 //!
 //! # The parts
 //!
@@ -40,7 +42,7 @@
 //! # What is promised
 //!
 //! - Every accepted operation ends in exactly one completion with [`last`](Completion::last) set. A stream
-//!   ([`Operation::AcceptStream`], [`Operation::ReceiveStream`]) completes many times before that.
+//!   ([`Operation::AcceptStream`], [`Operation::ReceiveStream`], [`Operation::WatchDirectory`]) completes many times before that.
 //! - An operation that is not accepted comes back whole in [`Rejected`], with the reason. Everything has a limit
 //!   ([`Configuration`]), and this is where it is felt.
 //! - For one handle, one worker at a time gets completions; and operations of one direction complete in the order of submission.
@@ -77,6 +79,14 @@ pub mod guide {
     //! ```
 }
 #[cfg(any(doc, doctest))]
+pub mod limits {
+    #![doc = include_str!("../docs/limits.md")]
+}
+#[cfg(any(doc, doctest))]
+pub mod pitfalls {
+    #![doc = include_str!("../docs/pitfalls.md")]
+}
+#[cfg(any(doc, doctest))]
 pub mod soundness {
     #![doc = include_str!("../docs/soundness.md")]
 }
@@ -96,7 +106,7 @@ mod control;
 mod direction;
 mod error;
 mod file;
-#[cfg(any(windows, test, feature = "simulation"))]
+#[cfg(any(windows, test, all(unix, feature = "simulation")))]
 mod gate;
 mod identity;
 mod message;

@@ -35,6 +35,7 @@ pub enum Operation {
     /// the cancel, waits for the next accept, as with [`Accept`](Self::Accept).
     AcceptStream,
     /// Connect an unconnected socket, and send `first` once it is connected. The result counts what was sent of it; the chain comes back.
+    /// A listener of the Unix domain that has no room is [`ErrorKind::Refused`](crate::ErrorKind::Refused): nobody would tell when there is some.
     /// (ConnectEx; connect(2).)
     Connect {
         /// Where to.
@@ -56,28 +57,33 @@ pub enum Operation {
         buffers: Vec<Buffer>,
     },
     /// Receive one datagram, and where it came from. Payload: [`Payload::Datagram`](crate::Payload::Datagram); what did not fit is lost, and
-    /// said to be. A datagram can be empty. (WSARecvFrom; recvfrom(2).)
+    /// said to be. A datagram can be empty: 0 bytes are no end. On a socket without datagrams it fails with
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) on Unix, as do the other operations on datagrams. (WSARecvFrom; recvfrom(2).)
     ReceiveFrom {
         /// Where the bytes go. Must have spare room.
         buffer: Buffer,
     },
     /// As [`ReceiveFrom`](Self::ReceiveFrom), with what the system knows beside the bytes:
-    /// [`Ancillary`](crate::Ancillary). (WSARecvMsg; recvmsg(2).)
+    /// [`Ancillary`](crate::Ancillary). The first on a handle asks the system to tell; of datagrams that came before that it may know less.
+    /// (WSARecvMsg; recvmsg(2).)
     ReceiveMessage {
         /// Where the bytes go. Must have spare room.
         buffer: Buffer,
     },
     /// Receive until the end, an error or a cancel; each completion brings a buffer from the port's pool, with the capacity
     /// [`Configuration::receive_bytes`](crate::Configuration::receive_bytes). No buffer is held while nothing arrives. When
-    /// the pool is empty the stream waits until a buffer returns. (Zero-byte WSARecv; multishot receive.)
+    /// the pool is empty the stream waits until a buffer returns. For streams of bytes: of datagrams it would not tell where they came from, and end
+    /// with an empty one. (Zero-byte WSARecv; multishot receive.)
     ReceiveStream,
     /// Send the whole chain, gathered. Short sends are finished inside the port. Several sends on one handle go out in the
-    /// order of submission. (WSASend; sendmsg(2).)
+    /// order of submission. To a pipe that nobody reads any more it is [`ErrorKind::Reset`](crate::ErrorKind::Reset), and raises no signal.
+    /// (WSASend; sendmsg(2).)
     Send {
         /// What to send.
         chain: BufferChain,
     },
-    /// Send one datagram. (WSASendTo; sendto(2).)
+    /// Send one datagram, whole or not at all: one that is too long for the network is an error. An empty chain is an empty datagram.
+    /// (WSASendTo; sendto(2).)
     SendTo {
         /// What to send.
         chain: BufferChain,
@@ -103,12 +109,15 @@ pub enum Operation {
     },
     /// Send bytes from memory and ranges of files, one behind the other, as one stream of bytes. Every file must be open when this is
     /// submitted, and stay open until its turn is over. Ends with an error where a file is shorter than promised. Payload:
-    /// [`Payload::TransmitList`](crate::Payload::TransmitList). (TransmitPackets.)
+    /// [`Payload::TransmitList`](crate::Payload::TransmitList). A file that is closed before its turn is
+    /// [`ErrorKind::StaleHandle`](crate::ErrorKind::StaleHandle), where the system does not have the whole list at once; what stands before it has been sent then.
+    /// (TransmitPackets.)
     TransmitPackets {
         /// What to send.
         list: Box<TransmitList>,
     },
-    /// Tell the system something about a socket, or ask it. (WSAIoctl; setsockopt(2).)
+    /// Tell the system something about a socket, or ask it. It has no direction: it does not wait for what is under way on the handle. What
+    /// the socket or the system does not have is [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). (WSAIoctl; setsockopt(2).)
     Control {
         /// What.
         request: ControlRequest,
@@ -175,7 +184,15 @@ pub enum Operation {
         file: Handle,
     },
     /// Tell of what changes in a folder until cancelled: one completion for each change, with
-    /// [`Payload::Change`](crate::Payload::Change). Begins with what changes after this was submitted. (ReadDirectoryChangesW; inotify(7).)
+    /// [`Payload::Change`](crate::Payload::Change). Begins with what changes after this was submitted. A change may be told twice, and a program has to expect
+    /// [`ChangeKind::Missed`](crate::ChangeKind::Missed) at any time. A folder that is itself removed ends the watch with
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound), where the system tells of that. (ReadDirectoryChangesW; inotify(7).)
+    ///
+    /// On Linux each watch takes a descriptor and one of the user's instances (fs.inotify.max_user_instances), and each folder one of the user's watches
+    /// (fs.inotify.max_user_watches; [`ErrorKind::SystemResources`](crate::ErrorKind::SystemResources) when they are used up). Writes through a mapping are not told.
+    /// With `recursive`, links are not followed, folders that may not be read are not watched, and what is found in a folder that
+    /// appears is told as having appeared too. Below a folder with more than 64 folders or 1,024 names in all the rest is entered on the pool, and
+    /// one `Missed` tells when everything is watched.
     WatchDirectory {
         /// The folder.
         directory: Arc<Directory>,

@@ -209,6 +209,12 @@ impl Port {
         ShutdownReport { cancelled, workers_left, operations_left, buffers_left: shared.buffers.in_use() }
     }
 
+    /// Begins the end as [`Port::shutdown`] does, and returns at once: for a program that has no thread to wait with. It calls
+    /// [`Port::cancel_all`] when its own deadline comes, and [`Port::shutdown`] for the report when its workers are dropped.
+    pub fn begin_shutdown(&self) {
+        self.shared.begin(Phase::Draining);
+    }
+
     /// Moves what is in flight to its end at once, as if the deadline of [`Port::shutdown`] had come. From any thread.
     pub fn cancel_all(&self) {
         self.shared.begin(Phase::Cancelling);
@@ -244,6 +250,12 @@ impl Shared {
             self.wake_all();
         }
         over || self.phase.get() == Phase::Cancelling
+    }
+
+    /// Whether the work of all queues is over.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn is_work_over(&self) -> bool {
+        self.rest.is_over()
     }
 
     /// `queue` may find something to do, see [`Rest::end`].

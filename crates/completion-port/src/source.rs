@@ -13,10 +13,11 @@ pub enum Source {
     Socket(socket2::Socket),
     /// A file.
     File(File),
-    /// One end of a pipe (pipe(7)).
+    /// One end of a pipe or FIFO (pipe(7)), whichever; it is made not to block, for everybody who shares it. Another descriptor is refused with
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument).
     #[cfg(unix)]
     Pipe(std::os::fd::OwnedFd),
-    /// One end of a named pipe, opened for overlapped I/O.
+    /// One end of a named pipe, opened for overlapped I/O. It is read as bytes, whatever its messages are.
     #[cfg(windows)]
     Pipe(std::os::windows::io::OwnedHandle),
     /// A connection, or a socket that is not connected, of a simulated world.

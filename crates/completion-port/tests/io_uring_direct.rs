@@ -2,8 +2,8 @@
 #![cfg(target_os = "linux")]
 
 use completion_port::{
-    Backend, Completion, Configuration, ErrorKind, Handle, Operation, OperationKind, Payload, Port, Token,
-    Worker,
+    Backend, Completion, Configuration, ControlRequest, ErrorKind, Handle, Operation, OperationKind, Payload,
+    Port, Token, Worker,
 };
 use std::{
     collections::VecDeque,
@@ -100,7 +100,18 @@ fn a_connection_in_the_table_takes_no_descriptor_and_works_like_any_other() {
     assert!(open_descriptors() < before + 75, "{before} before, {} now", open_descriptors());
     for (handle, peer) in &mut connections {
         rig.exchange(*handle, peer, &mut early);
+        peer.write_all(b"scattered").unwrap();
+        let buffers = [4, 16].map(|capacity| rig.port.buffers().acquire(capacity).unwrap()).into();
+        let scattered = rig.run(*handle, Operation::ReceiveScatter { buffers }, &mut early);
+        assert_eq!(scattered.result, Ok(9));
+        // What takes a call that names a descriptor is not to be had.
         assert_eq!(rig.worker.peer_address(*handle).unwrap_err().kind(), ErrorKind::Unsupported);
+        let operation = Operation::Control { request: ControlRequest::KeepAlive(None) };
+        let told = rig.run(*handle, operation, &mut early);
+        assert_eq!(told.result.unwrap_err().kind(), ErrorKind::Unsupported);
+        let buffer = rig.port.buffers().acquire(16).unwrap();
+        let received = rig.run(*handle, Operation::ReceiveFrom { buffer }, &mut early);
+        assert_eq!(received.result.unwrap_err().kind(), ErrorKind::InvalidArgument);
         assert_eq!(rig.run(*handle, Operation::Disconnect, &mut early).result, Ok(0));
         assert_eq!(peer.read(&mut [0]).unwrap(), 0);
         let closed = rig.run(*handle, Operation::Close, &mut early);

@@ -66,9 +66,9 @@ impl Ring {
     pub(super) fn datagram_sent(&mut self, core: &mut Core, token: Token, result: i32) {
         match result {
             0.. => self.finish(core, token, Ok(result as u64)),
-            code if code == -libc::EINTR || code == -libc::EAGAIN => {
-                self.again(core, token, Self::send_datagram);
-            }
+            code if code == -libc::EINTR => self.again(core, token, Self::send_datagram),
+            // The kernel waits for room by itself, but for that of a receiver to which the socket is not connected (unix(7)).
+            code if code == -libc::EAGAIN => self.again(core, token, Self::pause),
             code => self.fail(core, token, -code),
         }
     }

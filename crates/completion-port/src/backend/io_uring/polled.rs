@@ -1,5 +1,5 @@
-//! What the ring only awaits, and the engine then does in place because it cannot block: pipes (a write by the ring would raise
-//! SIGPIPE), and notices of the system.
+//! What the ring only awaits, and the engine then does: in place, because it cannot block, with pipes (a write by the ring would raise
+//! SIGPIPE) and notices of the system; once more, with datagrams that found no room.
 
 use super::{Ring, Stage};
 use crate::{
@@ -9,7 +9,10 @@ use crate::{
     identity::Token,
     operation::OperationKind,
 };
-use ::io_uring::{opcode, types::Fd};
+use ::io_uring::{
+    opcode,
+    types::{Fd, Timespec},
+};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -21,14 +24,23 @@ impl Ring {
         unsafe { self.push(core, token, entry) };
     }
 
+    /// Has the operation try again after a while: nobody tells when it is worth it.
+    pub(super) fn pause(&mut self, core: &mut Core, token: Token) {
+        static PAUSE: Timespec = Timespec::new().nsec(1_000_000);
+        core.slot_mut(token).stage |= Stage::POLLS;
+        // SAFETY: the kernel reads a time that is never written nor freed.
+        unsafe { self.push(core, token, opcode::Timeout::new(&raw const PAUSE).build()) };
+    }
+
     /// The wait is over.
     pub(super) fn polled(&mut self, core: &mut Core, token: Token, result: i32) {
         core.slot_mut(token).stage &= !Stage::POLLS;
-        if result < 0 && result != -libc::EINTR && result != -libc::EAGAIN {
+        if result < 0 && ![libc::ETIME, libc::EINTR, libc::EAGAIN].contains(&-result) {
             return self.fail(core, token, -result);
         }
         self.again(core, token, |ring, core, token| match core.slot(token).kind {
             OperationKind::Send => ring.send_to_pipe(core, token),
+            OperationKind::SendTo | OperationKind::SendMessage => ring.send_datagram(core, token),
             OperationKind::Receive | OperationKind::ReceiveScatter | OperationKind::ReceiveStream => {
                 ring.receive_from_pipe(core, token);
             }

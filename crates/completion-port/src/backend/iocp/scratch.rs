@@ -2,9 +2,15 @@
 //! such an operation and gives it back at the end; blocks are used again and again.
 
 use super::{slot::Borrowed, winsock::fill_vectors};
-use crate::{address::Address, chain::BufferChain, message::windows::CONTROL_BYTES, sync::ArrayQueue};
+use crate::{
+    address::Address,
+    chain::BufferChain,
+    message::windows::CONTROL_BYTES,
+    sync::{Mutex, MutexGuard},
+    transmit::Part,
+};
 use socket2::SockAddr;
-use std::{mem::MaybeUninit, ptr::NonNull};
+use std::{mem::MaybeUninit, ptr::NonNull, sync::PoisonError};
 use windows_sys::Win32::Networking::WinSock as w;
 
 /// Blocks that wait for their next use at most; what comes back beyond is freed.
@@ -28,10 +34,17 @@ pub(super) struct Control(pub(super) [u8; CONTROL_BYTES]);
 pub(super) struct Scratch {
     /// A pointer and not a box: the kernel writes to it while its owner is borrowed and moved.
     block: NonNull<Block>,
+    pub(super) rest: Box<Rest>,
+}
+
+/// What is not for the kernel. Apart, so that a slot is small.
+#[derive(Default)]
+pub(super) struct Rest {
     /// The datagram was longer than the room for it.
     pub(super) truncated: bool,
-    /// The files of a transmit-packets.
+    /// The files of a transmit-packets, and the part that is being sent where one call does not take it all.
     pub(super) files: Vec<Borrowed>,
+    pub(super) part: Option<Part>,
 }
 
 // SAFETY: the block is owned, and the pointers within it are only meant for the kernel.
@@ -41,7 +54,7 @@ impl Scratch {
     fn new() -> Self {
         // SAFETY: numbers, raw pointers and unions of those, for which zeros are valid.
         let block: Box<Block> = Box::new(unsafe { MaybeUninit::zeroed().assume_init() });
-        Self { block: NonNull::from(Box::leak(block)), truncated: false, files: Vec::new() }
+        Self { block: NonNull::from(Box::leak(block)), rest: Box::default() }
     }
 
     /// For the kernel, and for who knows that the kernel does not have it.
@@ -108,23 +121,34 @@ impl Drop for Scratch {
 
 /// The blocks of a queue that are not in use.
 pub(super) struct Scratches {
-    free: ArrayQueue<Scratch>,
+    free: Mutex<Vec<Scratch>>,
 }
 
 impl Default for Scratches {
     fn default() -> Self {
-        Self { free: ArrayQueue::new(KEPT) }
+        Self { free: Mutex::new(Vec::with_capacity(KEPT)) }
     }
 }
 
 impl Scratches {
+    /// Held for no longer than it takes to move a pointer.
+    fn lock(&self) -> MutexGuard<'_, Vec<Scratch>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn take(&self) -> Scratch {
-        self.free.pop().unwrap_or_else(Scratch::new)
+        let kept = self.lock().pop();
+        kept.unwrap_or_else(Scratch::new)
     }
 
     pub(super) fn give_back(&self, mut scratch: Scratch) {
-        scratch.truncated = false;
-        scratch.files.clear();
-        drop(self.free.push(scratch));
+        let rest = &mut *scratch.rest;
+        rest.truncated = false;
+        rest.part = None;
+        rest.files.clear();
+        let mut free = self.lock();
+        if free.len() < KEPT {
+            free.push(scratch);
+        }
     }
 }

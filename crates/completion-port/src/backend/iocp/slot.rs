@@ -162,6 +162,9 @@ pub(super) enum Body {
     Watch {
         directory: Arc<Directory>,
         recursive: bool,
+        /// Once it is under way: the folder as opened for it, and what the system writes to.
+        file: Option<File>,
+        room: Option<Buffer>,
     },
     Open {
         directory: Option<Arc<Directory>>,
@@ -197,6 +200,11 @@ pub(super) struct Accepting {
 }
 
 impl Body {
+    /// Whether it is a connect to what is no internet address.
+    pub(super) const fn connects_elsewhere(&self) -> bool {
+        matches!(self, Self::Connect { address: Address::Path(_) | Address::Unnamed, .. })
+    }
+
     pub(super) fn into_payload(self) -> Payload {
         match self {
             Self::Buffer(buffer) => Payload::Buffer(buffer),
@@ -338,7 +346,7 @@ impl Job {
     /// A datagram was longer than that.
     pub(super) fn truncated(&mut self) {
         if let Some(scratch) = &mut self.scratch {
-            scratch.truncated = true;
+            scratch.rest.truncated = true;
         }
     }
 
@@ -362,10 +370,13 @@ impl Job {
             Operation::ReceiveScatter { buffers } => (Body::Buffers(buffers), 0, 0, false),
             Operation::SendTo { chain, to } => (Body::SendTo { chain, to }, 0, 0, false),
             Operation::SendMessage { message } => (Body::Message(message), 0, 0, false),
-            Operation::TransmitPackets { list } => (Body::List(list), 0, 0, false),
+            Operation::TransmitPackets { mut list } => {
+                list.rewind();
+                (Body::List(list), 0, 0, false)
+            }
             Operation::Control { request } => (Body::Control(request), 0, 0, false),
             Operation::WatchDirectory { directory, recursive } => {
-                (Body::Watch { directory, recursive }, 0, 0, false)
+                (Body::Watch { directory, recursive, file: None, room: None }, 0, 0, false)
             }
             Operation::Send { chain } | Operation::Append { chain, .. } => (Body::Chain(chain), 0, 0, false),
             Operation::TransmitFile { head, offset, length, .. } => {
