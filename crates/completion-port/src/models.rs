@@ -2,6 +2,8 @@
 //! that scripts/test-loom states. They drive the crate's own code; only what is around it (a thread that sleeps in the kernel, bytes
 //! that somebody reads) is played.
 
+#![allow(clippy::arc_with_non_send_sync, reason = "loom runs all threads of a model on one")]
+
 mod buffers;
 mod free_list;
 mod gate;

@@ -8,12 +8,13 @@ pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
-#[cfg(all(loom, any(windows, test)))]
+#[cfg(all(loom, test))]
 pub(crate) use modelled::OnceLock;
 #[cfg(loom)]
 pub(crate) use modelled::atomic;
 
 #[cfg(loom)]
+#[cfg_attr(not(test), allow(dead_code, reason = "only tests have models"))]
 pub(crate) mod modelled {
     use super::{Mutex, MutexGuard};
     use std::{cell::Cell, sync::PoisonError};
@@ -29,7 +30,7 @@ pub(crate) mod modelled {
             }
         }
 
-        /// Loom's, where two things are made up for.
+        /// Loom's, where two things are made up for: one here, one at `store`.
         ///
         /// Loom remembers one access of an atomic, the last, to find out what else could have come first: after a load of its own a
         /// thread's exchange is not tried before another thread's earlier load. So every access also takes a `turn`, which is an
@@ -101,13 +102,11 @@ pub(crate) mod modelled {
     }
 
     /// In place of std's, of which loom has none.
-    #[cfg(any(windows, test))]
     pub(crate) struct OnceLock<T> {
         lock: Mutex<()>,
         cell: std::sync::OnceLock<T>,
     }
 
-    #[cfg(any(windows, test))]
     impl<T> OnceLock<T> {
         pub(crate) fn new() -> Self {
             Self { lock: Mutex::new(()), cell: std::sync::OnceLock::new() }

@@ -6,74 +6,26 @@
 //! Not in the mix is what takes or gives memory by its nature: an open brings a path of the program's and makes a shared file, a call
 //! is a box, and so is a packet's object.
 
+#[path = "allocations/count.rs"]
+mod count;
+#[path = "allocations/poster.rs"]
+mod poster;
+
 use completion_port::{
     Backend, BufferChain, BufferClass, Completion, Configuration, ErrorKind, Handle, OpenOptions, Operation,
     OperationKind, Payload, Port, Slice, Token, Worker,
 };
+use count::{Count, WATCHED};
+use poster::Poster;
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    backtrace::Backtrace,
-    cell::Cell,
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
-
-/// What was allocated by the threads that show it to the allocator.
-#[derive(Default)]
-struct Count {
-    counts: AtomicBool,
-    allocations: AtomicU64,
-    first: Mutex<Option<String>>,
-}
-
-thread_local! {
-    static WATCHED: Cell<Option<&'static Count>> = const { Cell::new(None) };
-}
-
-struct Counting;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-impl Counting {
-    fn count() {
-        let Ok(Some(count)) = WATCHED.try_with(Cell::get) else { return };
-        if count.counts.load(Ordering::Relaxed) && count.allocations.fetch_add(1, Ordering::Relaxed) == 0 {
-            // It allocates itself.
-            WATCHED.set(None);
-            *count.first.lock().unwrap() = Some(Backtrace::force_capture().to_string());
-            WATCHED.set(Some(count));
-        }
-    }
-}
-
-// SAFETY: the system's allocator does it all.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Self::count();
-        // SAFETY: forwarded from the caller.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        Self::count();
-        // SAFETY: forwarded from the caller.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        Self::count();
-        // SAFETY: forwarded from the caller.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: forwarded from the caller.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 /// Completions that are counted for each backend.
 const OPERATIONS: u64 = match (cfg!(debug_assertions), cfg!(windows)) {
@@ -131,49 +83,6 @@ struct Pair {
     rounds: u64,
     /// Throws no more, once the ball is home.
     retired: bool,
-}
-
-/// Another thread, which posts as often as it is asked to.
-struct Poster {
-    wanted: Arc<AtomicU64>,
-    thread: thread::JoinHandle<()>,
-}
-
-impl Poster {
-    const END: u64 = u64::MAX;
-
-    fn start(port: &Port, count: &'static Count) -> Self {
-        let (port, wanted) = (port.clone(), Arc::new(AtomicU64::new(0)));
-        let thread = thread::spawn({
-            let wanted = Arc::clone(&wanted);
-            move || {
-                WATCHED.set(Some(count));
-                let mut posted = 0;
-                loop {
-                    match wanted.load(Ordering::Acquire) {
-                        Self::END => return,
-                        wanted if wanted == posted => thread::park(),
-                        _ => {
-                            port.post(0, Default::default()).expect("room for what was asked for");
-                            posted += 1;
-                        }
-                    }
-                }
-            }
-        });
-        Self { wanted, thread }
-    }
-
-    fn ask(&self) {
-        self.wanted.fetch_add(1, Ordering::AcqRel);
-        self.thread.thread().unpark();
-    }
-
-    fn end(self) {
-        self.wanted.store(Self::END, Ordering::Release);
-        self.thread.thread().unpark();
-        self.thread.join().unwrap();
-    }
 }
 
 struct Run {

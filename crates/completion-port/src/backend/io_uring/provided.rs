@@ -130,7 +130,10 @@ mod tests {
     use std::{
         io::Write,
         mem::MaybeUninit,
-        os::{fd::AsRawFd, unix::net::UnixStream},
+        os::{
+            fd::AsRawFd,
+            unix::net::{UnixDatagram, UnixStream},
+        },
         time::Duration,
     };
 
@@ -169,6 +172,33 @@ mod tests {
         Provided::new(&system, 4).expect("the group is free").unregister(&system);
     }
 
+    /// Half of the ring at a time, so that it has entries from earlier beside those that count.
+    #[test]
+    fn the_kernel_picks_from_no_more_than_were_provided() {
+        let Some((mut system, mut provided, _)) = ring(4) else { return };
+        let buffers = Buffers::new(&[BufferClass { capacity: 64, count: 2 }], 0).unwrap();
+        let (sender, receiver) = UnixDatagram::pair().unwrap();
+        sender.send(b"hello").unwrap();
+        for round in 0..8 {
+            provided.refill(&buffers, 64);
+            (0..2).for_each(|_| assert_eq!(sender.send(b"hello").unwrap(), 5));
+            // SAFETY: the kernel writes into the provided buffers only, and is done with them before they are dropped below.
+            unsafe { system.push(opcode::RecvMulti::new(Fd(receiver.as_raw_fd()), GROUP).build()) };
+            let mut results = Vec::new();
+            while results.last().is_none_or(|last| *last >= 0) {
+                system.enter(Some(Duration::from_secs(20))).unwrap();
+                let mut entries = [const { MaybeUninit::uninit() }; REAP];
+                for entry in system.reap(&mut entries) {
+                    results.push(entry.result());
+                    let taken = cqueue::buffer_select(entry.flags()).map(|number| provided.take(number));
+                    assert!(taken.is_none_or(|taken| taken.is_some()), "a buffer that nobody provided");
+                }
+            }
+            assert_eq!(results, [5, 5, -libc::ENOBUFS], "in round {round}");
+        }
+        provided.unregister(&system);
+    }
+
     /// The tail has 16 bits, and lies in an entry of the ring.
     #[test]
     fn each_message_comes_in_the_buffer_that_was_told_beyond_the_end_of_the_tail() {
@@ -176,7 +206,10 @@ mod tests {
         let (mut sender, receiver) = UnixStream::pair().unwrap();
         let mut receives = false;
         for message in 0..70_000_u32 {
-            provided.refill(&buffers, 64);
+            // Several at a time, so that numbers and entries do not go together.
+            if message.is_multiple_of(3) {
+                provided.refill(&buffers, 64);
+            }
             if !std::mem::replace(&mut receives, true) {
                 let receive = opcode::RecvMulti::new(Fd(receiver.as_raw_fd()), GROUP).build();
                 // SAFETY: the kernel writes into the provided buffers only, and is done with them before they are dropped below.
