@@ -90,8 +90,7 @@ pub fn system_calls<T>(process: u32, work: impl FnOnce() -> T) -> (T, Option<u64
     }
     let text = perf.wait_with_output().map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
     let count = |text: String| {
-        let line = text.lines().find(|line| line.contains("raw_syscalls"))?.split(',').next()?.parse().ok();
-        line
+        text.lines().find(|line| line.contains("raw_syscalls"))?.split(',').next()?.parse().ok()
     };
     (done, text.ok().and_then(count))
 }

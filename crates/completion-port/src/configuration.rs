@@ -40,7 +40,8 @@ pub struct Configuration {
     /// How many workers serve each queue. More than one only on [`Backend::Iocp`] and [`Backend::Simulated`]; elsewhere a queue is one
     /// worker's own. At most 1,024.
     pub workers_per_queue: usize,
-    /// How many workers of a queue run at once before the kernel holds the others back; 0 is one a processor. [`Backend::Iocp`] only.
+    /// How many workers of a queue run at once before the kernel holds the others back; 0 is one a processor. [`Backend::Iocp`] only; Wine ignores
+    /// it, so that it has not been seen at work.
     pub concurrency: u32,
     /// Operations in flight, for each queue. At most 2^24.
     pub operations: usize,

@@ -106,7 +106,7 @@ mod control;
 mod direction;
 mod error;
 mod file;
-#[cfg(any(windows, test, feature = "simulation"))]
+#[cfg(any(windows, test, all(unix, feature = "simulation")))]
 mod gate;
 mod identity;
 mod message;

@@ -252,6 +252,12 @@ impl Shared {
         over || self.phase.get() == Phase::Cancelling
     }
 
+    /// Whether the work of all queues is over.
+    #[cfg(all(unix, feature = "simulation"))]
+    pub(crate) fn is_work_over(&self) -> bool {
+        self.rest.is_over()
+    }
+
     /// `queue` may find something to do, see [`Rest::end`].
     pub(crate) fn end_rest(&self, queue: usize) {
         self.rest.end(queue);

@@ -58,7 +58,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -81,6 +81,8 @@ struct Inner {
     clock: Arc<AtomicU64>,
     state: Mutex<State>,
     bell: Arc<Bell>,
+    /// A checker found a breach.
+    broken: AtomicBool,
 }
 
 /// Who is next, as [`World::turn`] says.
@@ -109,7 +111,16 @@ impl World {
         let clock = Arc::new(AtomicU64::new(0));
         let state = Mutex::new(State::new(seed, faults, Arc::clone(&clock)));
         let replay = Mutex::new(String::new());
-        Self { inner: Arc::new(Inner { seed, replay, clock, state, bell: Arc::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                seed,
+                replay,
+                clock,
+                state,
+                bell: Arc::default(),
+                broken: AtomicBool::new(false),
+            }),
+        }
     }
 
     /// The seed.
@@ -194,8 +205,13 @@ impl World {
 
     /// Says who is next among `workers` of this world and its clients, by the seed. Lets time pass where nobody has anything to do
     /// now.
+    ///
+    /// # Panics
+    ///
+    /// If a law of the port was broken before: some programs catch the panic that said so.
     pub fn turn<'a>(&self, workers: impl IntoIterator<Item = &'a Worker, IntoIter: Clone>) -> Turn {
         let workers = workers.into_iter();
+        assert!(!self.inner.broken.load(Ordering::Relaxed), "a law was broken before, in {self:?}");
         loop {
             self.lock().run_due();
             let (mut runnable, mut next) = (0, None::<Duration>);
@@ -278,6 +294,7 @@ impl World {
 
     /// Ends the run: a law is broken.
     pub(crate) fn breach(&self, what: fmt::Arguments<'_>) -> ! {
+        self.inner.broken.store(true, Ordering::Relaxed);
         let replay = self.inner.replay.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let replay = if replay.is_empty() { String::new() } else { format!("\nto see it again: {replay}") };
         panic!("{what}\nin {self:?}{replay}")

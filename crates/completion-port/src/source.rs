@@ -17,7 +17,7 @@ pub enum Source {
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument).
     #[cfg(unix)]
     Pipe(std::os::fd::OwnedFd),
-    /// One end of a named pipe, opened for overlapped I/O.
+    /// One end of a named pipe, opened for overlapped I/O. It is read as bytes, whatever its messages are.
     #[cfg(windows)]
     Pipe(std::os::windows::io::OwnedHandle),
     /// A connection, or a socket that is not connected, of a simulated world.

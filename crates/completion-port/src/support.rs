@@ -63,8 +63,8 @@ const fn unsupported(why: &'static str) -> Support {
     Support { means: Means::Unsupported, how: why }
 }
 
-/// What was left out.
-const NOT_MADE: Support = unsupported("the backend does not make this call");
+/// What a simulated world has nothing for.
+const NOT_SIMULATED: Support = unsupported("a simulated world has streams and files only");
 
 /// What a simulated world does with files.
 const FILE: Support = built("the real file, in virtual time");
@@ -115,47 +115,47 @@ impl OperationKind {
                 native("accept; multishot for a stream while there is room for 64 handles"),
                 built("accept(2) when readable"),
             ),
-            Self::Connect => row(native("ConnectEx, with the first bytes where they are one piece"), native(""), built("connect(2), done when writable")),
+            Self::Connect => row(native("ConnectEx, with the first bytes where they are one piece; unsupported for Unix-domain sockets, which have no such call"), native(""), built("connect(2), done when writable")),
             Self::ReceiveScatter => row(
                 native("WSARecv"),
                 native("recvmsg; readv from a pipe"),
                 built("recvmsg(2) or readv(2) when readable"),
             )
-            .simulated(NOT_MADE),
-            Self::ReceiveFrom => row(native("WSARecvFrom"), native("recvmsg"), built("recvmsg(2) when readable")).simulated(NOT_MADE),
+            .simulated(NOT_SIMULATED),
+            Self::ReceiveFrom => row(native("WSARecvFrom"), native("recvmsg"), built("recvmsg(2) when readable")).simulated(NOT_SIMULATED),
             Self::ReceiveMessage => row(
                 native("WSARecvMsg"),
                 native("recvmsg with control data"),
                 built("recvmsg(2) with control data when readable"),
             )
-            .simulated(NOT_MADE),
-            Self::SendTo => row(native("WSASendTo"), native("sendmsg"), built("sendmsg(2) when writable")).simulated(NOT_MADE),
+            .simulated(NOT_SIMULATED),
+            Self::SendTo => row(native("WSASendTo"), native("sendmsg"), built("sendmsg(2) when writable")).simulated(NOT_SIMULATED),
             Self::SendMessage => row(
                 native("WSASendMsg; of control data what a test at start has seen obeyed"),
                 native("sendmsg with control data"),
                 built("sendmsg(2) with control data when writable"),
             )
-            .simulated(NOT_MADE),
+            .simulated(NOT_SIMULATED),
             Self::Control => row(
                 built("WSAIoctl and setsockopt in place; an address change is native: SIO_ADDRESS_LIST_CHANGE"),
                 built("setsockopt(2) in place; an address change from a netlink socket"),
                 built("setsockopt(2) in place; an address change from a netlink socket"),
             )
             .elsewhere(built("setsockopt(2) in place; no address change"))
-            .simulated(NOT_MADE),
+            .simulated(NOT_SIMULATED),
             Self::WatchDirectory => row(
                 native("ReadDirectoryChangesW"),
                 built("inotify(7), one descriptor each"),
                 built("inotify(7), one descriptor each"),
             )
             .elsewhere(unsupported("only Linux has inotify"))
-            .simulated(NOT_MADE),
+            .simulated(NOT_SIMULATED),
             Self::TransmitPackets => row(
                 native("TransmitPackets where a test at start has seen it work; else each element as transmit file sends it"),
                 built("each element as transmit file sends it"),
                 built("each element as transmit file sends it"),
             )
-            .simulated(NOT_MADE),
+            .simulated(NOT_SIMULATED),
             Self::Disconnect => row(
                 built("shutdown(SD_SEND)"),
                 built("shutdown(2) in place"),

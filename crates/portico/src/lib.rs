@@ -42,6 +42,8 @@ mod output;
 pub mod path;
 mod server;
 pub mod settings;
+#[cfg(all(unix, feature = "simulation"))]
+pub mod simulation;
 mod site;
 mod trace;
 mod upload;

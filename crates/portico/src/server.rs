@@ -88,23 +88,12 @@ impl Server {
     ///
     /// [`StartError`] says what is in the way.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
-        let folders = Folders::find(&settings).map_err(StartError::Folder)?;
-        let port = Port::new(configuration(&settings)).map_err(StartError::Port)?;
-        let workers = port.queues() * port.configuration().workers_per_queue;
-        let listeners = listen(&settings, port.queues())?;
-        let address = local_address(&listeners[0], &settings)?;
-        let log = AccessLog::start(&settings).map_err(StartError::Log)?;
-        let limit = settings.connections.div_ceil(port.queues());
-        let site = Site::open(settings, &folders, log.clone());
-        let site = Arc::new(
-            site.map_err(|error| StartError::Folder(FolderError::Other(folders.root.clone(), error)))?,
-        );
-        let connections: Vec<_> = (0..port.queues()).map(|_| Arc::new(Connections::new(limit))).collect();
-        let mut server = Self { port, address, log, threads: Vec::new() };
-        let mut listeners = listeners.into_iter();
-        for _ in 0..workers {
-            let started = server.start_worker(&site, &connections, listeners.next(), workers);
-            if let Err(error) = started {
+        let configuration = configuration(&settings);
+        let mut parts = Parts::open(settings, configuration)?;
+        let (port, log) = (parts.port.clone(), parts.log.clone());
+        let mut server = Self { port, address: parts.address, log, threads: Vec::new() };
+        for _ in 0..parts.workers {
+            if let Err(error) = server.start_worker(parts.next()) {
                 server.port.cancel_all();
                 let _ = server.stop(Duration::ZERO);
                 return Err(error);
@@ -113,31 +102,20 @@ impl Server {
         Ok(server)
     }
 
-    fn start_worker(
-        &mut self,
-        site: &Arc<Site>,
-        connections: &[Arc<Connections>],
-        listener: Option<TcpListener>,
-        workers: usize,
-    ) -> Result<(), StartError> {
-        let (port, site, connections) = (self.port.clone(), Arc::clone(site), connections.to_vec());
+    fn start_worker(&mut self, part: Part) -> Result<(), StartError> {
         let (say, said) = mpsc::channel();
         let number = self.threads.len();
-        let thread = std::thread::Builder::new().name(format!("portico-{number}")).spawn(move || {
-            let server = port.worker().and_then(|worker| {
-                let connections = Arc::clone(&connections[worker.queue()]);
-                worker::Server::new(Context::new(worker, site, workers), connections, listener)
-            });
-            match server {
-                Ok(server) => {
-                    let _ = say.send(Ok(()));
-                    if let Err(error) = server.run() {
-                        tracing::error!(%error, "a worker ends");
-                    }
+        let thread = std::thread::Builder::new().name(format!("portico-{number}")).spawn(move || match part
+            .into_worker()
+        {
+            Ok(server) => {
+                let _ = say.send(Ok(()));
+                if let Err(error) = server.run() {
+                    tracing::error!(%error, "a worker ends");
                 }
-                Err(error) => {
-                    let _ = say.send(Err(error));
-                }
+            }
+            Err(error) => {
+                let _ = say.send(Err(error));
             }
         });
         self.threads.push(thread.map_err(StartError::Thread)?);
@@ -183,8 +161,67 @@ impl Server {
     }
 }
 
+/// What a server is made of before its workers are there.
+pub(crate) struct Parts {
+    pub(crate) port: Port,
+    pub(crate) address: SocketAddr,
+    pub(crate) log: AccessLog,
+    /// How many workers there are to be.
+    pub(crate) workers: usize,
+    site: Arc<Site>,
+    connections: Arc<[Arc<Connections>]>,
+    listeners: std::vec::IntoIter<TcpListener>,
+}
+
+/// What one worker is made of, on its own thread.
+pub(crate) struct Part {
+    port: Port,
+    workers: usize,
+    site: Arc<Site>,
+    connections: Arc<[Arc<Connections>]>,
+    listener: Option<TcpListener>,
+}
+
+impl Parts {
+    /// Opens the folders and the log, and listens.
+    pub(crate) fn open(settings: Settings, configuration: Configuration) -> Result<Self, StartError> {
+        let folders = Folders::find(&settings).map_err(StartError::Folder)?;
+        let port = Port::new(configuration).map_err(StartError::Port)?;
+        let workers = port.queues() * port.configuration().workers_per_queue;
+        let listeners = listen(&settings, port.queues())?;
+        let address = local_address(&listeners[0], &settings)?;
+        let log = AccessLog::start(&settings).map_err(StartError::Log)?;
+        let limit = settings.connections.div_ceil(port.queues());
+        let site = Site::open(settings, &folders, log.clone());
+        let site = Arc::new(
+            site.map_err(|error| StartError::Folder(FolderError::Other(folders.root.clone(), error)))?,
+        );
+        let connections = (0..port.queues()).map(|_| Arc::new(Connections::new(limit))).collect();
+        Ok(Self { port, address, log, workers, site, connections, listeners: listeners.into_iter() })
+    }
+
+    /// For the next worker. The first of each queue gets a listener.
+    pub(crate) fn next(&mut self) -> Part {
+        Part {
+            port: self.port.clone(),
+            workers: self.workers,
+            site: Arc::clone(&self.site),
+            connections: Arc::clone(&self.connections),
+            listener: self.listeners.next(),
+        }
+    }
+}
+
+impl Part {
+    pub(crate) fn into_worker(self) -> Result<worker::Server, completion_port::Error> {
+        let worker = self.port.worker()?;
+        let connections = Arc::clone(&self.connections[worker.queue()]);
+        worker::Server::new(Context::new(worker, self.site, self.workers), connections, self.listener)
+    }
+}
+
 /// The port for these settings.
-fn configuration(settings: &Settings) -> Configuration {
+pub(crate) fn configuration(settings: &Settings) -> Configuration {
     let workers = settings.worker_count();
     let mut configuration = Configuration::default();
     configuration.backend = match settings.backend {

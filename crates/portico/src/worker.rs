@@ -23,6 +23,15 @@ const REST: Duration = Duration::from_millis(100);
 pub(crate) struct Server {
     context: Context,
     connections: Arc<Connections>,
+    completions: Vec<Completion>,
+}
+
+/// Whether a worker goes on after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    GoesOn,
+    /// The shutdown packet came, which is the last completion of all.
+    Ended,
 }
 
 impl Server {
@@ -38,41 +47,58 @@ impl Server {
             *connections.lock_listening() = Listening { listener, accepting: Token::NONE };
             connections.set_paused(true);
         }
-        let mut server = Self { context, connections };
+        let mut server = Self { context, connections, completions: Vec::new() };
         server.accept_again();
         Ok(server)
     }
 
-    /// Runs until the shutdown packet comes, which is the last completion of all.
+    /// Runs until the shutdown packet comes.
     ///
     /// # Errors
     ///
     /// What makes the queue unusable.
     pub(crate) fn run(mut self) -> Result<(), Error> {
-        let mut completions = Vec::new();
-        loop {
-            self.context.port.wait(&mut completions, None)?;
-            self.context.wall = SystemTime::now();
-            for completion in completions.drain(..) {
-                match completion.kind {
-                    OperationKind::Shutdown => {
-                        if let Some(trace) = &self.context.site.trace {
-                            trace.shutdown(self.context.port.number());
-                        }
-                        return Ok(());
+        while self.turn(None)? == Turn::GoesOn {}
+        Ok(())
+    }
+
+    /// Waits once, and does what the completions ask for.
+    ///
+    /// # Errors
+    ///
+    /// What makes the queue unusable.
+    pub(crate) fn turn(&mut self, timeout: Option<Duration>) -> Result<Turn, Error> {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.context.port.wait(&mut completions, timeout)?;
+        self.context.wall = SystemTime::now();
+        let mut turn = Turn::GoesOn;
+        for completion in completions.drain(..) {
+            match completion.kind {
+                OperationKind::Shutdown => {
+                    if let Some(trace) = &self.context.site.trace {
+                        trace.shutdown(self.context.port.number());
                     }
-                    OperationKind::Draining => self.drain(),
-                    OperationKind::AcceptStream => self.on_accepted(completion),
-                    OperationKind::Post => {
-                        if let Payload::Packet(packet) = completion.payload {
-                            self.admit(Handle::from_bits(packet.value));
-                        }
-                    }
-                    _ if completion.key == NO_CONNECTION => self.accept_again(),
-                    _ => self.hand_over(completion),
+                    turn = Turn::Ended;
                 }
+                OperationKind::Draining => self.drain(),
+                OperationKind::AcceptStream => self.on_accepted(completion),
+                OperationKind::Post => {
+                    if let Payload::Packet(packet) = completion.payload {
+                        self.admit(Handle::from_bits(packet.value));
+                    }
+                }
+                _ if completion.key == NO_CONNECTION => self.accept_again(),
+                _ => self.hand_over(completion),
             }
         }
+        self.completions = completions;
+        Ok(turn)
+    }
+
+    /// Its view of the port.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn port(&self) -> &completion_port::Worker {
+        &self.context.port
     }
 
     fn hand_over(&mut self, completion: Completion) {

@@ -32,6 +32,7 @@ mod slot;
 mod start;
 mod submit;
 mod system;
+mod trial;
 mod turn;
 mod wait;
 mod watch;
@@ -67,7 +68,7 @@ use std::{
     os::windows::io::AsRawSocket,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -130,6 +131,8 @@ struct Core {
     cancelling_begun: AtomicBool,
     /// Sockets and files are asked to queue no packet where a call succeeds at once.
     may_skip: AtomicBool,
+    /// When AcceptEx calls that wait for first bytes are looked after next, in milliseconds of the port's time.
+    sweep_ms: AtomicU64,
     /// A connection that such an AcceptEx waits on for so long is given up, in seconds.
     silence_s: AtomicU32,
 }
@@ -310,6 +313,7 @@ impl Common {
                 draining_begun: AtomicBool::new(false),
                 cancelling_begun: AtomicBool::new(false),
                 may_skip: AtomicBool::new(true),
+                sweep_ms: AtomicU64::new(0),
                 silence_s: AtomicU32::new(10),
             };
             core.reuse.works.store(reuse::works(&functions), Ordering::Relaxed);

@@ -112,6 +112,9 @@ pub(crate) struct Local<E: Engine> {
     shutdown_told: bool,
     /// The port shuts down, and this queue has said that it has nothing to do.
     resting: bool,
+    /// Workers have completions in their hands that the books know nothing of: the queue must not rest.
+    #[cfg(feature = "simulation")]
+    in_hands: bool,
     drained: bool,
 }
 
@@ -130,6 +133,8 @@ impl<E: Engine> Local<E> {
             draining_told: false,
             shutdown_told: false,
             resting: false,
+            #[cfg(feature = "simulation")]
+            in_hands: false,
             drained: false,
         }
     }
@@ -265,12 +270,21 @@ impl<E: Engine> Local<E> {
         self.run();
     }
 
+    /// Nothing is in flight, nothing waits to be handed out, and nothing is in the inbox.
+    fn may_rest(&self) -> bool {
+        #[cfg(feature = "simulation")]
+        if self.in_hands {
+            return false;
+        }
+        self.core.is_at_rest() && self.queue.is_idle()
+    }
+
     fn follow_phase(&mut self) {
         let phase = self.shared.phase.get();
         if phase == Phase::Running {
             return;
         }
-        if self.draining_told && !self.shutdown_told && self.core.is_at_rest() && self.queue.is_idle() {
+        if self.draining_told && !self.shutdown_told && self.may_rest() {
             self.resting = true;
             if self.shared.begin_rest(self.core.queue()) {
                 self.shutdown_told = true;
@@ -329,8 +343,9 @@ impl<E: Engine> Local<E> {
     #[cfg(feature = "simulation")]
     pub(crate) fn has_business(&self) -> bool {
         let phase = self.shared.phase.get();
+        let waits_for_others = self.resting && !self.shared.is_work_over() && phase != Phase::Cancelling;
         let told = phase == Phase::Running
-            || (self.seen == phase && (self.shutdown_told || !self.core.is_at_rest()));
+            || (self.seen == phase && (self.shutdown_told || !self.may_rest() || waits_for_others));
         let due = self.core.next_deadline().is_some_and(|deadline| deadline <= self.shared.now());
         !told || due || self.core.ready_count() > 0 || self.core.has_steps() || !self.queue.is_idle()
     }
@@ -341,8 +356,18 @@ impl<E: Engine> Local<E> {
     }
 
     #[cfg(feature = "simulation")]
+    pub(crate) fn set_in_hands(&mut self, in_hands: bool) {
+        self.in_hands = in_hands;
+    }
+
+    #[cfg(feature = "simulation")]
     pub(crate) fn is_at_rest(&self) -> bool {
         self.core.is_at_rest()
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn in_flight(&self) -> usize {
+        self.core.in_flight()
     }
 
     #[cfg(feature = "simulation")]

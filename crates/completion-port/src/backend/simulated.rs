@@ -131,6 +131,7 @@ fn lock(books: &Mutex<Books>) -> MutexGuard<'_, Books> {
 
 impl Books {
     fn due(&mut self, seat: usize, world: &World, now: Duration) -> Due {
+        self.local.set_in_hands(self.is_in_hands());
         let waits = !self.loose.is_empty()
             || !self.abandoned.is_empty()
             || self.desk(seat).has_ready()
@@ -161,6 +162,7 @@ impl Books {
     ) -> Result<usize, Error> {
         let mut arrived = std::mem::take(&mut self.arrived);
         arrived.append(&mut self.loose);
+        self.local.set_in_hands(!arrived.is_empty() || self.is_in_hands());
         // What is ready already is handed out first, and bounds what is taken beside it.
         let looked = match self.desk(seat).room(limit) {
             0 => Ok(()),
@@ -196,10 +198,12 @@ impl Driver for Simulated {
         deadline: Option<Duration>,
     ) -> Result<Token, Rejected> {
         let kind = operation.kind();
-        if kind != OperationKind::Close && self.world.lock().refuses_submit() {
+        let mut books = self.books();
+        // Never the only one: who is told that all slots are taken may wait for a completion.
+        let others = books.local.in_flight() > 0;
+        if kind != OperationKind::Close && others && self.world.lock().refuses_submit() {
             return Err(Rejected { error: Error::new(ErrorKind::OperationsExhausted, kind), operation });
         }
-        let mut books = self.books();
         let record = Checks::record(handle, &operation);
         let token = books.local.submit(handle, operation, deadline)?;
         books.checks.accepted(token, record);

@@ -21,7 +21,7 @@ pub struct Faults {
     pub starvation: f64,
     /// [`Port::post`](crate::Port::post) calls that find the queue full.
     pub refused_posts: f64,
-    /// Submits that find no free operation slot. Never a close.
+    /// Submits that find no free operation slot, while others are in flight. Never a close.
     pub refused_submits: f64,
     /// Socket operations that find the connection reset by the network.
     pub resets: f64,

@@ -1,7 +1,7 @@
 //! What a socket is told beside its bytes.
 
 use crate::{
-    harness::{GLANCE, Rig, failure},
+    harness::{GLANCE, Rig, failure, file_with},
     suite::Case,
 };
 use completion_port::{ControlRequest, ErrorKind, Handle, KeepAlive, Operation, OperationKind, Payload};
@@ -101,7 +101,8 @@ fn what_a_socket_does_not_have_fails(rig: &mut Rig) {
     run(rig, handle, ControlRequest::CoalesceDatagrams(true)).expect_err("a stream has no datagrams");
     rig.close(handle);
     // A file is no socket at all.
-    let file = rig.worker.associate(tempfile::tempfile().unwrap(), 4).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_with(rig, folder.path(), b"");
     let operation = Operation::Control { request: ControlRequest::KeepAlive(None) };
     let rejected = rig.worker.submit(file, operation).expect_err("a file is no socket");
     assert_eq!(rejected.error.kind(), ErrorKind::InvalidArgument);

@@ -257,7 +257,11 @@ fn an_answer_leaves_from_where_the_question_came_to(rig: &mut Rig) {
     let ancillary =
         Ancillary { local: received.local, interface: received.interface, ..Ancillary::default() };
     let message = Box::new(Message { chain: rig.chain(b"answer"), to: Some(from), ancillary });
-    assert_eq!(rig.run(handle, Operation::SendMessage { message }).result, Ok(6));
+    let sent = rig.run(handle, Operation::SendMessage { message });
+    if !is_supported(&sent) {
+        return rig.close(handle);
+    }
+    assert_eq!(sent.result, Ok(6));
     let (bytes, from) = peer.recv_from(&mut [0; 100]).unwrap();
     assert_eq!((bytes, from), (6, SocketAddr::from((asked, here.port()))));
     rig.close(handle);

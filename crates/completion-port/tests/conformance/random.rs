@@ -223,6 +223,8 @@ fn every_operation_of_a_random_program_ends_once(rig: &mut Rig) {
         limits.batch = [1, 4, 64][random.below(3)];
         limits.inline_budget = [0, 1, 16][random.below(3)];
         limits.receive_bytes = 1_024;
+        limits.receives_outstanding = [1, 4][random.below(2)];
+        limits.sends_outstanding = [1, 4][random.below(2)];
         limits.receive_buffers = [1, 4, 16][random.below(3)];
         limits.accepts_posted = 3;
         limits.buffers = vec![BufferClass { capacity: 4_096, count: [2, 8, 64][random.below(3)] }];

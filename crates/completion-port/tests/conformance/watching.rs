@@ -6,7 +6,7 @@ use crate::{
     suite::Case,
 };
 use completion_port::{
-    Change, ChangeKind, Directory, ErrorKind, Handle, Operation, OperationKind, Payload, Token,
+    Change, ChangeKind, Directory, ErrorKind, Handle, Operation, OperationKind, Payload, Port, Token,
 };
 use std::{
     fs,
@@ -139,7 +139,17 @@ fn what_lies_below_is_told_only_if_asked_for(rig: &mut Rig) {
     end(rig, token);
 }
 
+/// Whether the system watches folders below which it has not seen appear. Wine does not.
+fn sees_old_folders(rig: &Rig) -> bool {
+    let backend = rig.port.backend();
+    let line = Port::backends(Some(backend)).into_iter().find(|line| line.starts_with(backend.name()));
+    !line.is_some_and(|line| line.contains("on Wine"))
+}
+
 fn folders_that_are_there_are_watched_below(rig: &mut Rig) {
+    if !sees_old_folders(rig) {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let deep = Path::new("a").join("b").join("c");
     fs::create_dir_all(folder.path().join(&deep)).unwrap();
@@ -177,6 +187,9 @@ fn folders_that_appear_are_watched_too(rig: &mut Rig) {
 }
 
 fn a_folder_that_comes_with_content_is_told_with_it(rig: &mut Rig) {
+    if !sees_old_folders(rig) {
+        return;
+    }
     let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let token = watch(rig, folder.path(), true);
     // Faster than anybody could watch it.
@@ -208,6 +221,9 @@ fn a_folder_that_comes_with_content_is_told_with_it(rig: &mut Rig) {
 }
 
 fn a_folder_that_moves_is_watched_under_its_new_name(rig: &mut Rig) {
+    if !sees_old_folders(rig) {
+        return;
+    }
     let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let below = |first: &str| Path::new(first).join("below");
     fs::create_dir_all(folder.path().join(below("old"))).unwrap();
@@ -234,6 +250,9 @@ fn a_folder_that_moves_is_watched_under_its_new_name(rig: &mut Rig) {
 }
 
 fn a_large_tree_misses_nothing_unsaid(rig: &mut Rig) {
+    if !sees_old_folders(rig) {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let name = |number: usize| Path::new(&format!("{}", number % 10)).join(format!("{number}"));
     for number in 0..400 {

@@ -5,7 +5,10 @@ use completion_port::{
     Address, Ancillary, Backend, BufferChain, Completion, ErrorKind, Handle, Message, Operation,
     OperationKind, Payload, Port, Slice, Token, Worker,
 };
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::{
+    net::{IpAddr, SocketAddr, UdpSocket},
+    sync::Mutex,
+};
 
 fn bound(worker: &mut Worker, ip: [u8; 4]) -> (Handle, SocketAddr) {
     let socket = UdpSocket::bind((IpAddr::from(ip), 0)).unwrap();
@@ -190,4 +193,48 @@ fn messages_tell_the_local_address() {
     assert_eq!((&bytes[..], sender), (&b"hello"[..], from));
     assert_eq!(ancillary.local, Some(IpAddr::from([127, 0, 0, 1])));
     assert!(ancillary.interface.is_some() && !ancillary.truncated);
+}
+
+/// Several receives are posted, and several workers take their packets: the datagrams come in order all the same.
+#[test]
+fn datagrams_keep_their_order_with_workers_racing() {
+    const COUNT: u32 = 2_000;
+    let mut limits = configuration(4);
+    limits.receives_outstanding = 16;
+    let port = Port::new(limits).unwrap();
+    let mut first = port.worker().unwrap();
+    let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+    socket2::SockRef::from(&socket).set_recv_buffer_size(1 << 20).unwrap();
+    let address = socket.local_addr().unwrap();
+    let handle = first.associate(socket, 1).unwrap();
+    for _ in 0..24 {
+        receive(&mut first, handle, 4, OperationKind::ReceiveFrom);
+    }
+    let came = Mutex::new(Vec::new());
+    let run = |worker: &mut Worker| {
+        while came.lock().unwrap().last() != Some(&COUNT) {
+            for completion in wait(worker, super::GLANCE) {
+                let (bytes, ..) = datagram(completion);
+                came.lock().unwrap().push(u32::from_be_bytes(bytes.try_into().unwrap()));
+                receive(worker, handle, 4, OperationKind::ReceiveFrom);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| run(&mut port.worker().unwrap()));
+        }
+        let (came, (sender, _)) = (&came, peer());
+        scope.spawn(move || {
+            for number in 1..=COUNT {
+                sender.send_to(&number.to_be_bytes(), address).unwrap();
+                // No faster than they are taken: what does not fit into the socket is lost.
+                while came.lock().unwrap().last().copied().unwrap_or(0) + 100 < number {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        run(&mut first);
+    });
+    assert_eq!(came.into_inner().unwrap(), (1..=COUNT).collect::<Vec<_>>());
 }

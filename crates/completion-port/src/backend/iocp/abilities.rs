@@ -37,7 +37,9 @@ pub(super) struct Abilities {
     /// The system cuts a message into datagrams (Windows 10, version 2004, and newer).
     pub(super) segments: bool,
     /// A receive, and a send, that fails at once because the datagram is too long still queues a packet: so do calls that end in what
-    /// the system takes for a warning and not for an error, and which this is has been written down nowhere.
+    /// the system takes for a warning and not for an error, and which this is has been written down nowhere. Where it could not be found out
+    /// it is taken for granted: who waits in vain for a packet has lost an operation, who is surprised by one has lost a buffer to the
+    /// kernel.
     pub(super) oversize_queues: [bool; 2],
     /// TransmitPackets sends what it is given.
     pub(super) transmit_packets: bool,
@@ -57,7 +59,7 @@ impl Abilities {
                 control,
                 ecn: knows(w::IPPROTO_IP, w::IP_RECVECN, 1),
                 segments: knows(w::IPPROTO_UDP, w::UDP_SEND_MSG_SIZE, 512),
-                oversize_queues: Direction::BOTH.map(|direction| oversize_queues(direction).unwrap_or(false)),
+                oversize_queues: Direction::BOTH.map(|direction| oversize_queues(direction).unwrap_or(true)),
                 transmit_packets: super::packets::works(functions),
             }
         })
@@ -155,5 +157,5 @@ fn oversize_queues(direction: Direction) -> Option<bool> {
         // SAFETY: leaked above, and the kernel is done with it.
         drop(unsafe { Box::from_raw(std::ptr::from_mut(test)) });
     }
-    Some(packets > 0 && code == w::WSAEMSGSIZE as u32)
+    (code == w::WSAEMSGSIZE as u32).then_some(packets > 0)
 }

@@ -6,6 +6,7 @@ use super::{
     reuse::Fresh,
     slot::{Accepting, Body, NONE, Slot, Stage},
     turn::Turn,
+    wait::NAP,
     winsock::{self, ADDRESSES_BYTES, Issued},
 };
 use crate::{
@@ -321,6 +322,14 @@ impl Turn<'_> {
     pub(super) fn sweep_listeners(&self) -> bool {
         if self.shared.configuration.accept_first_bytes == 0 {
             return false;
+        }
+        let (now_ms, due_ms) =
+            (self.shared.now().as_millis() as u64, self.core.sweep_ms.load(Ordering::Relaxed));
+        let next_ms = now_ms + NAP.as_millis() as u64;
+        let swap = (Ordering::Relaxed, Ordering::Relaxed);
+        // One worker at a time, and not at every wait: all handles are looked at.
+        if now_ms < due_ms || self.core.sweep_ms.compare_exchange(due_ms, next_ms, swap.0, swap.1).is_err() {
+            return true;
         }
         for entry in self.core.handles.iter() {
             let mut state = entry.lock();

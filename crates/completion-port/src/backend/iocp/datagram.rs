@@ -114,10 +114,10 @@ impl Turn<'_> {
         let (from, ancillary) = unsafe {
             let block = &*scratch.block();
             if kind == OperationKind::ReceiveFrom {
-                let ancillary = Ancillary { truncated: scratch.truncated, ..Ancillary::default() };
+                let ancillary = Ancillary { truncated: scratch.rest.truncated, ..Ancillary::default() };
                 (scratch.name(block.name_bytes), ancillary)
             } else {
-                let truncated = scratch.truncated || block.message.dwFlags & w::MSG_TRUNC != 0;
+                let truncated = scratch.rest.truncated || block.message.dwFlags & w::MSG_TRUNC != 0;
                 let control = &block.control.0[..(block.message.Control.len as usize).min(CONTROL_BYTES)];
                 (scratch.name(block.message.namelen), decode(control, truncated))
             }

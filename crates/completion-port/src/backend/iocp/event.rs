@@ -81,7 +81,7 @@ impl Turn<'_> {
         let bytes = match result {
             Err(code) if pipe::is_end(state, kind, code) => 0,
             // A message of no bytes is passed over: it is not the end.
-            Ok(0) if is_pipe_read(state, kind) && !ended => {
+            Ok(0) if pipe::is_read(state, kind) && !ended => {
                 drop(guard);
                 return self.start(entry, state, index);
             }
@@ -306,10 +306,6 @@ impl Turn<'_> {
     pub(super) fn owner_of(&self, index: u32) -> Handle {
         self.core.slot(index).owner()
     }
-}
-
-fn is_pipe_read(state: &State, kind: OperationKind) -> bool {
-    matches!(state.object, Object::Pipe(_)) && kind != OperationKind::Send
 }
 
 /// Whether the call of such an operation names the file, and not the socket that it was submitted for.

@@ -6,8 +6,9 @@ use super::{
     scratch::Scratch,
     slot::{Body, Job, Slot},
     start::transmit,
+    trial::Trial,
     turn::Turn,
-    winsock::{Functions, Issued, MAXIMUM_TRANSMIT_BYTES, Trial, judge},
+    winsock::{Functions, Issued, MAXIMUM_TRANSMIT_BYTES, judge},
 };
 use crate::{
     error::{Error, ErrorKind},
@@ -35,8 +36,8 @@ impl Turn<'_> {
     /// As for [`winsock::receive`](super::winsock::receive); `job` is the slot's.
     pub(super) unsafe fn issue_list(&self, state: &State, slot: &Slot, job: &mut Job) -> Issued {
         let Some(scratch) = &mut job.scratch else { return Issued::Failed(0) };
-        let Body::List { list, part } = &mut job.body else { return Issued::Failed(0) };
-        if part.is_none() {
+        let Body::List(list) = &mut job.body else { return Issued::Failed(0) };
+        if scratch.rest.part.is_none() {
             if let Some(transmit_packets) = self.core.functions.transmit_packets
                 && self.core.abilities.transmit_packets
                 && matches!(state.object, Object::Socket(_))
@@ -52,9 +53,9 @@ impl Turn<'_> {
                     judge(done, state.skips, if done && state.skips { slot.outcome().1 as u32 } else { 0 })
                 };
             }
-            *part = list.next_part();
+            scratch.rest.part = list.next_part();
         }
-        let Some(part) = part else { return Issued::Done(0) };
+        let Some(part) = &scratch.rest.part else { return Issued::Done(0) };
         let file = raw(scratch, part.file);
         transmit(slot, state, (part.offset, part.length), &part.head, job.transferred, file)
     }
@@ -63,7 +64,10 @@ impl Turn<'_> {
     pub(super) fn list_was_sent(job: &mut Job, bytes: u64) -> Option<Result<u64, Error>> {
         let short =
             Error::with_code(ErrorKind::Other, ERROR_HANDLE_EOF as i32, OperationKind::TransmitPackets);
-        let Body::List { list, part } = &mut job.body else { return Some(Ok(bytes)) };
+        let (Body::List(list), Some(scratch)) = (&mut job.body, &mut job.scratch) else {
+            return Some(Ok(bytes));
+        };
+        let part = &mut scratch.rest.part;
         let Some(sent) = part else {
             return Some(if bytes < list.len() { Err(short) } else { Ok(bytes) });
         };
@@ -78,7 +82,7 @@ impl Turn<'_> {
 
 /// The system's handle of one of the files.
 fn raw(scratch: &Scratch, file: Handle) -> HANDLE {
-    let borrowed = scratch.files.iter().find(|borrowed| borrowed.handle == file);
+    let borrowed = scratch.rest.files.iter().find(|borrowed| borrowed.handle == file);
     borrowed.map_or(std::ptr::null_mut(), |borrowed| borrowed.raw())
 }
 

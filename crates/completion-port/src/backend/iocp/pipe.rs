@@ -11,6 +11,7 @@ use super::{
 use crate::{
     buffer::Buffer,
     completion::Payload,
+    direction::Direction,
     error::{Error, ErrorKind},
     operation::OperationKind,
 };
@@ -45,11 +46,14 @@ pub(super) fn prepare(pipe: &OwnedHandle) -> Result<(), Error> {
     if done == 0 { Err(last_error(OperationKind::Associate)) } else { Ok(()) }
 }
 
+/// Whether the operation reads from a pipe, and not from a file on behalf of one.
+pub(super) fn is_read(state: &State, kind: OperationKind) -> bool {
+    matches!(state.object, Object::Pipe(_)) && Direction::of(kind) == Some(Direction::Receive)
+}
+
 /// Whether a read has ended because the other end is closed, which on a pipe is the orderly end.
 pub(super) fn is_end(state: &State, kind: OperationKind, code: u32) -> bool {
-    matches!(state.object, Object::Pipe(_))
-        && kind != OperationKind::Send
-        && matches!(code, ERROR_BROKEN_PIPE | ERROR_PIPE_NOT_CONNECTED)
+    is_read(state, kind) && matches!(code, ERROR_BROKEN_PIPE | ERROR_PIPE_NOT_CONNECTED)
 }
 
 /// Makes the call of an operation on a pipe.

@@ -6,6 +6,7 @@
 use super::{
     handle::{Object, State},
     slot::{Body, Slot, Stage},
+    trial,
     turn::Turn,
     winsock::{self, Functions, Issued},
 };
@@ -150,7 +151,7 @@ fn try_it(functions: &Functions) -> Option<()> {
     let accept = || {
         let mut peer = TcpStream::connect_timeout(&address, LIMIT).ok()?;
         peer.set_read_timeout(Some(LIMIT)).ok()?;
-        winsock::accept_and_wait(functions, listening, raw, LIMIT)?;
+        trial::accept_and_wait(functions, listening, raw, LIMIT)?;
         winsock::update_accept_context(raw, listening).ok()?;
         (&socket).write_all(b"x").ok()?;
         peer.read_exact(&mut [0; 1]).ok()?;
@@ -159,6 +160,6 @@ fn try_it(functions: &Functions) -> Option<()> {
     drop(accept()?);
     socket.set_read_timeout(Some(LIMIT)).ok()?;
     (&socket).read(&mut [0; 1]).ok().filter(|&bytes| bytes == 0)?;
-    winsock::disconnect_and_wait(functions, raw, LIMIT)?;
+    trial::disconnect_and_wait(functions, raw, LIMIT)?;
     accept().map(drop)
 }

@@ -7,6 +7,7 @@ use crate::{
     chain::BufferChain,
     message::windows::CONTROL_BYTES,
     sync::{Mutex, MutexGuard},
+    transmit::Part,
 };
 use socket2::SockAddr;
 use std::{mem::MaybeUninit, ptr::NonNull, sync::PoisonError};
@@ -33,10 +34,17 @@ pub(super) struct Control(pub(super) [u8; CONTROL_BYTES]);
 pub(super) struct Scratch {
     /// A pointer and not a box: the kernel writes to it while its owner is borrowed and moved.
     block: NonNull<Block>,
+    pub(super) rest: Box<Rest>,
+}
+
+/// What is not for the kernel. Apart, so that a slot is small.
+#[derive(Default)]
+pub(super) struct Rest {
     /// The datagram was longer than the room for it.
     pub(super) truncated: bool,
-    /// The files of a transmit-packets.
+    /// The files of a transmit-packets, and the part that is being sent where one call does not take it all.
     pub(super) files: Vec<Borrowed>,
+    pub(super) part: Option<Part>,
 }
 
 // SAFETY: the block is owned, and the pointers within it are only meant for the kernel.
@@ -46,7 +54,7 @@ impl Scratch {
     fn new() -> Self {
         // SAFETY: numbers, raw pointers and unions of those, for which zeros are valid.
         let block: Box<Block> = Box::new(unsafe { MaybeUninit::zeroed().assume_init() });
-        Self { block: NonNull::from(Box::leak(block)), truncated: false, files: Vec::new() }
+        Self { block: NonNull::from(Box::leak(block)), rest: Box::default() }
     }
 
     /// For the kernel, and for who knows that the kernel does not have it.
@@ -123,21 +131,24 @@ impl Default for Scratches {
 }
 
 impl Scratches {
+    /// Held for no longer than it takes to move a pointer.
+    fn lock(&self) -> MutexGuard<'_, Vec<Scratch>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn take(&self) -> Scratch {
-        self.lock().pop().unwrap_or_else(Scratch::new)
+        let kept = self.lock().pop();
+        kept.unwrap_or_else(Scratch::new)
     }
 
     pub(super) fn give_back(&self, mut scratch: Scratch) {
-        scratch.truncated = false;
-        scratch.files.clear();
+        let rest = &mut *scratch.rest;
+        rest.truncated = false;
+        rest.part = None;
+        rest.files.clear();
         let mut free = self.lock();
         if free.len() < KEPT {
             free.push(scratch);
         }
-    }
-
-    /// Held for a push or a pop only.
-    fn lock(&self) -> MutexGuard<'_, Vec<Scratch>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

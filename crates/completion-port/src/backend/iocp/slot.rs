@@ -12,7 +12,7 @@ use crate::{
     identity::{Handle, Token},
     message::Message,
     operation::{Operation, OperationKind, Work},
-    transmit::{Part, TransmitList},
+    transmit::TransmitList,
 };
 use std::{
     cell::UnsafeCell,
@@ -157,11 +157,7 @@ pub(super) enum Body {
         to: Address,
     },
     Message(Box<Message>),
-    /// What a transmit-packets sends, and the part that is being sent where one call does not take it all.
-    List {
-        list: Box<TransmitList>,
-        part: Option<Part>,
-    },
+    List(Box<TransmitList>),
     Control(ControlRequest),
     Watch {
         directory: Arc<Directory>,
@@ -217,7 +213,7 @@ impl Body {
                 Payload::Chain(chain)
             }
             Self::Message(message) => Payload::Message(message),
-            Self::List { list, .. } => Payload::TransmitList(list),
+            Self::List(list) => Payload::TransmitList(list),
             _ => Payload::None,
         }
     }
@@ -350,7 +346,7 @@ impl Job {
     /// A datagram was longer than that.
     pub(super) fn truncated(&mut self) {
         if let Some(scratch) = &mut self.scratch {
-            scratch.truncated = true;
+            scratch.rest.truncated = true;
         }
     }
 
@@ -376,7 +372,7 @@ impl Job {
             Operation::SendMessage { message } => (Body::Message(message), 0, 0, false),
             Operation::TransmitPackets { mut list } => {
                 list.rewind();
-                (Body::List { list, part: None }, 0, 0, false)
+                (Body::List(list), 0, 0, false)
             }
             Operation::Control { request } => (Body::Control(request), 0, 0, false),
             Operation::WatchDirectory { directory, recursive } => {

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     chain::BufferChain,
+    direction::Direction,
     error::{Error, ErrorKind},
     operation::OperationKind,
     pool::{Reply, Task},
@@ -118,7 +119,10 @@ impl Turn<'_> {
         // the slot; `state` is the owner's, locked; the slot's job owns the buffers, chains and the file, and keeps them until the
         // packet has come or the call has failed or succeeded at once.
         match (job.kind, &mut job.body) {
-            _ if let Object::Pipe(pipe) = &state.object => {
+            (kind, _)
+                if let Object::Pipe(pipe) = &state.object
+                    && Direction::of(kind).is_some() =>
+            {
                 // SAFETY: see above.
                 unsafe { pipe::issue(pipe, slot, job) }
             }

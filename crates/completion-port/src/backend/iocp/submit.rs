@@ -183,14 +183,14 @@ impl Turn<'_> {
     /// Borrows all files of a list.
     fn borrow_files(&self, list: &TransmitList, scratch: &mut Scratch) -> Result<(), ErrorKind> {
         list.files().try_for_each(|file| {
-            scratch.files.push(self.borrow_file(file, 0)?);
+            scratch.rest.files.push(self.borrow_file(file, 0)?);
             Ok(())
         })
     }
 
     /// Lets go of them. They are given back when the turn is settled.
     pub(super) fn return_files(&mut self, scratch: &mut Scratch) {
-        for Borrowed { handle, file, .. } in scratch.files.drain(..) {
+        for Borrowed { handle, file, .. } in scratch.rest.files.drain(..) {
             drop(file);
             self.desk.returned.push(handle);
         }

@@ -71,7 +71,7 @@ impl<'a> Turn<'a> {
         }
         self.unlink(state, index);
         if kind == OperationKind::WatchDirectory {
-            state.watches = state.watches.saturating_sub(1);
+            state.watches -= 1;
         }
         if let Some(direction) = Direction::of(kind) {
             self.leave_line(state, direction, index, started);

@@ -14,7 +14,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 /// How long a worker sleeps at most while something is wanted that no packet announces: a socket for AcceptEx when the
 /// system had none.
-const NAP: Duration = Duration::from_millis(100);
+pub(super) const NAP: Duration = Duration::from_millis(100);
 
 /// The same while the port shuts down, when all workers have to agree that nothing is in flight.
 const SHUTDOWN_NAP: Duration = Duration::from_millis(20);

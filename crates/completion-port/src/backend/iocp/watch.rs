@@ -38,6 +38,7 @@ impl Turn<'_> {
     pub(super) fn begin_watching(&mut self, entry: &Entry, state: &mut State, index: u32) {
         let of = OperationKind::WatchDirectory;
         let slot = self.core.slot(index);
+        state.watches += 1;
         let prepared = (|| {
             let mut job = slot.job();
             let Body::Watch { directory, file, room, .. } = &mut job.body else { return Ok(()) };
@@ -49,10 +50,7 @@ impl Turn<'_> {
             Ok(())
         })();
         match prepared {
-            Ok(()) => {
-                state.watches += 1;
-                self.watch_on(entry, state, index);
-            }
+            Ok(()) => self.watch_on(entry, state, index),
             Err(error) => {
                 let error: Error = error;
                 let error = Error::with_code(error.kind(), error.code().unwrap_or(0), of);

@@ -11,21 +11,12 @@ use crate::{
     message::windows::ask,
     operation::OperationKind,
 };
-use std::{
-    ffi::c_void,
-    mem::size_of,
-    net::SocketAddr,
-    os::windows::io::{AsRawHandle, AsRawSocket, FromRawHandle, OwnedHandle},
-    time::Duration,
-};
+use std::{ffi::c_void, mem::size_of, net::SocketAddr, os::windows::io::AsRawSocket};
 use windows_sys::{
     Win32::{
-        Foundation::{ERROR_IO_PENDING, ERROR_MORE_DATA, HANDLE, WAIT_OBJECT_0},
+        Foundation::{ERROR_IO_PENDING, ERROR_MORE_DATA, HANDLE},
         Networking::WinSock as w,
-        System::{
-            IO::OVERLAPPED,
-            Threading::{CreateEventW, WaitForSingleObject},
-        },
+        System::IO::OVERLAPPED,
     },
     core::GUID,
 };
@@ -42,7 +33,7 @@ pub(super) enum Issued {
 }
 
 /// Room for one address with what AcceptEx adds to it, in bytes.
-const ADDRESS_BYTES: usize = size_of::<w::SOCKADDR_IN6>() + 16;
+pub(super) const ADDRESS_BYTES: usize = size_of::<w::SOCKADDR_IN6>() + 16;
 
 /// Room for both addresses of a connection, in bytes.
 pub(super) const ADDRESSES_BYTES: usize = 2 * ADDRESS_BYTES;
@@ -59,9 +50,9 @@ pub(super) const MAXIMUM_TRANSMIT_BYTES: u64 = 0x7fff_fffe;
 /// The extension functions of Microsoft's providers.
 #[derive(Clone, Copy)]
 pub(super) struct Functions {
-    accept: AcceptEx,
+    pub(super) accept: AcceptEx,
     connect: ConnectEx,
-    disconnect: DisconnectEx,
+    pub(super) disconnect: DisconnectEx,
     pub(super) receive_message: Option<WsaRecvMsg>,
     pub(super) transmit_packets: Option<TransmitPackets>,
 }
@@ -539,73 +530,4 @@ pub(super) unsafe fn disconnect(
         let done = (functions.disconnect)(socket, slot.overlapped(), w::TF_REUSE_SOCKET, 0);
         judge(done != 0, skips, 0)
     }
-}
-
-/// A call of the test at start, with an event of its own instead of a port.
-pub(super) struct Trial {
-    overlapped: OVERLAPPED,
-    area: [u8; AREA_BYTES],
-    bytes: u32,
-    event: OwnedHandle,
-}
-
-impl Trial {
-    pub(super) fn new() -> Option<Box<Self>> {
-        // SAFETY: the pointers may be null; a fresh handle has one owner.
-        let event = unsafe {
-            let event = CreateEventW(std::ptr::null(), 1, 0, std::ptr::null());
-            if event.is_null() { None } else { Some(OwnedHandle::from_raw_handle(event)) }
-        }?;
-        let overlapped = OVERLAPPED { hEvent: event.as_raw_handle(), ..OVERLAPPED::default() };
-        Some(Box::new(Self { overlapped, area: [0; AREA_BYTES], bytes: 0, event }))
-    }
-
-    pub(super) fn overlapped(&mut self) -> *mut OVERLAPPED {
-        &raw mut self.overlapped
-    }
-
-    /// Waits for a call that returned `succeeded`. Where it does not end in time its memory is leaked: the kernel still has it.
-    pub(super) fn end(mut self: Box<Self>, socket: w::SOCKET, succeeded: i32, limit: Duration) -> Option<()> {
-        if succeeded == 0 && last_socket_code() != ERROR_IO_PENDING {
-            return None;
-        }
-        // SAFETY: the event is open.
-        let waited = unsafe { WaitForSingleObject(self.event.as_raw_handle(), limit.as_millis() as u32) };
-        if waited != WAIT_OBJECT_0 {
-            Box::leak(self);
-            return None;
-        }
-        let (mut bytes, mut flags) = (0, 0);
-        // SAFETY: the call is over; everything lives through this one.
-        let done = unsafe {
-            w::WSAGetOverlappedResult(socket, &raw mut self.overlapped, &raw mut bytes, 0, &raw mut flags)
-        };
-        (done != 0).then_some(())
-    }
-}
-
-/// AcceptEx that waits up to `limit`.
-pub(super) fn accept_and_wait(
-    functions: &Functions,
-    listener: w::SOCKET,
-    socket: w::SOCKET,
-    limit: Duration,
-) -> Option<()> {
-    let mut trial = Trial::new()?;
-    let address = ADDRESS_BYTES as u32;
-    // SAFETY: all of it lies in the trial, which is leaked if the call does not end.
-    let accepted = unsafe {
-        let room = (&raw mut trial.area).cast();
-        let (bytes, overlapped) = (&raw mut trial.bytes, &raw mut trial.overlapped);
-        (functions.accept)(listener, socket, room, 0, address, address, bytes, overlapped)
-    };
-    trial.end(listener, accepted, limit)
-}
-
-/// DisconnectEx that waits up to `limit`.
-pub(super) fn disconnect_and_wait(functions: &Functions, socket: w::SOCKET, limit: Duration) -> Option<()> {
-    let mut trial = Trial::new()?;
-    // SAFETY: the OVERLAPPED lies in the trial, which is leaked if the call does not end.
-    let done = unsafe { (functions.disconnect)(socket, &raw mut trial.overlapped, w::TF_REUSE_SOCKET, 0) };
-    trial.end(socket, done, limit)
 }

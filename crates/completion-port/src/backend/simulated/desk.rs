@@ -86,13 +86,17 @@ impl Books {
         }
     }
 
+    /// Something is on its way to a worker, or in the hands of one.
+    pub(super) fn is_in_hands(&self) -> bool {
+        let idle = |desk: &Desk| desk.ready.is_empty() && desk.held.is_empty();
+        !(self.loose.is_empty()
+            && self.gates.values().all(Gate::is_free)
+            && self.desks.iter().flatten().all(idle))
+    }
+
     /// Nothing is in flight, on its way to a worker, or in the hands of one.
     fn is_at_rest(&self) -> bool {
-        let idle = |desk: &Desk| desk.ready.is_empty() && desk.held.is_empty();
-        self.local.is_at_rest()
-            && self.loose.is_empty()
-            && self.gates.values().all(Gate::is_free)
-            && self.desks.iter().flatten().all(idle)
+        self.local.is_at_rest() && !self.is_in_hands()
     }
 
     /// Which packets the port's end has for a worker now.

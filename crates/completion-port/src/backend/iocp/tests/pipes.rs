@@ -103,6 +103,18 @@ fn messages_are_read_as_bytes() {
     let (pipe, mut other) = associated(&mut worker, PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE);
     other.write_all(b"a message").unwrap();
     assert_eq!(received(&mut worker, pipe, 2), b"a ");
+    // A file is read on behalf of the pipe: neither touches the other.
+    let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+    std::fs::write(&path, "content").unwrap();
+    let options = crate::OpenOptions::new().read(true);
+    let open = Operation::Open { directory: None, path: path.to_path_buf(), options };
+    worker.submit(Handle::NONE, open).unwrap();
+    let Payload::Opened { file, .. } = wait(&mut worker, PATIENCE).unwrap().payload else { panic!() };
+    for (offset, expected) in [(0, &b"content"[..]), (7, b"")] {
+        let buffer = port.buffers().acquire(10).unwrap();
+        worker.submit(pipe, Operation::ReadAt { file, offset, buffer }).unwrap();
+        assert_eq!(wait(&mut worker, PATIENCE).unwrap().payload.into_buffer().unwrap()[..], *expected);
+    }
     assert_eq!(received(&mut worker, pipe, 100), b"message");
 }
 
