@@ -30,6 +30,9 @@ mod fairness;
 mod files;
 #[path = "conformance/harness.rs"]
 mod harness;
+#[cfg(target_os = "linux")]
+#[path = "conformance/idling.rs"]
+mod idling;
 #[path = "conformance/large_files.rs"]
 mod large_files;
 #[path = "conformance/limits.rs"]
@@ -81,6 +84,8 @@ const TABLES: &[(&str, &[suite::Case])] = &[
     ("dropping", dropping::CASES),
     ("fairness", fairness::CASES),
     ("files", files::CASES),
+    #[cfg(target_os = "linux")]
+    ("idling", idling::CASES),
     ("large_files", large_files::CASES),
     ("limits", limits::CASES),
     ("misuse", misuse::CASES),

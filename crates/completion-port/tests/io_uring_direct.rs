@@ -9,6 +9,7 @@ use std::{
     collections::VecDeque,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::net::{UnixListener, UnixStream},
     time::Duration,
 };
 
@@ -159,4 +160,33 @@ fn a_worker_that_leaves_ends_the_connections_of_its_table() {
     drop(worker);
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
     assert_eq!(port.shutdown(Duration::ZERO).operations_left, 0);
+}
+
+/// A stream that the kernel goes on with by itself has to be stopped in time.
+#[test]
+fn a_stream_that_began_with_plenty_of_room_stops_before_the_table_is_full() {
+    const PLACES: usize = 8_400;
+    let Some(mut rig) = rig(PLACES) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let listener = rig.worker.associate(UnixListener::bind(&path).unwrap(), 0).unwrap();
+    let stream = rig.worker.submit(listener, Operation::AcceptStream).unwrap();
+    let (mut accepted, mut completions, mut last) = (0, Vec::new(), VecDeque::new());
+    for _ in 0..PLACES + 20 {
+        last.push_back(UnixStream::connect(&path).unwrap());
+        // Those that have left keep their places all the same.
+        last.drain(..last.len().saturating_sub(20));
+        rig.worker.wait(&mut completions, Some(Duration::ZERO)).unwrap();
+        accepted += completions.drain(..).filter(|item| item.token == stream && item.result.is_ok()).count();
+    }
+    while accepted < PLACES - SPARE {
+        assert!(rig.worker.wait(&mut completions, Some(PATIENCE)).unwrap() > 0, "{accepted} were accepted");
+        accepted += completions.drain(..).filter(|item| item.token == stream && item.result.is_ok()).count();
+    }
+    assert_eq!(rig.worker.wait(&mut completions, Some(Duration::from_millis(10))).unwrap(), 0);
+    assert_eq!(accepted, PLACES - SPARE);
+    for mut peer in last {
+        peer.set_nonblocking(true).unwrap();
+        assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "it was dropped");
+    }
 }

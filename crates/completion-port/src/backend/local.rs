@@ -115,6 +115,8 @@ pub(crate) struct Local<E: Engine> {
     /// Workers have completions in their hands that the books know nothing of: the queue must not rest.
     #[cfg(feature = "simulation")]
     in_hands: bool,
+    /// The last that was handed out was a packet.
+    packet_was_last: bool,
     drained: bool,
 }
 
@@ -135,6 +137,7 @@ impl<E: Engine> Local<E> {
             resting: false,
             #[cfg(feature = "simulation")]
             in_hands: false,
+            packet_was_last: false,
             drained: false,
         }
     }
@@ -310,16 +313,23 @@ impl<E: Engine> Local<E> {
     }
 
     /// Hands out up to `limit` completions. Packets come straight from the inbox, into what room the others leave, but always some: a
-    /// busy handle must not keep them waiting for ever. Before the others, so that none comes behind the shutdown packet.
+    /// busy handle must not keep them waiting for ever. Before the others, so that none comes behind the shutdown packet; where there
+    /// is room for one only, by turns with the others.
     fn hand_out(&mut self, completions: &mut Vec<Completion>, limit: usize) -> usize {
         // A queue that rests takes nothing: what it takes may lead to a post to another.
         if self.resting && self.queue.is_idle() {
             return self.core.hand_out(completions, limit);
         }
         self.end_rest();
-        let room = limit.saturating_sub(self.core.ready_count()).max(limit.div_ceil(8));
-        self.queue.take_packets(room, &mut self.packets);
+        let ready = self.core.ready_count();
+        let others_turn =
+            limit == 1 && ready > 0 && std::mem::take(&mut self.packet_was_last) && !self.shutdown_told;
+        if !others_turn {
+            let room = limit.saturating_sub(ready).max(limit.div_ceil(8));
+            self.queue.take_packets(room, &mut self.packets);
+        }
         let packets = self.packets.len();
+        self.packet_was_last = packets > 0;
         completions.extend(self.packets.drain(..).map(|packet| Completion {
             handle: Handle::NONE,
             key: packet.key,

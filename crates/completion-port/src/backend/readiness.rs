@@ -37,8 +37,10 @@ use socket::Socket;
 /// may have closed one.
 const CROWDED_PAUSE: Duration = Duration::from_millis(100);
 
-/// As long does a datagram wait whose receiver had no room, where nobody tells when there is some.
+/// As long does a datagram wait at first whose receiver had no room, where nobody tells when there is some; then twice as long each
+/// time, up to a limit.
 const RECEIVER_PAUSE: Duration = Duration::from_millis(1);
+const RECEIVER_DOUBLINGS: u32 = 6;
 
 /// What the poller uses here.
 pub(crate) fn probe() -> Result<String, String> {
@@ -123,7 +125,7 @@ impl Poll {
             starved: VecDeque::new(),
             crowded: VecDeque::new(),
             closed: 0,
-            look_again: Duration::ZERO,
+            look_again: Duration::MAX,
         })
     }
 
@@ -235,10 +237,15 @@ impl Poll {
             Turn::Crowded => {
                 self.closed = core.closed();
                 let accepts = matches!(kind, OperationKind::Accept | OperationKind::AcceptStream);
-                let pause = if accepts { CROWDED_PAUSE } else { RECEIVER_PAUSE };
-                let look_again = self.shared.now() + pause;
-                self.look_again =
-                    if self.crowded.is_empty() { look_again } else { self.look_again.min(look_again) };
+                let pause = if accepts {
+                    CROWDED_PAUSE
+                } else {
+                    let doublings = &mut core.slot_mut(token).stage;
+                    let pause = RECEIVER_PAUSE * (1 << *doublings);
+                    *doublings = RECEIVER_DOUBLINGS.min(*doublings + 1);
+                    pause
+                };
+                self.look_again = self.look_again.min(self.shared.now() + pause);
                 &mut self.crowded
             }
         };
@@ -290,6 +297,8 @@ impl Poll {
         if self.crowded.is_empty() || (core.closed() == self.closed && self.shared.now() < self.look_again) {
             return;
         }
+        // Who finds none again sets it anew.
+        self.look_again = Duration::MAX;
         for _ in 0..self.crowded.len() {
             let Some(token) = self.crowded.pop_front() else { return };
             let turn = self.turn_of_listed(core, token);

@@ -34,6 +34,12 @@ impl Family {
             _ => Self::Other,
         }
     }
+
+    /// Whether room for control data is given to a receive. On other sockets there is nothing that is told from it, and whoever
+    /// reaches one of the Unix domain could send descriptors along, which would stay open.
+    pub(crate) fn has_control(self) -> bool {
+        self != Self::Other
+    }
 }
 
 /// Room for control messages, aligned as their headers.

@@ -23,6 +23,7 @@ pub(crate) const CASES: &[Case] = cases![
         configuration.buffers = vec![BufferClass { capacity: 4_096, count: 2_048 }];
     },
     packets_without_end,
+    packets_without_end_that_are_taken_one_by_one with |configuration| configuration.batch = 1,
     timers_without_end,
     a_listener_with_a_crowd_before_it,
 ];
@@ -119,6 +120,10 @@ fn packets_without_end(rig: &mut Rig) {
         assert!(matches!(completion.payload, Payload::Packet(_)));
         post(rig);
     });
+}
+
+fn packets_without_end_that_are_taken_one_by_one(rig: &mut Rig) {
+    packets_without_end(rig);
 }
 
 fn timers_without_end(rig: &mut Rig) {

@@ -24,6 +24,7 @@ needs OperationKind::ReceiveScatter;
     a_pipe_that_nobody_reads_is_reset,
     waiting_on_a_pipe_ends_by_cancel_deadline_and_close,
     a_stream_without_buffers_waits_for_one with |configuration| configuration.receive_bytes = 65_536,
+    without_a_budget_pipes_go_on_all_the_same with |configuration| configuration.inline_budget = 0,
     only_pipes_are_pipes,
 ];
 
@@ -194,6 +195,20 @@ fn a_stream_without_buffers_waits_for_one(rig: &mut Rig) {
     rig.worker.cancel(stream);
     assert_eq!(failure(&rig.next_of(stream)), ErrorKind::Cancelled);
     rig.close(pipe);
+}
+
+fn without_a_budget_pipes_go_on_all_the_same(rig: &mut Rig) {
+    let (pipe, mut writer) = incoming(rig);
+    writer.write_all(b"some bytes").unwrap();
+    let token = rig.receive(pipe, 4);
+    assert_eq!(rig.next_of(token).result, Ok(4));
+    let stream = rig.submit(pipe, Operation::ReceiveStream);
+    assert_eq!(rig.next_of(stream).result, Ok(6));
+    drop(writer);
+    assert_eq!(rig.next_of(stream).result, Ok(0));
+    let (pipe, _reader) = outgoing(rig);
+    let token = rig.send(pipe, b"some bytes");
+    assert_eq!(rig.next_of(token).result, Ok(10));
 }
 
 fn only_pipes_are_pipes(rig: &mut Rig) {

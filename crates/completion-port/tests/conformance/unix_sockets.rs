@@ -8,11 +8,16 @@ use completion_port::{
     Address, Ancillary, BufferChain, ErrorKind, Handle, Message, OpenOptions, Operation, OperationKind,
     Payload, Slice,
 };
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use socket2::{Domain, Socket, Type};
 use std::{
-    io::{Read, Write},
+    io::{IoSlice, Read, Write},
+    mem::MaybeUninit,
     num::NonZero,
-    os::unix::net::{UnixDatagram, UnixListener, UnixStream},
+    os::{
+        fd::AsFd,
+        unix::net::{UnixDatagram, UnixListener, UnixStream},
+    },
     path::{Path, PathBuf},
 };
 
@@ -27,6 +32,7 @@ needs OperationKind::ReceiveFrom;
     datagrams_come_from_paths_and_from_nowhere,
     a_receiver_without_room_holds_the_datagram_up,
     what_such_datagrams_do_not_have_is_refused,
+    descriptors_that_a_peer_sends_do_not_stay_open,
 ];
 
 /// A folder with room for sockets, and a path in it.
@@ -233,6 +239,33 @@ fn what_such_datagrams_do_not_have_is_refused(rig: &mut Rig) {
         let sent = rig.run(handle, Operation::SendMessage { message: Box::new(message) });
         assert!(matches!(failure(&sent), ErrorKind::InvalidArgument | ErrorKind::Unsupported));
         assert!(matches!(sent.payload, Payload::Message(message) if message.chain.len() == 1));
+    }
+    rig.close(handle);
+}
+
+/// Whoever can reach a socket can send descriptors to it (SCM_RIGHTS). Nobody here takes them, so none may use up what the process has.
+fn descriptors_that_a_peer_sends_do_not_stay_open(rig: &mut Rig) {
+    let (_folder, path) = place();
+    let handle = rig.worker.associate(UnixDatagram::bind(&path).unwrap(), 3).unwrap();
+    let sender = UnixDatagram::unbound().unwrap();
+    sender.connect(&path).unwrap();
+    for with_control in [true, false] {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let descriptors = [writer.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut rights = SendAncillaryBuffer::new(&mut space);
+        assert!(rights.push(SendAncillaryMessage::ScmRights(&descriptors)));
+        sendmsg(&sender, &[IoSlice::new(b"take this")], &mut rights, SendFlags::empty()).unwrap();
+        drop(writer);
+        let buffer = rig.port.buffers().acquire(100).unwrap();
+        let operation = if with_control {
+            Operation::ReceiveMessage { buffer }
+        } else {
+            Operation::ReceiveFrom { buffer }
+        };
+        assert_eq!(rig.run(handle, operation).result, Ok(9));
+        rustix::io::ioctl_fionbio(&reader, true).unwrap();
+        assert_eq!(reader.read(&mut [0]).expect("nobody can write any more"), 0);
     }
     rig.close(handle);
 }

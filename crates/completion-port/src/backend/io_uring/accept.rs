@@ -72,12 +72,16 @@ impl Ring {
                 .flags(flags)
                 .build()
         };
+        self.direct.begin_accept();
         // SAFETY: no memory of ours is named; the listener's descriptor is open while the operation is pending.
         unsafe { self.push(core, token, entry) };
     }
 
     pub(super) fn accepted(&mut self, core: &mut Core, token: Token, event: &Event) {
         let listener = core.slot(token).handle;
+        if !event.more {
+            self.direct.end_accept();
+        }
         if event.result >= 0 {
             let socket = if self.direct.is_on() {
                 self.direct.took();
@@ -86,16 +90,17 @@ impl Ring {
                 // SAFETY: the kernel made this descriptor for us just now, and nobody else has it.
                 Descriptor::Socket(Socket::from(unsafe { OwnedFd::from_raw_fd(event.result) }))
             };
-            if core.room_for_handles() == 0 || self.accepting.has_unplaced(listener) {
+            let has_no_handle = core.room_for_handles() == 0 || self.accepting.has_unplaced(listener);
+            if has_no_handle {
                 self.accepting.unplaced.push_back((listener, socket));
-                let slot = core.slot_mut(token);
-                if event.more && slot.stage & Stage::STOPS == 0 {
-                    // Enough: no more before there is room.
-                    slot.stage |= Stage::STOPS;
-                    self.push_cancel(token);
-                }
             } else if self.place(core, token, socket) {
                 return;
+            }
+            let slot = core.slot_mut(token);
+            if event.more && slot.stage & Stage::STOPS == 0 && (has_no_handle || self.direct.is_short()) {
+                // Enough: no more before there is room.
+                slot.stage |= Stage::STOPS;
+                self.push_cancel(token);
             }
         }
         if event.more {

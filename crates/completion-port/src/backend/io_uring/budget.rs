@@ -21,6 +21,15 @@ impl Budget {
 
     /// Whether the handle may complete another operation at once; all operations without a handle count together.
     pub(super) fn take(&mut self, handle: Handle) -> bool {
+        self.spend(handle) <= self.limit
+    }
+
+    /// As [`Budget::take`], and once a round in any case: for what the ring has no way of its own.
+    pub(super) fn take_once(&mut self, handle: Handle) -> bool {
+        self.spend(handle) <= self.limit.max(1)
+    }
+
+    fn spend(&mut self, handle: Handle) -> u32 {
         let place = if handle == Handle::NONE { 0 } else { handle.index() as usize + 1 };
         if place >= self.spent.len() {
             self.spent.resize(place + 1, (0, 0));
@@ -30,7 +39,7 @@ impl Budget {
             (*round, *spent) = (self.round, 0);
         }
         *spent += 1;
-        *spent <= self.limit
+        *spent
     }
 }
 
@@ -48,5 +57,14 @@ mod tests {
         );
         budget.renew();
         assert!(budget.take(one));
+    }
+
+    #[test]
+    fn without_a_budget_there_is_one_turn_each_round_for_who_needs_it() {
+        let mut budget = Budget::new(0);
+        let handle = Handle::new(0, 7, 0);
+        assert!(!budget.take(handle));
+        budget.renew();
+        assert_eq!([handle, handle].map(|handle| budget.take_once(handle)), [true, false]);
     }
 }

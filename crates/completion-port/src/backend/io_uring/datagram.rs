@@ -11,13 +11,14 @@ use ::io_uring::opcode;
 
 impl Ring {
     pub(super) fn receive_datagram(&mut self, core: &mut Core, token: Token) {
-        if let Err(error) = core.family_for_datagrams(token) {
-            return self.fail_as(core, token, error);
-        }
+        let family = match core.family_for_datagrams(token) {
+            Ok(family) => family,
+            Err(error) => return self.fail_as(core, token, error),
+        };
         let number = self.scratch(core, token);
         let socket = descriptor(core, core.slot(token).handle);
         let slot = core.slot_mut(token);
-        let with_control = slot.kind == OperationKind::ReceiveMessage;
+        let with_control = slot.kind == OperationKind::ReceiveMessage && family.has_control();
         let Body::Buffer(buffer) = &mut slot.body else { unreachable!("a receive has a buffer") };
         let header = self.scratches.get(number).room_for_datagram(buffer.spare_pointer(), with_control);
         let entry = opcode::RecvMsg::new(socket, header).build();

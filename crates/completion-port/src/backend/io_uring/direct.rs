@@ -8,15 +8,17 @@ use crate::{
 use ::io_uring::{opcode, squeue, types::Fixed};
 use std::io;
 
-/// Places that stay free, because the kernel closes connections that it accepts and finds no place for. As many accepts can be under way.
+/// Places that stay free at least, because the kernel closes connections that it accepts and finds no place for.
 const SPARE: u32 = 64;
 /// A stream accepts as many as are in the backlog before anybody can stop it (net.core.somaxconn is 4,096).
-const SPARE_FOR_A_STREAM: u32 = 8_192;
+const BACKLOG: u32 = 4_096;
 
 /// The table, as far as this side of it goes.
 pub(super) struct Direct {
     places: u32,
     taken: u32,
+    /// Accepts that the kernel has.
+    accepts: u32,
 }
 
 impl Direct {
@@ -25,7 +27,7 @@ impl Direct {
         if places > 0 {
             system.submitter().register_files_sparse(places)?;
         }
-        Ok(Self { places, taken: 0 })
+        Ok(Self { places, taken: 0, accepts: 0 })
     }
 
     /// Whether connections get a place in the table.
@@ -33,10 +35,30 @@ impl Direct {
         self.places > 0
     }
 
-    /// Whether there is a place for one more connection, and for a whole backlog of them.
+    /// Whether there is a place for one more connection, whatever the accepts under way bring; and room enough for a stream to begin.
     pub(super) fn room(&self) -> (bool, bool) {
         let free = self.places - self.taken;
-        (!self.is_on() || free > SPARE, !self.is_on() || free > SPARE_FOR_A_STREAM)
+        let plenty = Self::backlogs(2, self.accepts + 1);
+        (!self.is_on() || free > SPARE.max(self.accepts), !self.is_on() || free > plenty)
+    }
+
+    /// Whether streams that are under way have to stop, before their backlogs fill the table.
+    pub(super) fn is_short(&self) -> bool {
+        self.is_on() && self.places - self.taken <= Self::backlogs(1, self.accepts)
+    }
+
+    fn backlogs(each: u32, accepts: u32) -> u32 {
+        accepts.saturating_mul(each * BACKLOG).saturating_add(SPARE)
+    }
+
+    /// An accept is handed to the kernel.
+    pub(super) fn begin_accept(&mut self) {
+        self.accepts += 1;
+    }
+
+    /// The kernel has let go of one.
+    pub(super) fn end_accept(&mut self) {
+        self.accepts -= 1;
     }
 
     /// The kernel put a connection into the table.

@@ -24,12 +24,26 @@ impl Ring {
         unsafe { self.push(core, token, entry) };
     }
 
-    /// Has the operation try again after a while: nobody tells when it is worth it.
+    /// Has the operation try again after a while, which doubles up to a limit: nobody tells when it is worth it.
     pub(super) fn pause(&mut self, core: &mut Core, token: Token) {
-        static PAUSE: Timespec = Timespec::new().nsec(1_000_000);
-        core.slot_mut(token).stage |= Stage::POLLS;
+        const fn milliseconds(count: u32) -> Timespec {
+            Timespec::new().nsec(count * 1_000_000)
+        }
+        static PAUSES: [Timespec; Stage::PAUSES] = [
+            milliseconds(1),
+            milliseconds(2),
+            milliseconds(4),
+            milliseconds(8),
+            milliseconds(16),
+            milliseconds(32),
+            milliseconds(64),
+            milliseconds(64),
+        ];
+        let stage = &mut core.slot_mut(token).stage;
+        let pause = &raw const PAUSES[Stage::count_pause(stage)];
+        *stage |= Stage::POLLS;
         // SAFETY: the kernel reads a time that is never written nor freed.
-        unsafe { self.push(core, token, opcode::Timeout::new(&raw const PAUSE).build()) };
+        unsafe { self.push(core, token, opcode::Timeout::new(pause).build()) };
     }
 
     /// The wait is over.
@@ -57,7 +71,7 @@ impl Ring {
     pub(super) fn receive_from_pipe(&mut self, core: &mut Core, token: Token) -> bool {
         loop {
             let (handle, kind) = (core.slot(token).handle, core.slot(token).kind);
-            let within_budget = self.budget.take(handle);
+            let within_budget = self.budget.take_once(handle);
             let fresh = if kind == OperationKind::ReceiveStream {
                 match core.buffers.acquire(core.configuration.receive_bytes) {
                     Ok(buffer) => Some(buffer),
@@ -105,7 +119,7 @@ impl Ring {
     /// Writes what is left of the chain, as far as there is room.
     pub(super) fn send_to_pipe(&mut self, core: &mut Core, token: Token) {
         loop {
-            let within_budget = self.budget.take(core.slot(token).handle);
+            let within_budget = self.budget.take_once(core.slot(token).handle);
             let (slot, descriptor) = core.slot_and_descriptor(token);
             let raw = Fd(descriptor.raw());
             let Body::Chain(chain) = &slot.body else { unreachable!("a send has a chain") };

@@ -14,6 +14,9 @@ impl Stage {
     pub(super) const STOPS: u32 = 8;
     /// What is in the kernel only waits for a descriptor.
     pub(super) const POLLS: u32 = 16;
+    /// How many pauses of an operation are told apart; the three highest bits of the low byte count them.
+    pub(super) const PAUSES: usize = 8;
+    const PAUSE_SHIFT: u32 = 5;
     const SCRATCH_SHIFT: u32 = 8;
     const FLAGS: u32 = (1 << Self::SCRATCH_SHIFT) - 1;
 
@@ -24,6 +27,15 @@ impl Stage {
     pub(super) fn with_scratch(stage: u32, number: u32) -> u32 {
         assert!(number < u32::MAX >> Self::SCRATCH_SHIFT, "fewer scratches than operations");
         (stage & Self::FLAGS) | ((number + 1) << Self::SCRATCH_SHIFT)
+    }
+
+    /// How many pauses there were before this one, at most one less than are told apart.
+    pub(super) fn count_pause(stage: &mut u32) -> usize {
+        let before = (*stage >> Self::PAUSE_SHIFT) as usize % Self::PAUSES;
+        if before + 1 < Self::PAUSES {
+            *stage += 1 << Self::PAUSE_SHIFT;
+        }
+        before
     }
 
     pub(super) fn without_scratch(stage: u32) -> u32 {

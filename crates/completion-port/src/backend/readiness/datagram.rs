@@ -14,9 +14,11 @@ use rustix::io::Errno;
 impl Poll {
     pub(super) fn receive_datagram(&mut self, core: &mut Core, token: Token) -> Turn {
         let (handle, kind) = (core.slot(token).handle, core.slot(token).kind);
-        if let Err(error) = core.family_for_datagrams(token) {
-            return self.finish(core, token, Err(Error::new(error, kind)));
-        }
+        let family = match core.family_for_datagrams(token) {
+            Ok(family) => family,
+            Err(error) => return self.finish(core, token, Err(Error::new(error, kind))),
+        };
+        let with_control = kind == OperationKind::ReceiveMessage && family.has_control();
         loop {
             if !self.socket(handle).receive.ready {
                 return self.arm(core, token);
@@ -26,7 +28,6 @@ impl Poll {
             }
             let (slot, descriptor) = core.slot_and_descriptor(token);
             let Body::Buffer(buffer) = &mut slot.body else { unreachable!("a receive has a buffer") };
-            let with_control = kind == OperationKind::ReceiveMessage;
             let header = self.scratch.room_for_datagram(buffer.spare_pointer(), with_control);
             let received = call(|| {
                 // SAFETY: the header names the spare room of the buffer and the engine's scratch, which outlive the call.
