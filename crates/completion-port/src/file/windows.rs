@@ -372,15 +372,18 @@ mod tests {
             for number in 0..4 {
                 let file = &file;
                 scope.spawn(move || {
-                    for _ in 0..50 {
-                        assert_eq!(write_and_wait(file, END_OF_FILE, &[number; 64]).unwrap(), 64);
+                    for place in 0..50 {
+                        let offset = (u64::from(number) * 50 + place) * 64;
+                        assert_eq!(write_and_wait(file, offset, &[number; 64]).unwrap(), 64);
                     }
                 });
             }
         });
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(bytes.len(), 4 * 50 * 64);
-        assert!(bytes.chunks(64).all(|record| record.iter().all(|byte| *byte == record[0])));
+        assert!(bytes.iter().enumerate().all(|(place, byte)| usize::from(*byte) == place / (50 * 64)));
+        assert_eq!(write_and_wait(&file, END_OF_FILE, b"behind").unwrap(), 6);
+        assert_eq!(metadata(&file).unwrap().length, bytes.len() as u64 + 6);
         assert_eq!(write_and_wait(&file, 5 << 30, b"far").unwrap(), 3);
         assert_eq!(metadata(&file).unwrap().length, (5 << 30) + 3);
     }
