@@ -6,7 +6,7 @@ use crate::{
     configuration::{Backend, Configuration},
     error::{Error, ErrorKind},
     identity::{Handle, Token},
-    operation::{Operation, OperationKind},
+    operation::{Operation, OperationKind, Work},
     port::Shared,
     queue::Queue,
     source::Source,
@@ -44,6 +44,14 @@ pub(crate) trait Driver {
         operation: Operation,
         deadline: Option<Duration>,
     ) -> Result<Token, Rejected>;
+    /// Has work done that may block, as [`Operation::Call`] unless the backend knows something better.
+    #[allow(
+        clippy::result_large_err,
+        reason = "the operation comes back with its buffers, without an allocation"
+    )]
+    fn blocking(&mut self, handle: Handle, work: Work) -> Result<Token, Rejected> {
+        self.submit(handle, Operation::Call { work }, None)
+    }
     fn cancel(&mut self, token: Token);
     fn close(&mut self, handle: Handle);
     fn wait(
@@ -252,6 +260,9 @@ impl Driver for WorkerDriver {
         deadline: Option<Duration>,
     ) -> Result<Token, Rejected> {
         forward!(self, driver => driver.submit(handle, operation, deadline))
+    }
+    fn blocking(&mut self, handle: Handle, work: Work) -> Result<Token, Rejected> {
+        forward!(self, driver => driver.blocking(handle, work))
     }
     fn cancel(&mut self, token: Token) {
         forward!(self, driver => driver.cancel(token));

@@ -71,13 +71,13 @@ impl<T> Gate<T> {
     }
 
     /// Something waits for the holder to leave.
-    #[cfg(feature = "simulation")]
+    #[cfg(all(unix, feature = "simulation"))]
     pub(crate) fn has_parked(&self) -> bool {
         !self.parked.is_empty()
     }
 
     /// What is parked, when the gate is no more.
-    #[cfg(feature = "simulation")]
+    #[cfg(all(unix, feature = "simulation"))]
     pub(crate) fn into_parked(self) -> VecDeque<T> {
         self.parked
     }

@@ -21,7 +21,7 @@
 #![doc = include_str!("../examples/echo.rs")]
 //! ```
 //!
-//! `examples/` has more: a framed protocol, a chat room over several queues, a file copier, a job queue.
+//! `examples/` has more: a framed protocol, a chat room over several queues, UDP echo, a file copier, a directory watcher, a job queue.
 //!
 //! # Chapters
 //!
@@ -29,6 +29,8 @@
 //! - [`win32`]: each type beside its Win32 counterpart, for those who know I/O completion ports.
 //! - [`backends`]: which operation is what on which backend.
 //! - [`soundness`]: why no safe call can reach memory that the kernel may still touch.
+//! - [`limits`]: what happens at each limit, and how it passes.
+//! - [`pitfalls`]: known faults of such programs, and the tests that keep them out of this one.
 //!
 //! # The parts
 //!
@@ -75,6 +77,14 @@ pub mod guide {
     //! ```no_run
     #![doc = include_str!("../examples/framed.rs")]
     //! ```
+}
+#[cfg(any(doc, doctest))]
+pub mod limits {
+    #![doc = include_str!("../docs/limits.md")]
+}
+#[cfg(any(doc, doctest))]
+pub mod pitfalls {
+    #![doc = include_str!("../docs/pitfalls.md")]
 }
 #[cfg(any(doc, doctest))]
 pub mod soundness {

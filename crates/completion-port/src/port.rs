@@ -120,16 +120,35 @@ impl Port {
     /// [`ErrorKind::ShuttingDown`] once the work is over or what is in flight is being cancelled (a flood of packets would put off the end), or
     /// [`ErrorKind::InvalidArgument`] if there is no such queue.
     pub fn post(&self, queue: usize, packet: Packet) -> Result<(), (Error, Packet)> {
-        let Some(target) = self.shared.queues.get(queue) else {
-            return Err((Error::new(ErrorKind::InvalidArgument, OperationKind::Post), packet));
+        let posted = match self.inbox_of(queue) {
+            Ok(target) => target.post(packet).map_err(|packet| (ErrorKind::QueueFull, packet)),
+            Err(kind) => Err((kind, packet)),
         };
+        posted.map_err(|(kind, packet)| (Error::new(kind, OperationKind::Post), packet))
+    }
+
+    /// As [`Port::post`] for each of `packets`, in their order and for less: one lock, and one wake at most, for all of them.
+    /// They are taken out of the list, from the front, as far as there is room.
+    ///
+    /// # Errors
+    ///
+    /// As [`Port::post`]; what was not posted is still in the list.
+    pub fn post_many(&self, queue: usize, packets: &mut Vec<Packet>) -> Result<(), Error> {
+        let refused = |kind| Error::new(kind, OperationKind::Post);
+        self.inbox_of(queue).map_err(refused)?.post_many(packets);
+        if packets.is_empty() { Ok(()) } else { Err(refused(ErrorKind::QueueFull)) }
+    }
+
+    /// The queue, unless it takes no packets now.
+    fn inbox_of(&self, queue: usize) -> Result<&Queue, ErrorKind> {
+        let target = self.shared.queues.get(queue).ok_or(ErrorKind::InvalidArgument)?;
         if self.shared.phase.get() == Phase::Cancelling || self.shared.rest.is_over() {
-            return Err((Error::new(ErrorKind::ShuttingDown, OperationKind::Post), packet));
+            return Err(ErrorKind::ShuttingDown);
         }
         if self.shared.clock.refuses_post() {
-            return Err((Error::new(ErrorKind::QueueFull, OperationKind::Post), packet));
+            return Err(ErrorKind::QueueFull);
         }
-        target.post(packet).map_err(|packet| (Error::new(ErrorKind::QueueFull, OperationKind::Post), packet))
+        Ok(target)
     }
 
     /// Closes a handle from any thread: as [`Operation::Close`](crate::Operation::Close), but without a completion. A stale handle is
@@ -188,6 +207,12 @@ impl Port {
             + shared.queues.iter().map(|queue| queue.in_flight()).sum::<usize>()
                 * usize::from(workers_left > 0);
         ShutdownReport { cancelled, workers_left, operations_left, buffers_left: shared.buffers.in_use() }
+    }
+
+    /// Begins the end as [`Port::shutdown`] does, and returns at once: for a program that has no thread to wait with. It calls
+    /// [`Port::cancel_all`] when its own deadline comes, and [`Port::shutdown`] for the report when its workers are dropped.
+    pub fn begin_shutdown(&self) {
+        self.shared.begin(Phase::Draining);
     }
 
     /// Moves what is in flight to its end at once, as if the deadline of [`Port::shutdown`] had come. From any thread.

@@ -73,15 +73,30 @@ impl Queue {
             return Err(packet);
         }
         packets.push_back(packet);
+        self.announce(packets);
+        Ok(())
+    }
+
+    /// Takes in as many as there is room for, from the front.
+    pub(crate) fn post_many(&self, posted: &mut Vec<Packet>) {
+        let mut packets = self.lock_packets();
+        let count = posted.len().min(self.posts - packets.len());
+        if count > 0 {
+            packets.extend(posted.drain(..count));
+            self.announce(packets);
+        }
+    }
+
+    /// Packets were put in: wakes the worker if it sleeps.
+    fn announce(&self, packets: MutexGuard<'_, VecDeque<Packet>>) {
         self.waiting.store(packets.len(), Ordering::Relaxed);
         // With the lock held, which spares the fence of `wake`: `prepare_to_sleep` locks too, and either comes later, and sees the
-        // packet, or came before, and is seen here.
+        // packets, or came before, and is seen here.
         let asleep = self.sleeping.load(Ordering::Relaxed);
         drop(packets);
         if asleep {
             self.wake_sleeper();
         }
-        Ok(())
     }
 
     fn lock_packets(&self) -> MutexGuard<'_, VecDeque<Packet>> {

@@ -137,21 +137,21 @@ impl OperationKind {
             )
             .simulated(NOT_MADE),
             Self::Control => row(
-                NOT_MADE,
+                built("WSAIoctl and setsockopt in place; an address change is native: SIO_ADDRESS_LIST_CHANGE"),
                 built("setsockopt(2) in place; an address change from a netlink socket"),
                 built("setsockopt(2) in place; an address change from a netlink socket"),
             )
             .elsewhere(built("setsockopt(2) in place; no address change"))
             .simulated(NOT_MADE),
             Self::WatchDirectory => row(
-                NOT_MADE,
+                native("ReadDirectoryChangesW"),
                 built("inotify(7), one descriptor each"),
                 built("inotify(7), one descriptor each"),
             )
             .elsewhere(unsupported("only Linux has inotify"))
             .simulated(NOT_MADE),
             Self::TransmitPackets => row(
-                NOT_MADE,
+                native("TransmitPackets where a test at start has seen it work; else each element as transmit file sends it"),
                 built("each element as transmit file sends it"),
                 built("each element as transmit file sends it"),
             )
@@ -268,6 +268,10 @@ mod tests {
 
     #[test]
     fn the_table_in_the_documentation_is_this_one() {
+        if !cfg!(target_os = "linux") {
+            // What a simulated world does with files depends on the system that it is run on.
+            return;
+        }
         for page in ["../../ARCHITECTURE.md", "docs/backends.md"] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
             let text = fs::read_to_string(&path).unwrap().replace("\r\n", "\n");

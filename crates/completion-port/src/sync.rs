@@ -8,8 +8,10 @@ pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(all(loom, any(windows, test)))]
+pub(crate) use modelled::OnceLock;
 #[cfg(loom)]
-pub(crate) use modelled::{OnceLock, atomic};
+pub(crate) use modelled::atomic;
 
 #[cfg(loom)]
 pub(crate) mod modelled {
@@ -99,11 +101,13 @@ pub(crate) mod modelled {
     }
 
     /// In place of std's, of which loom has none.
+    #[cfg(any(windows, test))]
     pub(crate) struct OnceLock<T> {
         lock: Mutex<()>,
         cell: std::sync::OnceLock<T>,
     }
 
+    #[cfg(any(windows, test))]
     impl<T> OnceLock<T> {
         pub(crate) fn new() -> Self {
             Self { lock: Mutex::new(()), cell: std::sync::OnceLock::new() }

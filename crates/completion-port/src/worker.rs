@@ -6,7 +6,7 @@ use crate::{
     completion::{Completion, Rejected},
     error::{Error, ErrorKind},
     identity::{Handle, Token},
-    operation::{Operation, OperationKind},
+    operation::{Operation, OperationKind, Work},
     port::{Port, Seat, Shared},
     source::Source,
 };
@@ -126,6 +126,32 @@ impl Worker {
             Ok(()) => self.driver.submit(handle, operation, deadline),
             Err(error) => Err(Rejected { error, operation }),
         }
+    }
+
+    /// Has `work` done, which may block, while the port's other connections stay served. What it returns comes as a completion of kind
+    /// [`OperationKind::Call`] for `handle` (which may be [`Handle::NONE`]) with
+    /// [`Payload::Returned`](crate::Payload::Returned); a panic in it is caught and reported as there.
+    ///
+    /// On [`Backend::Iocp`](crate::Backend::Iocp), where a queue has several workers, it runs on the calling thread, and the call
+    /// returns when it is done: the kernel wakes another worker for the queue, which is what more workers than processors are for. That
+    /// worker also gets what this one would have handed out next, and minds its timers. What waits with it are the completions of the last wait that
+    /// the program has not dealt with, and others of the same handles, whose gates it holds: block at the end of a batch, or keep the batch
+    /// small ([`Configuration::batch`](crate::Configuration::batch)). When all other workers of the queue block already, where a queue has one
+    /// worker, and on the other backends, the call returns at once and the work is done on the port's pool, as [`Operation::Call`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Worker::submit`] of an [`Operation::Call`]: the work comes back in one.
+    #[allow(
+        clippy::result_large_err,
+        reason = "the operation comes back with its buffers, without an allocation"
+    )]
+    pub fn blocking(&mut self, handle: Handle, work: Work) -> Result<Token, Rejected> {
+        let checked = if handle == Handle::NONE { Ok(()) } else { self.check(handle, OperationKind::Call) };
+        if let Err(error) = checked {
+            return Err(Rejected { error, operation: Operation::Call { work } });
+        }
+        self.driver.blocking(handle, work)
     }
 
     fn check(&self, handle: Handle, operation: OperationKind) -> Result<(), Error> {

@@ -8,6 +8,8 @@
 #[path = "conformance/suite.rs"]
 mod suite;
 
+#[path = "conformance/blocking.rs"]
+mod blocking;
 #[path = "conformance/cancel_states.rs"]
 mod cancel_states;
 #[path = "conformance/cancelling.rs"]
@@ -69,6 +71,7 @@ use libtest_mimic::Arguments;
 use std::process::ExitCode;
 
 const TABLES: &[(&str, &[suite::Case])] = &[
+    ("blocking", blocking::CASES),
     ("cancelling", cancelling::CASES),
     ("cancel_states", cancel_states::CASES),
     ("closing", closing::CASES),
@@ -112,9 +115,7 @@ fn main() -> ExitCode {
         eprintln!("no backend works here: {:?}", completion_port::Port::backends(None));
         return ExitCode::FAILURE;
     }
-    let mut trials = suite::trials(TABLES, &available);
-    trials.push(suite::documents(TABLES));
-    let conclusion = libtest_mimic::run(&arguments, trials);
+    let conclusion = libtest_mimic::run(&arguments, suite::trials(TABLES, &available));
     if !arguments.list {
         println!("{}\n", suite::summary(TABLES, &available));
     }

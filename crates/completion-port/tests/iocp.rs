@@ -1,10 +1,16 @@
 //! What only completion ports of Windows have: several workers on one queue, and completions that take no way through it.
 #![cfg(windows)]
 
+#[path = "iocp/blocking.rs"]
+mod blocking;
+#[path = "iocp/connecting.rs"]
+mod connecting;
 #[path = "iocp/datagrams.rs"]
 mod datagrams;
 #[path = "iocp/outstanding.rs"]
 mod outstanding;
+#[path = "iocp/topologies.rs"]
+mod topologies;
 #[path = "iocp/turmoil.rs"]
 mod turmoil;
 

@@ -5,5 +5,9 @@
 
 #[path = "simulation/basics.rs"]
 mod basics;
+#[path = "simulation/echo.rs"]
+mod echo;
 #[path = "simulation/rig.rs"]
 mod rig;
+#[path = "simulation/turmoil.rs"]
+mod turmoil;

@@ -5,8 +5,8 @@ use port_bench::{
     arguments::Arguments,
     figures::{median, median_ratio, print_bars, print_table},
     post::{
-        BATCH, CAPACITY, Cost, Crossbeam, CrossbeamBlocking, Flume, IoUring, Readiness, Tokio, flood,
-        hand_over,
+        BATCH, CAPACITY, Cost, Crossbeam, CrossbeamBlocking, Flume, Gathered, IoUring, Readiness, Tokio,
+        flood, hand_over,
     },
     processor,
 };
@@ -24,7 +24,8 @@ struct Contestant {
 }
 
 const SENDERS: [u64; 2] = [1, 4];
-const OURS: [&str; 2] = ["ours, io_uring", "ours, readiness"];
+const OURS: [&str; 3] = ["ours, io_uring", "ours, readiness", "ours, posted by 32"];
+const ONE_BY_ONE: [&str; 2] = ["ours, io_uring", "ours, readiness"];
 const BAR: [&str; 2] = ["crossbeam-channel", "crossbeam-channel, blocking"];
 
 macro_rules! contestants {
@@ -70,6 +71,7 @@ fn run() -> Result<bool, Failure> {
     let mut contestants = contestants![
         "ours, io_uring" IoUring,
         "ours, readiness" Readiness,
+        "ours, posted by 32" Gathered,
         "crossbeam-channel" Crossbeam,
         "crossbeam-channel, blocking" CrossbeamBlocking,
         "flume" Flume,

@@ -19,7 +19,11 @@ pub fn configuration(backend: Backend) -> Configuration {
 
 /// Serves for ever.
 pub fn serve(listener: TcpListener, configuration: Configuration) -> Result<(), Failure> {
-    let mut worker = Port::new(configuration)?.worker()?;
+    serve_on(&mut Port::new(configuration)?.worker()?, listener)
+}
+
+/// Serves for ever, on one worker.
+pub fn serve_on(worker: &mut Worker, listener: TcpListener) -> Result<(), Failure> {
     let listener = worker.associate(listener, 0).map_err(|(error, _)| error)?;
     worker.submit(listener, Operation::AcceptStream)?;
     let mut completions = Vec::new();
@@ -29,11 +33,11 @@ pub fn serve(listener: TcpListener, configuration: Configuration) -> Result<(), 
             let client = completion.handle;
             match (completion.kind, completion.result, completion.payload) {
                 (OperationKind::ReceiveStream, Ok(1..), Payload::Buffer(buffer)) => {
-                    submit(&mut worker, client, Operation::Send { chain: buffer.into() });
+                    submit(worker, client, Operation::Send { chain: buffer.into() });
                 }
                 (OperationKind::Send, Ok(_), _) => {}
                 (_, Ok(_), Payload::Accepted(client)) => {
-                    submit(&mut worker, client, Operation::ReceiveStream);
+                    submit(worker, client, Operation::ReceiveStream);
                 }
                 (OperationKind::ReceiveStream | OperationKind::Send, ..) => worker.close(client),
                 _ => {}

@@ -56,25 +56,25 @@ impl Way for Tokio {
 }
 
 impl Sender for crossbeam_channel::Sender<Packet> {
-    fn send(&self, packet: Packet) -> Result<(), Packet> {
+    fn send(&mut self, packet: Packet) -> Result<(), Packet> {
         self.try_send(packet).map_err(crossbeam_channel::TrySendError::into_inner)
     }
 }
 
 impl Sender for Patient {
-    fn send(&self, packet: Packet) -> Result<(), Packet> {
+    fn send(&mut self, packet: Packet) -> Result<(), Packet> {
         self.0.send(packet).map_err(crossbeam_channel::SendError::into_inner)
     }
 }
 
 impl Sender for flume::Sender<Packet> {
-    fn send(&self, packet: Packet) -> Result<(), Packet> {
+    fn send(&mut self, packet: Packet) -> Result<(), Packet> {
         self.try_send(packet).map_err(flume::TrySendError::into_inner)
     }
 }
 
 impl Sender for tokio::sync::mpsc::Sender<Packet> {
-    fn send(&self, packet: Packet) -> Result<(), Packet> {
+    fn send(&mut self, packet: Packet) -> Result<(), Packet> {
         self.try_send(packet).map_err(tokio::sync::mpsc::error::TrySendError::into_inner)
     }
 }

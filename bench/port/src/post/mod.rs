@@ -6,7 +6,7 @@ mod ours;
 use crate::{Failure, processor};
 pub use channels::{Crossbeam, CrossbeamBlocking, Flume, Tokio};
 pub use completion_port::Packet;
-pub use ours::{IoUring, Readiness};
+pub use ours::{Gathered, IoUring, Readiness};
 use std::{
     sync::{Arc, Barrier},
     thread,
@@ -32,7 +32,12 @@ pub trait Way {
 /// The sending end.
 pub trait Sender: Clone + Send + 'static {
     /// Sends a packet, or gives it back where there is no room.
-    fn send(&self, packet: Packet) -> Result<(), Packet>;
+    fn send(&mut self, packet: Packet) -> Result<(), Packet>;
+
+    /// Sends what was kept back to be sent together. False where there was no room for all.
+    fn flush(&mut self) -> bool {
+        true
+    }
 }
 
 /// The receiving end.
@@ -62,7 +67,7 @@ pub fn flood<W: Way>(senders: u64, packets: u64, processors: (usize, usize)) -> 
     let each = packets / senders;
     let threads: Vec<_> = (0..senders)
         .map(|key| {
-            let (sender, begin) = (sender.clone(), Arc::clone(&begin));
+            let (mut sender, begin) = (sender.clone(), Arc::clone(&begin));
             thread::spawn(move || {
                 let pinned = processor::pin(processors.1);
                 begin.wait();
@@ -72,6 +77,9 @@ pub fn flood<W: Way>(senders: u64, packets: u64, processors: (usize, usize)) -> 
                         packet = same;
                         thread::yield_now();
                     }
+                }
+                while !sender.flush() {
+                    thread::yield_now();
                 }
                 pinned
             })
@@ -100,8 +108,8 @@ pub fn flood<W: Way>(senders: u64, packets: u64, processors: (usize, usize)) -> 
 
 /// Hands one packet to and fro between two threads, each of which sleeps until it comes.
 pub fn hand_over<W: Way>(packets: u64, processors: (usize, usize)) -> Result<Cost, Failure> {
-    let (to_other, at_other) = W::open()?;
-    let (to_here, at_here) = W::open()?;
+    let (mut to_other, at_other) = W::open()?;
+    let (mut to_here, at_here) = W::open()?;
     let other = thread::scope(|scope| {
         let other = scope.spawn(move || {
             let pinned = processor::pin(processors.1);
@@ -109,7 +117,7 @@ pub fn hand_over<W: Way>(packets: u64, processors: (usize, usize)) -> Result<Cos
             let mut left = packets / 2;
             while left > 0 {
                 receiver.receive(|packet| {
-                    assert!(to_here.send(packet).is_ok(), "one packet fits");
+                    assert!(to_here.send(packet).is_ok() && to_here.flush(), "one packet fits");
                     left -= 1;
                 });
             }
@@ -117,10 +125,13 @@ pub fn hand_over<W: Way>(packets: u64, processors: (usize, usize)) -> Result<Cos
         });
         processor::pin(processors.0)?;
         let mut receiver = at_here();
-        let send = |value| to_other.send(Packet { value, ..Packet::default() });
+        let mut send =
+            |value| to_other.send(Packet { value, ..Packet::default() }).is_ok() && to_other.flush();
         let (used, begun) = (processor::used_here(), Instant::now());
         for value in 0..packets / 2 {
-            send(value).map_err(|_| "one packet does not fit")?;
+            if !send(value) {
+                return Err("one packet does not fit".into());
+            }
             let mut back = 0;
             while back == 0 {
                 receiver.receive(|packet| {

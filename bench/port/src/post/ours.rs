@@ -4,6 +4,9 @@ use super::{BATCH, CAPACITY, Packet, Receiver, Sender, Way};
 use crate::Failure;
 use completion_port::{Backend, Completion, Configuration, Payload, Port, Worker};
 
+/// How many packets are posted at once, where several are.
+const TOGETHER: usize = 32;
+
 /// On io_uring.
 pub struct IoUring;
 /// On readiness.
@@ -23,6 +26,24 @@ impl Way for Readiness {
     fn open() -> Result<(Port, impl FnOnce() -> Waiting + Send), Failure> {
         open(Backend::Readiness)
     }
+}
+
+/// On io_uring, posted by 32.
+pub struct Gathered;
+
+impl Way for Gathered {
+    type Sender = Gathering;
+    type Receiver = Waiting;
+    fn open() -> Result<(Gathering, impl FnOnce() -> Waiting + Send), Failure> {
+        let (port, wait) = open(Backend::IoUring)?;
+        Ok((Gathering { port, gathered: Vec::new() }, wait))
+    }
+}
+
+/// A port, and packets that are to be posted together.
+pub struct Gathering {
+    port: Port,
+    gathered: Vec<Packet>,
 }
 
 /// A worker with its list of completions.
@@ -47,8 +68,28 @@ fn open(backend: Backend) -> Result<(Port, impl FnOnce() -> Waiting + Send), Fai
 }
 
 impl Sender for Port {
-    fn send(&self, packet: Packet) -> Result<(), Packet> {
+    fn send(&mut self, packet: Packet) -> Result<(), Packet> {
         self.post(0, packet).map_err(|(_, packet)| packet)
+    }
+}
+
+impl Clone for Gathering {
+    fn clone(&self) -> Self {
+        Self { port: self.port.clone(), gathered: Vec::with_capacity(TOGETHER) }
+    }
+}
+
+impl Sender for Gathering {
+    fn send(&mut self, packet: Packet) -> Result<(), Packet> {
+        if self.gathered.len() == TOGETHER && !self.flush() {
+            return Err(packet);
+        }
+        self.gathered.push(packet);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> bool {
+        self.port.post_many(0, &mut self.gathered).is_ok()
     }
 }
 

@@ -15,12 +15,15 @@
 
 mod abilities;
 mod accept;
+mod blocking;
 mod close;
+mod control;
 mod datagram;
 mod event;
 mod handle;
 mod line;
 mod packets;
+mod pipe;
 mod receive;
 mod reuse;
 mod scratch;
@@ -31,6 +34,7 @@ mod submit;
 mod system;
 mod turn;
 mod wait;
+mod watch;
 mod winsock;
 
 #[cfg(test)]
@@ -39,11 +43,12 @@ mod tests;
 use super::Driver;
 use crate::{
     buffer::{Buffers, Wake},
-    completion::{Completion, Rejected},
+    completion::{Completion, Packet, Rejected},
     configuration::Configuration,
     error::{Error, ErrorKind},
     identity::{Handle, Token},
-    operation::{Operation, OperationKind},
+    operation::{Operation, OperationKind, Work},
+    pool::Finished,
     port::Shared,
     queue::Queue,
     source::Source,
@@ -110,6 +115,8 @@ struct Core {
     /// What leaving workers left to the others, and whether there is anything.
     estate: Mutex<Estate>,
     has_estate: AtomicBool,
+    /// Workers that run what may block.
+    blocked: AtomicUsize,
     /// Held by a worker that comes or goes.
     leaving: Mutex<()>,
     /// Handles with a receive stream that waits for a buffer.
@@ -135,6 +142,8 @@ struct Seat {
     told_draining: AtomicBool,
     told_shutdown: AtomicBool,
     timers: Mutex<Timers>,
+    /// It runs what may block, and others look after its timers.
+    blocked: AtomicBool,
 }
 
 /// What a worker leaves behind.
@@ -210,6 +219,8 @@ struct Desk {
     delivered: usize,
     /// Files whose operations came home while the lock of another handle was held.
     returned: Vec<Handle>,
+    /// What comes out of the inbox, while it is dealt with.
+    mail: (Vec<Packet>, Vec<Finished>, Vec<Handle>),
     entries: Box<[OVERLAPPED_ENTRY]>,
     now: Duration,
 }
@@ -290,6 +301,7 @@ impl Common {
                 in_flight: AtomicUsize::new(0),
                 estate: Mutex::new(Estate::default()),
                 has_estate: AtomicBool::new(false),
+                blocked: AtomicUsize::new(0),
                 leaving: Mutex::new(()),
                 starving: Patients::default(),
                 hungry: Patients::default(),
@@ -321,6 +333,13 @@ impl Core {
         self.seats[seat as usize].timers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The seats whose timers the worker of `own` looks after: its own, and those of workers that run what may block.
+    fn clocks(&self, own: u32) -> impl Iterator<Item = u32> {
+        let others = if self.blocked.load(Ordering::SeqCst) > 0 { &self.seats[..] } else { &[] };
+        let blocked = others.iter().enumerate().filter(|(_, seat)| seat.blocked.load(Ordering::SeqCst));
+        std::iter::once(own).chain(blocked.map(|(number, _)| number as u32))
+    }
+
     fn estate(&self) -> MutexGuard<'_, Estate> {
         self.estate.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -349,6 +368,7 @@ impl Iocp {
             held: Vec::with_capacity(batch),
             delivered: 0,
             returned: Vec::new(),
+            mail: Default::default(),
             entries: vec![OVERLAPPED_ENTRY::default(); batch].into_boxed_slice(),
             now: shared.now(),
         };
@@ -399,6 +419,10 @@ impl Driver for Iocp {
         deadline: Option<Duration>,
     ) -> Result<Token, Rejected> {
         self.turn().submit(handle, operation, deadline)
+    }
+
+    fn blocking(&mut self, handle: Handle, work: Work) -> Result<Token, Rejected> {
+        self.turn().blocking(handle, work)
     }
 
     fn cancel(&mut self, token: Token) {

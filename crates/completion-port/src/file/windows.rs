@@ -364,6 +364,28 @@ mod tests {
     }
 
     #[test]
+    fn each_writer_waits_for_its_own_write_wherever_that_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let (file, _) = open(None, &path, read().write(true).create(true)).unwrap();
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let file = &file;
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        assert_eq!(write_and_wait(file, END_OF_FILE, &[number; 64]).unwrap(), 64);
+                    }
+                });
+            }
+        });
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes.len(), 4 * 50 * 64);
+        assert!(bytes.chunks(64).all(|record| record.iter().all(|byte| *byte == record[0])));
+        assert_eq!(write_and_wait(&file, 5 << 30, b"far").unwrap(), 3);
+        assert_eq!(metadata(&file).unwrap().length, (5 << 30) + 3);
+    }
+
+    #[test]
     fn what_lies_outside_cannot_be_opened() {
         let outside = tempfile::tempdir().unwrap();
         std::fs::write(outside.path().join("secret"), "s").unwrap();

@@ -102,6 +102,16 @@ fn a_packet_wakes_the_worker() {
     });
 }
 
+#[test]
+fn many_packets_at_once_wake_the_worker() {
+    check(|| {
+        let rig = Rig::new(Bell::new());
+        let other = spawn(&rig, |rig| rig.queue.post_many(&mut vec![Packet::default(), Packet::default()]));
+        rig.work_until(|taken| taken == 2);
+        other.join().unwrap();
+    });
+}
+
 fn finish_wakes() {
     let rig = Rig::new(Bell::new());
     let other = spawn(&rig, Rig::finish);

@@ -1,7 +1,7 @@
-//! Two workers that post to each other while the port shuts down: neither leaves while a packet for it is on its way.
+//! Two workers that post to each other while the port shuts down: neither leaves while a packet for it is on its way, and both leave.
 
-use super::check;
-use crate::{completion::Packet, queue::Queue, rest::Rest};
+use super::{Bell, check, check_with_at_most};
+use crate::{buffer::Wake, completion::Packet, queue::Queue, rest::Rest};
 use loom::thread;
 use std::sync::Arc;
 
@@ -41,6 +41,23 @@ impl Rig {
             thread::yield_now();
         }
     }
+
+    /// As workers do that sleep when there is nothing to do, and wake all when the work is over.
+    fn work_and_sleep(&self, own: usize, bells: &[Arc<Bell>]) {
+        loop {
+            let was_over = self.rest.is_over();
+            if self.turn(own) {
+                if !was_over {
+                    self.queues.iter().for_each(Queue::wake_always);
+                }
+                return;
+            }
+            if self.queues[own].prepare_to_sleep() {
+                bells[own].sleep();
+            }
+            self.queues[own].awake();
+        }
+    }
 }
 
 #[test]
@@ -52,5 +69,22 @@ fn nobody_leaves_before_the_last_packet_was_taken() {
         let other = thread::spawn(move || other.work(1));
         rig.work(0);
         other.join().unwrap();
+    });
+}
+
+#[test]
+fn everybody_leaves_after_the_last_packet_was_taken() {
+    check_with_at_most(2, || {
+        let rig = Rig::new();
+        let bells = [Bell::new(), Bell::new()];
+        for (queue, bell) in rig.queues.iter().zip(&bells) {
+            queue.set_waker(Arc::clone(bell) as Arc<dyn Wake>);
+        }
+        rig.queues[0].post(Packet { value: 1, ..Packet::default() }).unwrap();
+        let (other, others) = (Arc::clone(&rig), bells.clone());
+        let other = thread::spawn(move || other.work_and_sleep(1, &others));
+        rig.work_and_sleep(0, &bells);
+        other.join().unwrap();
+        assert!(rig.queues.iter().all(Queue::is_idle), "a packet stays");
     });
 }

@@ -167,6 +167,16 @@ impl State {
         listening.backlog.pop_front().ok_or(libc::EAGAIN)
     }
 
+    /// A connection that was accepted, and cannot be kept, is the next to be accepted again.
+    pub(crate) fn unaccept(&mut self, listener: Name, accepted: Name) {
+        let Some(listening) = self.listeners.get_mut(listener.0, listener.1) else {
+            return self.close(accepted);
+        };
+        listening.backlog.push_front(accepted);
+        let acceptor = listening.acceptor.take();
+        self.wake(acceptor);
+    }
+
     /// Closes a listener; whoever waits there to be accepted is reset.
     pub(super) fn close_listener(&mut self, name: Name) {
         let Some(listening) = self.listeners.remove(name.0, name.1) else { return };

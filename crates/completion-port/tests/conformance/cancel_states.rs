@@ -4,11 +4,12 @@ use crate::{
     harness::{PATIENCE, Rig, failure, pattern},
     suite::{Case, ON_THREADS},
 };
-use completion_port::{ErrorKind, Handle, OpenOptions, Operation, Payload, Token};
+use completion_port::{Completion, ErrorKind, Handle, OpenOptions, Operation, Payload, Token};
 use std::{io::Write, sync::mpsc, time::Duration};
 
 pub(crate) const CASES: &[Case] = cases![
     a_receive_that_is_done_and_not_taken_loses_no_bytes with |configuration| configuration.batch = 1,
+    a_receive_that_the_kernel_has_done_loses_no_bytes,
     a_timer_that_is_done_and_not_taken_ends_once with |configuration| configuration.batch = 1,
     a_call_that_is_done_and_not_taken_ends_once; only ON_THREADS,
     a_stream_between_items_loses_no_bytes,
@@ -21,7 +22,7 @@ pub(crate) const CASES: &[Case] = cases![
     a_cancel_in_line_begins_nothing,
 ];
 
-/// The bytes that receives bring until `expected` have come, with a cancel for each first.
+/// Receives until so many bytes have come.
 fn rest_of(rig: &mut Rig, handle: Handle, received: &mut Vec<u8>, expected: usize) {
     while received.len() < expected {
         let token = rig.receive(handle, 64);
@@ -49,20 +50,43 @@ fn a_receive_that_is_done_and_not_taken_loses_no_bytes(rig: &mut Rig) {
     for &(handle, token) in &running {
         let taken = first.take_if(|completion| completion.token == token);
         let completion = taken.unwrap_or_else(|| rig.next_of(token));
-        assert!(completion.last);
-        let bytes = match completion.result {
-            Ok(bytes) => bytes as usize,
-            Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::Cancelled);
-                0
-            }
-        };
-        let buffer = completion.payload.into_buffer().unwrap();
-        assert_eq!(buffer.len(), bytes);
-        received.push((handle, buffer.to_vec()));
+        received.push((handle, bytes_of(completion)));
     }
     rig.expect_silence();
     for (handle, mut bytes) in received {
+        rest_of(rig, handle, &mut bytes, 5);
+        assert_eq!(bytes, b"bytes");
+        rig.close(handle);
+    }
+}
+
+/// What a receive brought that was done, or cancelled before it was.
+fn bytes_of(completion: Completion) -> Vec<u8> {
+    assert!(completion.last);
+    let bytes = match completion.result {
+        Ok(bytes) => bytes as usize,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Cancelled);
+            0
+        }
+    };
+    let buffer = completion.payload.into_buffer().unwrap();
+    assert_eq!(buffer.len(), bytes);
+    buffer.to_vec()
+}
+
+/// The bytes come between two waits: the worker learns of them and of the cancel in one.
+fn a_receive_that_the_kernel_has_done_loses_no_bytes(rig: &mut Rig) {
+    for _ in 0..20 {
+        let (handle, mut peer) = rig.pair();
+        let token = rig.receive(handle, 64);
+        let mut arrived = Vec::new();
+        rig.worker.wait(&mut arrived, Some(Duration::from_millis(1))).unwrap();
+        assert!(arrived.is_empty());
+        peer.write_all(b"bytes").unwrap();
+        rig.worker.cancel(token);
+        let completion = rig.next_of(token);
+        let mut bytes = bytes_of(completion);
         rest_of(rig, handle, &mut bytes, 5);
         assert_eq!(bytes, b"bytes");
         rig.close(handle);

@@ -2,8 +2,10 @@
 
 use crate::harness::PATIENCE;
 #[cfg(unix)]
+use completion_port::Backend;
+#[cfg(unix)]
 use completion_port::simulation::{Listener, Stream, World};
-use completion_port::{Backend, Configuration, Source};
+use completion_port::{Configuration, Source};
 use socket2::{Domain, SockRef, Socket, Type};
 #[cfg(unix)]
 use std::net::IpAddr;

@@ -10,6 +10,7 @@ use std::{collections::HashSet, sync::mpsc, time::Duration};
 pub(crate) const CASES: &[Case] = cases![
     every_packet_of_many_threads_arrives_once_in_the_order_of_its_thread,
     a_full_queue_gives_the_packet_back,
+    many_packets_at_once_arrive_in_order_as_far_as_there_is_room,
     a_packet_wakes_a_sleeping_worker,
     work_on_the_pool_returns_what_it_returns,
     work_that_waits_can_be_cancelled_and_has_a_limit with |configuration| {
@@ -77,6 +78,25 @@ fn a_full_queue_gives_the_packet_back(rig: &mut Rig) {
         let Payload::Packet(packet) = rig.next().payload else { panic!("no packet came") };
         assert_eq!((packet.key, packet.value), (2, round));
     }
+    rig.expect_silence();
+}
+
+fn many_packets_at_once_arrive_in_order_as_far_as_there_is_room(rig: &mut Rig) {
+    let posts = rig.port.configuration().posts as u64;
+    let mut packets: Vec<_> = (0..posts + 2).map(|value| Packet { value, ..Packet::default() }).collect();
+    let arrive = |rig: &mut Rig, values: std::ops::Range<u64>| {
+        for value in values {
+            let Payload::Packet(packet) = rig.next().payload else { panic!("no packet came") };
+            assert_eq!(packet.value, value);
+        }
+    };
+    let none = rig.port.post_many(1, &mut packets).unwrap_err();
+    assert_eq!((none.kind(), packets.len() as u64), (ErrorKind::InvalidArgument, posts + 2));
+    let full = rig.port.post_many(0, &mut packets).unwrap_err();
+    assert_eq!((full.kind(), packets.len()), (ErrorKind::QueueFull, 2));
+    arrive(rig, 0..posts);
+    assert_eq!((rig.port.post_many(0, &mut packets), packets.len()), (Ok(()), 0));
+    arrive(rig, posts..posts + 2);
     rig.expect_silence();
 }
 

@@ -6,7 +6,6 @@ use libtest_mimic::Trial;
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    path::Path,
     sync::{Mutex, PoisonError},
 };
 
@@ -123,23 +122,6 @@ pub(crate) fn trials(tables: &[(&'static str, &'static [Case])], available: &[Ba
         }
     }
     trials
-}
-
-/// The pages that say which case shows what name cases that there are.
-pub(crate) fn documents(tables: &'static [(&'static str, &'static [Case])]) -> Trial {
-    Trial::test("documents::name_cases_that_there_are", || {
-        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
-        for page in ["limits.md", "pitfalls.md"] {
-            let text = std::fs::read_to_string(docs.join(page))?;
-            for (file, case) in text.split('`').skip(1).step_by(2).filter_map(|name| name.split_once("::")) {
-                let Some((_, cases)) = tables.iter().find(|(name, _)| *name == file) else { continue };
-                if cases.iter().all(|known| known.name != case) {
-                    return Err(format!("docs/{page} names {file}::{case}, which is no case").into());
-                }
-            }
-        }
-        Ok(())
-    })
 }
 
 /// What the suite says at its end.

@@ -121,3 +121,91 @@ fn layout(size: usize) -> Layout {
     Layout::from_size_align(size * size_of::<BufRingEntry>(), PAGE_BYTES)
         .expect("at most 32,768 entries of 16 bytes")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{backend::io_uring::system::REAP, buffer::BufferClass};
+    use ::io_uring::{cqueue, opcode, types::Fd};
+    use std::{
+        io::Write,
+        mem::MaybeUninit,
+        os::{fd::AsRawFd, unix::net::UnixStream},
+        time::Duration,
+    };
+
+    /// None where io_uring is forbidden.
+    fn ring(count: usize) -> Option<(System, Provided, Buffers)> {
+        let system = System::new(1).ok()?;
+        let provided = Provided::new(&system, count).unwrap();
+        let buffers = Buffers::new(&[BufferClass { capacity: 64, count }], 0).unwrap();
+        Some((system, provided, buffers))
+    }
+
+    #[test]
+    fn a_buffer_is_taken_back_once_and_only_by_its_number() {
+        let Some((system, mut provided, buffers)) = ring(3) else { return };
+        provided.refill(&buffers, 64);
+        assert_eq!((provided.count(), buffers.in_use()), (3, 3));
+        let taken = provided.take(1).expect("the kernel has it");
+        assert!(
+            provided.take(1).is_none() && provided.take(3).is_none() && provided.take(u16::MAX).is_none()
+        );
+        assert_eq!((provided.count(), buffers.in_use()), (2, 3));
+        drop(taken);
+        provided.refill(&buffers, 64);
+        assert_eq!(provided.count(), 3);
+        provided.unregister(&system);
+        drop(provided);
+        assert_eq!(buffers.in_use(), 0);
+    }
+
+    #[test]
+    fn what_was_unregistered_leaves_its_place_to_another() {
+        let Some((system, mut provided, _)) = ring(4) else { return };
+        assert!(Provided::new(&system, 4).is_err(), "the group is taken");
+        provided.unregister(&system);
+        drop(provided);
+        Provided::new(&system, 4).expect("the group is free").unregister(&system);
+    }
+
+    /// The tail has 16 bits, and lies in an entry of the ring.
+    #[test]
+    fn each_message_comes_in_the_buffer_that_was_told_beyond_the_end_of_the_tail() {
+        let Some((mut system, mut provided, buffers)) = ring(4) else { return };
+        let (mut sender, receiver) = UnixStream::pair().unwrap();
+        let mut receives = false;
+        for message in 0..70_000_u32 {
+            provided.refill(&buffers, 64);
+            if !std::mem::replace(&mut receives, true) {
+                let receive = opcode::RecvMulti::new(Fd(receiver.as_raw_fd()), GROUP).build();
+                // SAFETY: the kernel writes into the provided buffers only, and is done with them before they are dropped below.
+                unsafe { system.push(receive) };
+            }
+            sender.write_all(&message.to_ne_bytes()).unwrap();
+            let mut entries = [const { MaybeUninit::uninit() }; REAP];
+            let [entry] = (loop {
+                system.enter(Some(Duration::from_secs(20))).unwrap();
+                let batch = system.reap(&mut entries);
+                if !batch.is_empty() {
+                    break batch;
+                }
+            }) else {
+                panic!("one message is one completion")
+            };
+            assert_eq!(entry.result(), 4, "of message {message}");
+            receives = cqueue::more(entry.flags());
+            let number = cqueue::buffer_select(entry.flags()).expect("it is in a provided buffer");
+            let mut buffer = provided.take(number).expect("which the kernel had");
+            buffer.advance(4);
+            assert_eq!(buffer[..], message.to_ne_bytes());
+        }
+        drop(sender);
+        while receives {
+            system.enter(Some(Duration::from_secs(20))).unwrap();
+            let mut entries = [const { MaybeUninit::uninit() }; REAP];
+            receives = system.reap(&mut entries).iter().all(|entry| cqueue::more(entry.flags()));
+        }
+        provided.unregister(&system);
+    }
+}

@@ -3,6 +3,7 @@
 use super::{
     datagram::cut_one_short,
     handle::{Entry, Object, State},
+    pipe,
     slot::{Body, Stage},
     turn::Turn,
     winsock,
@@ -14,7 +15,7 @@ use crate::{
     operation::OperationKind,
     pool::{Finished, Yielded},
 };
-use std::sync::Arc;
+use std::{os::windows::io::AsRawHandle, sync::Arc};
 use windows_sys::Win32::{
     Foundation::{ERROR_HANDLE_EOF, RtlNtStatusToDosError},
     System::IO::{CancelIoEx, OVERLAPPED_ENTRY},
@@ -61,7 +62,29 @@ impl Turn<'_> {
             }
             _ => {}
         }
+        if kind == OperationKind::WatchDirectory {
+            drop(guard);
+            return self.folder_changed(entry, state, index, result);
+        }
+        if kind == OperationKind::ReceiveStream && matches!(state.object, Object::Pipe(_)) {
+            let read = match result {
+                Ok(bytes) => Some((bytes, false)),
+                Err(code) if pipe::is_end(state, kind, code) => Some((0, true)),
+                Err(_) => None,
+            };
+            if let Some(read) = read {
+                drop(guard);
+                return self.stream_was_read(entry, state, index, read);
+            }
+            job.body = Body::None;
+        }
         let bytes = match result {
+            Err(code) if pipe::is_end(state, kind, code) => 0,
+            // A message of no bytes is passed over: it is not the end.
+            Ok(0) if is_pipe_read(state, kind) && !ended => {
+                drop(guard);
+                return self.start(entry, state, index);
+            }
             Ok(bytes) => u64::from(bytes),
             Err(ERROR_HANDLE_EOF) if kind == OperationKind::ReadAt => 0,
             Err(code) if cut_one_short(state, kind, code) => {
@@ -103,7 +126,7 @@ impl Turn<'_> {
                 let whole = buffer.spare_capacity() == 0 || bytes < 0x7fff_f000;
                 whole.then_some(Ok(transferred))
             }
-            (OperationKind::Send | OperationKind::WriteAt, Body::Chain(chain)) => {
+            (OperationKind::Send | OperationKind::WriteAt | OperationKind::Connect, Body::Chain(chain)) => {
                 let whole = transferred >= chain.len();
                 let stuck = bytes == 0 && !whole;
                 if stuck {
@@ -119,8 +142,22 @@ impl Turn<'_> {
                 let error = Error::with_code(ErrorKind::Other, ERROR_HANDLE_EOF as i32, kind);
                 if stuck { Some(Err(error)) } else { whole.then_some(Ok(transferred)) }
             }
-            (OperationKind::Connect, _) => {
-                Some(winsock::update_connect_context(state.raw_socket()).map(|()| 0).map_err(error))
+            (OperationKind::TransmitPackets, _) => Self::list_was_sent(job, bytes),
+            (OperationKind::Control, _) => Some(Ok(0)),
+            (OperationKind::Connect, Body::Connect { first, .. }) => {
+                let updated = match state.object {
+                    Object::Socket(_) => winsock::update_connect_context(state.raw_socket()),
+                    _ => Ok(()),
+                };
+                let whole = transferred >= first.len();
+                if updated.is_ok() && !whole {
+                    // The rest goes out like any other bytes.
+                    job.body = Body::Chain(std::mem::take(first));
+                }
+                match updated {
+                    Err(code) => Some(Err(error(code))),
+                    Ok(()) => whole.then_some(Ok(transferred)),
+                }
             }
             (OperationKind::ReceiveStream, _) => {
                 drop(guard);
@@ -219,8 +256,9 @@ impl Turn<'_> {
                 self.complete_ended(state, index);
             }
             Stage::Kernel => {
-                let raw = match &job.file {
-                    Some(file) if names_the_file(job.kind) => file.raw(),
+                let raw = match (&job.file, &job.body) {
+                    (Some(file), _) if names_the_file(job.kind) => file.raw(),
+                    (_, Body::Watch { file: Some(file), .. }) => file.as_raw_handle(),
                     _ => state.raw(),
                 };
                 // Not found means that it is done already; its packet is in the queue.
@@ -244,8 +282,9 @@ impl Turn<'_> {
 
     /// The program's deadlines and timers that have passed.
     pub(super) fn expire(&mut self) {
+        let now = self.desk.now;
         loop {
-            let due = self.core.timers(self.desk.seat).pop(self.desk.now);
+            let due = self.core.clocks(self.desk.seat).find_map(|seat| self.core.timers(seat).pop(now));
             let Some(token) = due.map(Token::from_bits) else { return };
             let Some(slot) = self.core.slots.get(token.index()) else { continue };
             if slot.job().kind != OperationKind::Timer {
@@ -267,6 +306,10 @@ impl Turn<'_> {
     pub(super) fn owner_of(&self, index: u32) -> Handle {
         self.core.slot(index).owner()
     }
+}
+
+fn is_pipe_read(state: &State, kind: OperationKind) -> bool {
+    matches!(state.object, Object::Pipe(_)) && kind != OperationKind::Send
 }
 
 /// Whether the call of such an operation names the file, and not the socket that it was submitted for.

@@ -13,7 +13,7 @@ use crate::{
 use std::{
     collections::VecDeque,
     fs::File,
-    os::windows::io::{AsRawHandle, AsRawSocket},
+    os::windows::io::{AsRawHandle, AsRawSocket, OwnedHandle},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -55,6 +55,8 @@ pub(super) enum Object {
     Datagrams(socket2::Socket),
     Listener(socket2::Socket),
     File(Arc<File>),
+    /// One end of a named pipe.
+    Pipe(OwnedHandle),
 }
 
 /// The operations of one direction, first in first out. Those in front were started: one, or several that share.
@@ -104,6 +106,8 @@ pub(super) struct State {
     /// Bytes of its operations that wait to be sent, and whether a send was refused for them.
     pub(super) send_bytes: u64,
     pub(super) send_refused: bool,
+    /// Watches among its operations.
+    pub(super) watches: u32,
     pub(super) closing: bool,
     /// The slot of the close that waits.
     pub(super) close: u32,
@@ -130,6 +134,7 @@ impl State {
             peer_ended: false,
             send_bytes: 0,
             send_refused: false,
+            watches: 0,
             closing: false,
             close: NONE,
             closed: true,
@@ -157,7 +162,7 @@ impl State {
     pub(super) fn socket(&self) -> Option<&socket2::Socket> {
         match &self.object {
             Object::Socket(socket) | Object::Listener(socket) | Object::Datagrams(socket) => Some(socket),
-            Object::None | Object::File(_) => None,
+            Object::None | Object::File(_) | Object::Pipe(_) => None,
         }
     }
 
@@ -175,6 +180,7 @@ impl State {
                 socket.as_raw_socket() as HANDLE
             }
             Object::File(file) => file.as_raw_handle(),
+            Object::Pipe(pipe) => pipe.as_raw_handle(),
         }
     }
 
@@ -193,6 +199,7 @@ impl State {
         let nature = match self.object {
             Object::Listener(_) => Nature::Listener,
             Object::Socket(_) | Object::Datagrams(_) => Nature::Socket,
+            Object::Pipe(_) => Nature::Pipe,
             Object::File(_) | Object::None => Nature::File,
         };
         if self.closing {

@@ -5,7 +5,7 @@
 
 use super::{
     datagram::is_for_datagrams,
-    handle::{Entry, State},
+    handle::{Entry, Object, State},
     slot::{Body, Job, NONE, Stage},
     turn::Turn,
     winsock::{MAXIMUM_BYTES, VECTORS},
@@ -63,7 +63,7 @@ impl Turn<'_> {
                 if line.waiting == NONE {
                     break;
                 }
-                let shares = shares(&self.core.slot(line.waiting).job());
+                let shares = shares(state, &self.core.slot(line.waiting).job());
                 if line.started > 0 && (line.alone || !shares || line.started >= self.depth(direction)) {
                     break;
                 }
@@ -154,7 +154,10 @@ impl Turn<'_> {
 }
 
 /// Whether the operation can be under way beside others of its direction: it is one call of the system.
-fn shares(job: &Job) -> bool {
+fn shares(state: &State, job: &Job) -> bool {
+    if !matches!(state.object, Object::Socket(_) | Object::Datagrams(_)) {
+        return false;
+    }
     match (job.kind, &job.body) {
         (
             OperationKind::Receive

@@ -45,7 +45,16 @@ impl Turn<'_> {
             }
         };
         match &mut self.core.slot(index).job().body {
-            Body::Buffer(buffer) => fill(buffer),
+            Body::Buffer(buffer) => {
+                fill(buffer);
+                // What has come since belongs to it too. An end or an error is there for the next receive as well.
+                if let (None, Object::Socket(socket)) = (&state.early, &state.object)
+                    && let Ok(more) = winsock::receive_now(socket, buffer.spare_mut())
+                {
+                    buffer.advance(more);
+                    bytes += more;
+                }
+            }
             Body::Buffers(buffers) => buffers.iter_mut().for_each(fill),
             _ => {}
         }
@@ -53,8 +62,12 @@ impl Turn<'_> {
     }
 
     /// Waits for bytes: posts the receive of zero bytes.
-    fn arm(&mut self, entry: &Entry, state: &mut State, index: u32) {
+    pub(super) fn arm(&mut self, entry: &Entry, state: &mut State, index: u32) {
         let slot = self.core.slot(index);
+        if matches!(state.object, Object::Pipe(_)) {
+            let issued = self.issue(state, slot);
+            return self.follow(entry, state, index, issued);
+        }
         // Of a datagram, even no byte is lost only when it is left where it is.
         let (nowhere, peek) = (NonNull::dangling().as_ptr(), matches!(state.object, Object::Datagrams(_)));
         // SAFETY: the stream has no call in the kernel; no memory is passed; the owner's lock is held.
@@ -67,6 +80,9 @@ impl Turn<'_> {
 
     /// Bytes, or the end, are there: takes them.
     pub(super) fn pull(&mut self, entry: &Entry, state: &mut State, index: u32) {
+        if matches!(state.object, Object::Pipe(_)) {
+            return self.read_for_stream(entry, state, index);
+        }
         let of = OperationKind::ReceiveStream;
         let slot = self.core.slot(index);
         let mut buffer = match self.shared.buffers.acquire(self.shared.configuration.receive_bytes) {
@@ -126,6 +142,7 @@ impl Turn<'_> {
     /// The last item of a stream was dealt with: it may go on. Until then nothing more is received: the program's own pace is the
     /// back-pressure on the peer.
     pub(super) fn resume(&mut self, entry: &Entry, state: &mut State) {
+        self.watch_again(entry, state);
         let first = state.line(Direction::Receive).first;
         if first == NONE || self.core.slot(first).job().stage != Stage::Resting {
             return;

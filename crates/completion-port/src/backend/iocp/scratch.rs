@@ -2,9 +2,14 @@
 //! such an operation and gives it back at the end; blocks are used again and again.
 
 use super::{slot::Borrowed, winsock::fill_vectors};
-use crate::{address::Address, chain::BufferChain, message::windows::CONTROL_BYTES, sync::ArrayQueue};
+use crate::{
+    address::Address,
+    chain::BufferChain,
+    message::windows::CONTROL_BYTES,
+    sync::{Mutex, MutexGuard},
+};
 use socket2::SockAddr;
-use std::{mem::MaybeUninit, ptr::NonNull};
+use std::{mem::MaybeUninit, ptr::NonNull, sync::PoisonError};
 use windows_sys::Win32::Networking::WinSock as w;
 
 /// Blocks that wait for their next use at most; what comes back beyond is freed.
@@ -108,23 +113,31 @@ impl Drop for Scratch {
 
 /// The blocks of a queue that are not in use.
 pub(super) struct Scratches {
-    free: ArrayQueue<Scratch>,
+    free: Mutex<Vec<Scratch>>,
 }
 
 impl Default for Scratches {
     fn default() -> Self {
-        Self { free: ArrayQueue::new(KEPT) }
+        Self { free: Mutex::new(Vec::with_capacity(KEPT)) }
     }
 }
 
 impl Scratches {
     pub(super) fn take(&self) -> Scratch {
-        self.free.pop().unwrap_or_else(Scratch::new)
+        self.lock().pop().unwrap_or_else(Scratch::new)
     }
 
     pub(super) fn give_back(&self, mut scratch: Scratch) {
         scratch.truncated = false;
         scratch.files.clear();
-        drop(self.free.push(scratch));
+        let mut free = self.lock();
+        if free.len() < KEPT {
+            free.push(scratch);
+        }
+    }
+
+    /// Held for a push or a pop only.
+    fn lock(&self) -> MutexGuard<'_, Vec<Scratch>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

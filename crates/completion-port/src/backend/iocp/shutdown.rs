@@ -14,6 +14,7 @@ use crate::{
     shutdown::Phase,
 };
 use std::{
+    collections::VecDeque,
     sync::{PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -146,11 +147,18 @@ impl Turn<'_> {
                 estate.timers.push((deadline, Token::from_bits(token)));
             }
         }
+        for _ in self.give_away_ready(&mut estate) {
+            core.in_flight.fetch_sub(1, Ordering::AcqRel);
+        }
+        self.leave_estate(estate);
+    }
+
+    /// Puts into `estate` what this worker was to hand out next. Returns what is meant for this worker and nobody else.
+    pub(super) fn give_away_ready(&mut self, estate: &mut Estate) -> VecDeque<Completion> {
+        let mut own = VecDeque::new();
         while let Some(completion) = self.desk.ready.pop_back() {
             match completion.kind {
-                OperationKind::Draining | OperationKind::Shutdown => {
-                    core.in_flight.fetch_sub(1, Ordering::AcqRel);
-                }
+                OperationKind::Draining | OperationKind::Shutdown => own.push_front(completion),
                 _ if completion.handle == Handle::NONE => estate.completions.push_front(completion),
                 _ => {
                     let handle = completion.handle;
@@ -161,12 +169,16 @@ impl Turn<'_> {
                 }
             }
         }
+        own
+    }
+
+    pub(super) fn leave_estate(&mut self, estate: Estate) {
         if estate.is_empty() {
             return;
         }
-        core.estate().merge(estate);
-        core.has_estate.store(true, Ordering::SeqCst);
-        self.shared.queues[core.queue as usize].wake_always();
+        self.core.estate().merge(estate);
+        self.core.has_estate.store(true, Ordering::SeqCst);
+        self.shared.queues[self.core.queue as usize].wake_always();
     }
 
     /// Takes over what a leaving worker left.

@@ -12,7 +12,7 @@ use crate::{
     identity::{Handle, Token},
     message::Message,
     operation::{Operation, OperationKind, Work},
-    transmit::TransmitList,
+    transmit::{Part, TransmitList},
 };
 use std::{
     cell::UnsafeCell,
@@ -157,11 +157,18 @@ pub(super) enum Body {
         to: Address,
     },
     Message(Box<Message>),
-    List(Box<TransmitList>),
+    /// What a transmit-packets sends, and the part that is being sent where one call does not take it all.
+    List {
+        list: Box<TransmitList>,
+        part: Option<Part>,
+    },
     Control(ControlRequest),
     Watch {
         directory: Arc<Directory>,
         recursive: bool,
+        /// Once it is under way: the folder as opened for it, and what the system writes to.
+        file: Option<File>,
+        room: Option<Buffer>,
     },
     Open {
         directory: Option<Arc<Directory>>,
@@ -197,6 +204,11 @@ pub(super) struct Accepting {
 }
 
 impl Body {
+    /// Whether it is a connect to what is no internet address.
+    pub(super) const fn connects_elsewhere(&self) -> bool {
+        matches!(self, Self::Connect { address: Address::Path(_) | Address::Unnamed, .. })
+    }
+
     pub(super) fn into_payload(self) -> Payload {
         match self {
             Self::Buffer(buffer) => Payload::Buffer(buffer),
@@ -205,7 +217,7 @@ impl Body {
                 Payload::Chain(chain)
             }
             Self::Message(message) => Payload::Message(message),
-            Self::List(list) => Payload::TransmitList(list),
+            Self::List { list, .. } => Payload::TransmitList(list),
             _ => Payload::None,
         }
     }
@@ -362,10 +374,13 @@ impl Job {
             Operation::ReceiveScatter { buffers } => (Body::Buffers(buffers), 0, 0, false),
             Operation::SendTo { chain, to } => (Body::SendTo { chain, to }, 0, 0, false),
             Operation::SendMessage { message } => (Body::Message(message), 0, 0, false),
-            Operation::TransmitPackets { list } => (Body::List(list), 0, 0, false),
+            Operation::TransmitPackets { mut list } => {
+                list.rewind();
+                (Body::List { list, part: None }, 0, 0, false)
+            }
             Operation::Control { request } => (Body::Control(request), 0, 0, false),
             Operation::WatchDirectory { directory, recursive } => {
-                (Body::Watch { directory, recursive }, 0, 0, false)
+                (Body::Watch { directory, recursive, file: None, room: None }, 0, 0, false)
             }
             Operation::Send { chain } | Operation::Append { chain, .. } => (Body::Chain(chain), 0, 0, false),
             Operation::TransmitFile { head, offset, length, .. } => {

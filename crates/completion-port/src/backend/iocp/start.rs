@@ -1,8 +1,10 @@
 //! Making the calls.
 
 use super::{
+    control::wait_for_addresses,
     datagram::is_for_datagrams,
     handle::{Entry, Object, State},
+    pipe,
     slot::{Body, Slot, Stage},
     system::last_code,
     turn::Turn,
@@ -21,7 +23,7 @@ use windows_sys::Win32::{
 };
 
 /// Bytes of one ReadFile or WriteFile, whose counts have 32 bits.
-const MAXIMUM_FILE_BYTES: usize = 0x7fff_f000;
+pub(super) const MAXIMUM_FILE_BYTES: usize = 0x7fff_f000;
 
 impl Turn<'_> {
     /// Starts an operation, or its next part.
@@ -54,7 +56,17 @@ impl Turn<'_> {
                 self.start_on_pool(state, index);
             }
             OperationKind::Append => self.start_on_pool(state, index),
-            OperationKind::TransmitPackets | OperationKind::Control | OperationKind::WatchDirectory => {
+            OperationKind::WatchDirectory => self.begin_watching(entry, state, index),
+            OperationKind::Control => match self.control(state, slot) {
+                Some(result) => self.complete_with_body(state, index, result),
+                None => {
+                    // SAFETY: the operation is being started, and the owner's lock is held.
+                    let issued = unsafe { wait_for_addresses(slot, state.raw_socket(), state.skips) };
+                    self.follow(entry, state, index, issued);
+                }
+            },
+            OperationKind::Connect if slot.job().body.connects_elsewhere() => {
+                // Unix-domain sockets of Windows have neither ConnectEx nor AcceptEx.
                 self.complete_with_body(state, index, Err(Error::new(ErrorKind::Unsupported, kind)));
             }
             OperationKind::WriteAt if slot.job().file.as_ref().is_some_and(|file| file.extends) => {
@@ -98,7 +110,7 @@ impl Turn<'_> {
     }
 
     /// Makes the call of an operation that the kernel does by itself.
-    fn issue(&self, state: &State, slot: &Slot) -> Issued {
+    pub(super) fn issue(&self, state: &State, slot: &Slot) -> Issued {
         let mut job = slot.job();
         let job = &mut *job;
         let (socket, skips) = (state.raw_socket(), state.skips);
@@ -106,6 +118,14 @@ impl Turn<'_> {
         // the slot; `state` is the owner's, locked; the slot's job owns the buffers, chains and the file, and keeps them until the
         // packet has come or the call has failed or succeeded at once.
         match (job.kind, &mut job.body) {
+            _ if let Object::Pipe(pipe) = &state.object => {
+                // SAFETY: see above.
+                unsafe { pipe::issue(pipe, slot, job) }
+            }
+            (OperationKind::TransmitPackets, _) => {
+                // SAFETY: see above.
+                unsafe { self.issue_list(state, slot, job) }
+            }
             (OperationKind::Receive, Body::Buffer(buffer)) => {
                 let (pointer, bytes) = buffer.spare_pointer();
                 // SAFETY: see above.
@@ -118,13 +138,16 @@ impl Turn<'_> {
             }
             (kind, _)
                 if is_for_datagrams(kind)
-                    || (kind == OperationKind::Send && matches!(state.object, Object::Datagrams(_))) =>
+                    || (matches!(kind, OperationKind::Send)
+                        && matches!(state.object, Object::Datagrams(_))) =>
             {
                 // SAFETY: see above.
                 unsafe { self.issue_datagram(state, slot, job) }
             }
-            (OperationKind::Send, Body::Chain(chain)) if chain.is_empty() => Issued::Done(0),
-            (OperationKind::Send, Body::Chain(chain)) => {
+            (OperationKind::Send | OperationKind::Connect, Body::Chain(chain)) if chain.is_empty() => {
+                Issued::Done(0)
+            }
+            (OperationKind::Send | OperationKind::Connect, Body::Chain(chain)) => {
                 // SAFETY: see above.
                 unsafe { winsock::send(slot, socket, skips, chain, job.transferred) }
             }
@@ -132,11 +155,16 @@ impl Turn<'_> {
                 let Some(file) = &job.file else { return Issued::Failed(0) };
                 transmit(slot, state, (job.offset, job.length), head, job.transferred, file.raw())
             }
-            (OperationKind::Connect, Body::Connect { address, .. }) => {
-                match (state.socket(), address.as_internet()) {
+            (OperationKind::Connect, Body::Connect { address, first }) => {
+                match (&state.object, address.as_internet()) {
                     // SAFETY: see above.
-                    (Some(socket), Some(address)) => unsafe {
-                        winsock::connect(&self.core.functions, slot, socket, skips, address)
+                    (Object::Socket(socket), Some(address)) => unsafe {
+                        winsock::connect(&self.core.functions, slot, socket, skips, address, first)
+                    },
+                    // In place, for nothing is sent. No packet comes, whatever the socket says of others.
+                    (Object::Datagrams(socket), Some(address)) => match socket.connect(&address.into()) {
+                        Ok(()) => Issued::Done(0),
+                        Err(error) => Issued::Failed(error.raw_os_error().unwrap_or(0) as u32),
                     },
                     _ => Issued::Failed(0),
                 }
@@ -200,7 +228,7 @@ impl Turn<'_> {
 }
 
 /// The next part of a transmit-file: the head by itself where it is in several pieces, else head and file in one call.
-fn transmit(
+pub(super) fn transmit(
     slot: &Slot,
     state: &State,
     (offset, length): (u64, u64),
@@ -231,7 +259,7 @@ fn transmit(
 /// # Safety
 ///
 /// The call was made for `slot`, and the owner's lock is held.
-unsafe fn judge(succeeded: i32, skips: bool, slot: &Slot) -> Issued {
+pub(super) unsafe fn judge(succeeded: i32, skips: bool, slot: &Slot) -> Issued {
     if succeeded != 0 {
         if !skips {
             return Issued::Pending;

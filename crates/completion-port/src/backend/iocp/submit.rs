@@ -3,6 +3,8 @@
 use super::{
     Core,
     handle::{Entry, Object},
+    pipe,
+    scratch::Scratch,
     slot::{Borrowed, Job, Slot, Stage},
     system,
     turn::Turn,
@@ -15,6 +17,7 @@ use crate::{
     identity::{Handle, Token},
     operation::{Operation, OperationKind},
     source::Source,
+    transmit::TransmitList,
 };
 use std::{
     os::windows::io::{AsRawHandle, AsRawSocket},
@@ -39,8 +42,23 @@ impl Turn<'_> {
         operation: Operation,
         deadline: Option<Duration>,
     ) -> Result<Token, Rejected> {
-        let token = match self.check(&operation) {
-            Ok(()) => self.accept_operation(handle, operation, deadline),
+        self.submit_for(handle, operation, deadline, false)
+    }
+
+    /// As [`Turn::submit`]. What is to be done in place is taken in, and left to the caller.
+    #[allow(
+        clippy::result_large_err,
+        reason = "the operation comes back with its buffers, without an allocation"
+    )]
+    pub(super) fn submit_for(
+        &mut self,
+        handle: Handle,
+        operation: Operation,
+        deadline: Option<Duration>,
+        in_place: bool,
+    ) -> Result<Token, Rejected> {
+        let token = match self.check(&operation, in_place) {
+            Ok(()) => self.accept_operation(handle, operation, deadline, in_place),
             Err(reason) => Err(reject(reason, operation)),
         };
         self.settle();
@@ -50,13 +68,15 @@ impl Turn<'_> {
         Ok(token)
     }
 
-    fn check(&self, operation: &Operation) -> Result<(), ErrorKind> {
+    fn check(&self, operation: &Operation, in_place: bool) -> Result<(), ErrorKind> {
         use Operation as O;
         if self.shared.phase.get().refuses(operation.kind()) {
             return Err(ErrorKind::ShuttingDown);
         }
         match operation {
-            O::Open { .. } | O::Call { .. } if self.shared.pool.is_full() => Err(ErrorKind::QueueFull),
+            O::Open { .. } | O::Call { .. } if !in_place && self.shared.pool.is_full() => {
+                Err(ErrorKind::QueueFull)
+            }
             _ => operation.check_arguments(),
         }
     }
@@ -70,6 +90,7 @@ impl Turn<'_> {
         handle: Handle,
         operation: Operation,
         deadline: Option<Duration>,
+        in_place: bool,
     ) -> Result<Token, Rejected> {
         let kind = operation.kind();
         let core = self.core;
@@ -92,17 +113,19 @@ impl Turn<'_> {
             Operation::WriteAt { offset, chain, .. } => offset + chain.len(),
             _ => 0,
         };
-        let file = match operation.file().map(|file| self.borrow_file(file, end)).transpose() {
-            Ok(file) => file,
-            Err(reason) => {
-                give_back();
-                return Err(reject(reason, operation));
+        let (mut file, mut scratch) = (None, None);
+        let borrowed = match (&operation, operation.file()) {
+            (Operation::TransmitPackets { list }, _) => {
+                self.borrow_files(list, scratch.get_or_insert_with(|| core.scratches.take()))
             }
+            (_, Some(name)) => self.borrow_file(name, end).map(|borrowed| file = Some(borrowed)),
+            (_, None) => Ok(()),
         };
         let entry = self.find(handle);
         let mut state = entry.map(Entry::lock).filter(|state| handle == Handle::NONE || state.is(handle));
         let send_bytes = operation.send_bytes();
         let fits = match &mut state {
+            _ if borrowed.is_err() => borrowed,
             None => Err(ErrorKind::StaleHandle),
             Some(_) if handle == Handle::NONE => Ok(()),
             Some(state) => state
@@ -114,6 +137,10 @@ impl Turn<'_> {
             if let Some(Borrowed { handle, file, .. }) = file {
                 drop(file);
                 self.desk.returned.push(handle);
+            }
+            if let Some(mut scratch) = scratch {
+                self.return_files(&mut scratch);
+                core.scratches.give_back(scratch);
             }
             return Err(reject(fits.err().unwrap_or(ErrorKind::StaleHandle), operation));
         };
@@ -129,6 +156,7 @@ impl Turn<'_> {
             let mut job = slot.job();
             (job.offset, job.length, job.data_only) = (offset, length, data_only);
             job.send_bytes = send_bytes;
+            job.scratch = scratch;
             if let Some(deadline) = after {
                 job.deadline_at = Some(self.desk.seat);
                 core.timers(self.desk.seat).set(token.to_bits(), deadline);
@@ -144,11 +172,28 @@ impl Turn<'_> {
         match (kind, Direction::of(kind)) {
             (OperationKind::Close, _) => self.begin_close(&mut state, index),
             (OperationKind::Timer, _) => {}
+            (_, _) if in_place => slot.job().stage = Stage::Pool,
             (_, Some(direction)) => self.stand_in_line(&mut state, direction, index),
             (_, None) => self.start(entry, &mut state, index),
         }
         self.advance(entry, &mut state);
         Ok(token)
+    }
+
+    /// Borrows all files of a list.
+    fn borrow_files(&self, list: &TransmitList, scratch: &mut Scratch) -> Result<(), ErrorKind> {
+        list.files().try_for_each(|file| {
+            scratch.files.push(self.borrow_file(file, 0)?);
+            Ok(())
+        })
+    }
+
+    /// Lets go of them. They are given back when the turn is settled.
+    pub(super) fn return_files(&mut self, scratch: &mut Scratch) {
+        for Borrowed { handle, file, .. } in scratch.files.drain(..) {
+            drop(file);
+            self.desk.returned.push(handle);
+        }
     }
 
     /// Counts an operation on a file, which writes up to `end` or not at all, and shares the file.
@@ -178,7 +223,10 @@ impl Turn<'_> {
                     return Err((Error::from_code(code as i32, of), Source::Socket(socket)));
                 }
             },
-            Source::Pipe(_) => return Err((Error::new(ErrorKind::Unsupported, of), source)),
+            Source::Pipe(pipe) => match pipe::prepare(&pipe) {
+                Ok(()) => Object::Pipe(pipe),
+                Err(error) => return Err((error, Source::Pipe(pipe))),
+            },
         };
         self.add(object, key, false).map_err(|(error, object)| {
             let source = match object {
@@ -188,7 +236,8 @@ impl Turn<'_> {
                 Object::File(file) => {
                     Source::File(Arc::into_inner(file).expect("nobody shares the file yet"))
                 }
-                Object::None => unreachable!("sources are sockets and files"),
+                Object::Pipe(pipe) => Source::Pipe(pipe),
+                Object::None => unreachable!("sources are something"),
             };
             (error, source)
         })
@@ -232,6 +281,7 @@ impl Core {
     fn prepare(&self, object: &Object, handle: Handle, associated: bool) -> Result<bool, Error> {
         let (raw, skips): (HANDLE, bool) = match object {
             Object::File(file) => (file.as_raw_handle(), system::is_on_disk(file.as_raw_handle())),
+            Object::Pipe(pipe) => (pipe.as_raw_handle(), false),
             // AcceptEx always takes its way through the queue: nothing is gained by accepting in a row.
             Object::Listener(socket) => (socket.as_raw_socket() as HANDLE, false),
             Object::Socket(socket) => {

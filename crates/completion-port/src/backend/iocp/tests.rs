@@ -1,5 +1,7 @@
 //! What no setting reaches: accepts that wait for first bytes, and sockets that are used again.
 
+mod pipes;
+
 use super::{Core, handle::Entry, slot::Slot};
 use crate::{
     Backend, BufferClass, Completion, Configuration, Handle, Operation, OperationKind, Payload, Port, Worker,

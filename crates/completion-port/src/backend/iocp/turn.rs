@@ -70,6 +70,9 @@ impl<'a> Turn<'a> {
             self.core.timers(seat).remove(token.to_bits());
         }
         self.unlink(state, index);
+        if kind == OperationKind::WatchDirectory {
+            state.watches = state.watches.saturating_sub(1);
+        }
         if let Some(direction) = Direction::of(kind) {
             self.leave_line(state, direction, index, started);
         }
@@ -80,7 +83,8 @@ impl<'a> Turn<'a> {
         let completion = Completion { handle, key: 0, token, kind, result, payload, last: true };
         self.pass(state, completion);
         self.core.slots.give_back(index);
-        if let Some(scratch) = scratch {
+        if let Some(mut scratch) = scratch {
+            self.return_files(&mut scratch);
             self.core.scratches.give_back(scratch);
         }
         self.core.operations.fetch_sub(1, Ordering::Relaxed);

@@ -76,7 +76,7 @@ impl Turn<'_> {
     /// How long to sleep at most. None is without limit.
     fn nap(&self, until: Option<Duration>) -> Option<Duration> {
         let now = self.shared.now();
-        let next = self.core.timers(self.desk.seat).next();
+        let next = self.core.clocks(self.desk.seat).filter_map(|seat| self.core.timers(seat).next()).min();
         let mut sleep = match (until, next) {
             (Some(until), Some(next)) => Some(until.min(next)),
             (until, next) => until.or(next),
@@ -129,21 +129,21 @@ impl Turn<'_> {
     }
 
     fn take_inbox(&mut self, queue: &Queue, limit: usize) {
-        let (mut packets, mut finished, mut closes) = (Vec::new(), Vec::new(), Vec::new());
+        // The lists keep their memory for the next time.
+        let (mut packets, mut finished, mut closes) = std::mem::take(&mut self.desk.mail);
         queue.take_mail(&mut finished, &mut closes);
         queue.take_packets(limit, &mut packets);
-        for task in finished {
-            self.finish_task(task);
-        }
-        for handle in closes {
+        finished.drain(..).for_each(|task| self.finish_task(task));
+        for handle in closes.drain(..) {
             self.close(handle);
         }
         if !queue.is_idle() {
             queue.wake_always();
         }
-        for packet in packets {
+        for packet in packets.drain(..) {
             self.tell(OperationKind::Post, packet.key, Payload::Packet(packet));
         }
+        self.desk.mail = (packets, finished, closes);
     }
 
     /// A close is handed out: nothing follows it that a gate would have to keep in order.

@@ -384,17 +384,18 @@ pub(super) unsafe fn transmit(
     }
 }
 
-/// ConnectEx. The socket is bound first where it was not.
+/// ConnectEx, with the first bytes where they are one piece. The socket is bound first where it was not.
 ///
 /// # Safety
 ///
-/// As for [`receive`].
+/// As for [`receive`]; the slot owns `first`.
 pub(super) unsafe fn connect(
     functions: &Functions,
     slot: &Slot,
     socket: &socket2::Socket,
     skips: bool,
     address: SocketAddr,
+    first: &BufferChain,
 ) -> Issued {
     if socket.local_addr().is_err() {
         let any: SocketAddr = match address {
@@ -414,11 +415,14 @@ pub(super) unsafe fn connect(
         let length = (address.len() as usize).min(AREA_BYTES);
         std::ptr::copy_nonoverlapping(address.as_ptr().cast::<u8>(), room, length);
         let socket = socket.as_raw_socket() as w::SOCKET;
-        let nothing = std::ptr::null();
-        let count = &raw mut (*wire).bytes;
+        let (pointer, bytes) = match first.slices() {
+            [only] if only.len() <= MAXIMUM_BYTES => (only.as_ptr().cast(), only.len() as u32),
+            _ => (std::ptr::null(), 0),
+        };
+        let (count, overlapped) = (&raw mut (*wire).bytes, slot.overlapped());
         let connected =
-            (functions.connect)(socket, room.cast(), length as i32, nothing, 0, count, slot.overlapped());
-        judge(connected != 0, skips, 0)
+            (functions.connect)(socket, room.cast(), length as i32, pointer, bytes, count, overlapped);
+        judge(connected != 0, skips, if connected != 0 && skips { *count } else { 0 })
     }
 }
 
@@ -538,7 +542,7 @@ pub(super) unsafe fn disconnect(
 }
 
 /// A call of the test at start, with an event of its own instead of a port.
-struct Trial {
+pub(super) struct Trial {
     overlapped: OVERLAPPED,
     area: [u8; AREA_BYTES],
     bytes: u32,
@@ -546,7 +550,7 @@ struct Trial {
 }
 
 impl Trial {
-    fn new() -> Option<Box<Self>> {
+    pub(super) fn new() -> Option<Box<Self>> {
         // SAFETY: the pointers may be null; a fresh handle has one owner.
         let event = unsafe {
             let event = CreateEventW(std::ptr::null(), 1, 0, std::ptr::null());
@@ -556,8 +560,12 @@ impl Trial {
         Some(Box::new(Self { overlapped, area: [0; AREA_BYTES], bytes: 0, event }))
     }
 
+    pub(super) fn overlapped(&mut self) -> *mut OVERLAPPED {
+        &raw mut self.overlapped
+    }
+
     /// Waits for a call that returned `succeeded`. Where it does not end in time its memory is leaked: the kernel still has it.
-    fn end(mut self: Box<Self>, socket: w::SOCKET, succeeded: i32, limit: Duration) -> Option<()> {
+    pub(super) fn end(mut self: Box<Self>, socket: w::SOCKET, succeeded: i32, limit: Duration) -> Option<()> {
         if succeeded == 0 && last_socket_code() != ERROR_IO_PENDING {
             return None;
         }

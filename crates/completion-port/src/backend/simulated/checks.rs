@@ -126,6 +126,10 @@ impl Checks {
         completion: &Completion,
         digests: &mut HashMap<Token, VecDeque<Digest>>,
     ) {
+        // One breach is enough, and what unwinds must not panic again.
+        if std::thread::panicking() {
+            return;
+        }
         match &completion.payload {
             Payload::Accepted(handle) | Payload::Opened { file: handle, .. } => self.opened(*handle),
             _ => {}
@@ -259,7 +263,9 @@ impl Checks {
 
     /// The last worker left, and everything was handed out.
     pub(super) fn ended(&self) {
-        if let Some((token, record)) = self.operations.iter().next() {
+        if let Some((token, record)) = self.operations.iter().next()
+            && !std::thread::panicking()
+        {
             let (count, kind) = (self.operations.len(), record.kind);
             self.world.breach(format_args!("{count} operations never ended, such as {token:?}, a {kind:?}"));
         }

@@ -70,7 +70,6 @@ impl Simulator {
 
     fn take(&mut self, core: &mut Core, done: Done) {
         let Done { token, result, mut payload, accepted, digest, last } = done;
-        let accepted = accepted.map(|name| Descriptor::Simulated(self.world.own(name)));
         if core.find_mut(token).is_none() {
             self.world.breach(format_args!("the kernel completed {token:?}, which is not in flight"));
         }
@@ -92,16 +91,33 @@ impl Simulator {
                 _ => payload = Payload::Chain(chain),
             }
         }
-        if let Some(descriptor) = accepted {
-            match core.add(descriptor, 0) {
-                Ok(handle) => payload = Payload::Accepted(handle),
-                // The kernel was told how much room there is.
-                Err((error, _)) => result = Err(error),
+        if let Some(accepted) = accepted {
+            if core.has_room_for_handle() {
+                match core.add(Descriptor::Simulated(self.world.own(accepted)), 0) {
+                    Ok(handle) => payload = Payload::Accepted(handle),
+                    Err(_) => unreachable!("there was room for another handle"),
+                }
+            } else {
+                // The room that the kernel was told of is taken by something else.
+                self.unaccept(core, token, accepted);
+                if !last {
+                    return;
+                }
+                result = Err(Error::new(ErrorKind::HandlesExhausted, OperationKind::Accept));
             }
         }
         match result {
             Ok(bytes) if !last => core.item(token, bytes, payload),
             result => core.complete(token, result, payload),
+        }
+    }
+
+    fn unaccept(&self, core: &Core, token: Token, accepted: Name) {
+        match core.descriptor(core.slot(token).handle) {
+            Some(Descriptor::SimulatedListener(listener, _)) => {
+                self.world.lock().unaccept(listener.name(), accepted);
+            }
+            _ => unreachable!("what accepts is for a listener, which stays until that has ended"),
         }
     }
 
@@ -248,7 +264,9 @@ impl Engine for Simulator {
     }
 
     fn leak(&mut self) {
-        self.world.breach(format_args!("operations did not come home"));
+        if !std::thread::panicking() {
+            self.world.breach(format_args!("operations did not come home"));
+        }
     }
 }
 
