@@ -628,7 +628,14 @@ impl Core {
         if cfg!(completion_port_fault = "reorder") && count > 1 {
             self.ready.swap(0, 1);
         }
-        into.extend(self.ready.drain(..count));
+        let Self { ready, handles, .. } = self;
+        into.extend(ready.drain(..count).map(|mut completion| {
+            // The one that is set now.
+            if let Some(state) = handles.get(completion.handle.index(), completion.handle.generation()) {
+                completion.key = state.key;
+            }
+            completion
+        }));
         count
     }
 
