@@ -12,6 +12,7 @@ use crate::{
     configuration::Configuration,
     direction::Direction,
     error::{Error, ErrorKind},
+    fault,
     identity::{Handle, Token},
     operation::{Operation, OperationKind},
     pool::Task,
@@ -247,8 +248,7 @@ impl Core {
     pub(super) fn finish_close(&mut self, handle: Handle) {
         if let Some(state) = self.state_mut(handle)
             && state.closing
-            && (state.pending == 0
-                || cfg!(completion_port_fault = "free-on-close") && state.pending < u32::MAX)
+            && (state.pending == 0 || fault::is_planted("free-on-close") && state.pending < u32::MAX)
         {
             // Marked so that it is released once.
             state.pending = u32::MAX;
@@ -508,7 +508,7 @@ impl Core {
             payload,
             last: true,
         });
-        if cfg!(completion_port_fault = "complete-twice") {
+        if fault::is_planted("complete-twice") {
             self.deliver(Completion {
                 handle: slot.handle,
                 key,
@@ -625,7 +625,7 @@ impl Core {
 
     pub(super) fn hand_out(&mut self, into: &mut Vec<Completion>, limit: usize) -> usize {
         let count = self.ready.len().min(limit);
-        if cfg!(completion_port_fault = "reorder") && count > 1 {
+        if fault::is_planted("reorder") && count > 1 {
             self.ready.swap(0, 1);
         }
         let Self { ready, handles, .. } = self;
