@@ -121,7 +121,7 @@ impl Port {
     /// [`ErrorKind::InvalidArgument`] if there is no such queue.
     pub fn post(&self, queue: usize, packet: Packet) -> Result<(), (Error, Packet)> {
         let posted = match self.inbox_of(queue) {
-            Ok(target) => target.post(packet).map_err(|packet| (ErrorKind::QueueFull, packet)),
+            Ok(target) => target.post(packet),
             Err(kind) => Err((kind, packet)),
         };
         posted.map_err(|(kind, packet)| (Error::new(kind, OperationKind::Post), packet))
@@ -134,9 +134,8 @@ impl Port {
     ///
     /// As [`Port::post`]; what was not posted is still in the list.
     pub fn post_many(&self, queue: usize, packets: &mut Vec<Packet>) -> Result<(), Error> {
-        let refused = |kind| Error::new(kind, OperationKind::Post);
-        self.inbox_of(queue).map_err(refused)?.post_many(packets);
-        if packets.is_empty() { Ok(()) } else { Err(refused(ErrorKind::QueueFull)) }
+        let posted = self.inbox_of(queue).and_then(|target| target.post_many(packets));
+        posted.map_err(|kind| Error::new(kind, OperationKind::Post))
     }
 
     /// The queue, unless it takes no packets now.
@@ -242,14 +241,14 @@ impl Shared {
     }
 
     /// The port shuts down, and `queue` has nothing to do. True if its workers may leave: the work of all queues is over, or what was left
-    /// is being cancelled.
+    /// is being cancelled, and nobody has posted to it meanwhile. From then on nobody can.
     pub(crate) fn begin_rest(&self, queue: usize) -> bool {
         let was_over = self.rest.is_over();
         let over = self.rest.begin(queue, |queue, rests| self.is_done(queue, rests));
         if over && !was_over {
             self.wake_all();
         }
-        over || self.phase.get() == Phase::Cancelling
+        (over || self.phase.get() == Phase::Cancelling) && self.queues[queue].end_posts()
     }
 
     /// Whether the work of all queues is over.

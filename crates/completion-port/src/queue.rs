@@ -4,6 +4,7 @@ use crate::{
     buffer::Wake,
     closes::Closes,
     completion::Packet,
+    error::ErrorKind,
     identity::Handle,
     pool::{Finished, Reply},
     sync::{
@@ -20,7 +21,7 @@ use std::{
 pub(crate) struct Queue {
     /// Behind a lock that is held for one packet or one batch: a batch costs the worker and those who post less than a lock-free
     /// queue does, whose every packet is a hand-over of its own between two processors' caches.
-    packets: Mutex<VecDeque<Packet>>,
+    packets: Mutex<Packets>,
     /// How many `packets` may hold; their places were allocated at start.
     posts: usize,
     /// How many `packets` holds, for who does not lock it.
@@ -39,11 +40,17 @@ pub(crate) struct Queue {
     in_flight: AtomicUsize,
 }
 
+struct Packets {
+    waiting: VecDeque<Packet>,
+    /// No more are taken in.
+    ended: bool,
+}
+
 impl Queue {
     pub(crate) fn new(posts: usize) -> Self {
         let posts = posts.max(1);
         Self {
-            packets: Mutex::new(VecDeque::with_capacity(posts)),
+            packets: Mutex::new(Packets { waiting: VecDeque::with_capacity(posts), ended: false }),
             posts,
             waiting: AtomicUsize::new(0),
             finished: Mutex::new(Vec::new()),
@@ -67,29 +74,44 @@ impl Queue {
         self.lives.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn post(&self, packet: Packet) -> Result<(), Packet> {
+    pub(crate) fn post(&self, packet: Packet) -> Result<(), (ErrorKind, Packet)> {
         let mut packets = self.lock_packets();
-        if packets.len() == self.posts {
-            return Err(packet);
+        if packets.ended {
+            return Err((ErrorKind::ShuttingDown, packet));
         }
-        packets.push_back(packet);
+        if packets.waiting.len() == self.posts {
+            return Err((ErrorKind::QueueFull, packet));
+        }
+        packets.waiting.push_back(packet);
         self.announce(packets);
         Ok(())
     }
 
     /// Takes in as many as there is room for, from the front.
-    pub(crate) fn post_many(&self, posted: &mut Vec<Packet>) {
+    pub(crate) fn post_many(&self, posted: &mut Vec<Packet>) -> Result<(), ErrorKind> {
         let mut packets = self.lock_packets();
-        let count = posted.len().min(self.posts - packets.len());
+        if packets.ended {
+            return Err(ErrorKind::ShuttingDown);
+        }
+        let count = posted.len().min(self.posts - packets.waiting.len());
         if count > 0 {
-            packets.extend(posted.drain(..count));
+            packets.waiting.extend(posted.drain(..count));
             self.announce(packets);
         }
+        if posted.is_empty() { Ok(()) } else { Err(ErrorKind::QueueFull) }
+    }
+
+    /// Takes in no more packets, unless one is there already: whoever posts either comes before, and its packet is found here, or
+    /// hears that it is too late. True if it is so.
+    pub(crate) fn end_posts(&self) -> bool {
+        let mut packets = self.lock_packets();
+        packets.ended |= packets.waiting.is_empty();
+        packets.waiting.is_empty()
     }
 
     /// Packets were put in: wakes the worker if it sleeps.
-    fn announce(&self, packets: MutexGuard<'_, VecDeque<Packet>>) {
-        self.waiting.store(packets.len(), Ordering::Relaxed);
+    fn announce(&self, packets: MutexGuard<'_, Packets>) {
+        self.waiting.store(packets.waiting.len(), Ordering::Relaxed);
         // With the lock held, which spares the fence of `wake`: `prepare_to_sleep` locks too, and either comes later, and sees the
         // packets, or came before, and is seen here.
         let asleep = self.sleeping.load(Ordering::Relaxed);
@@ -99,7 +121,7 @@ impl Queue {
         }
     }
 
-    fn lock_packets(&self) -> MutexGuard<'_, VecDeque<Packet>> {
+    fn lock_packets(&self) -> MutexGuard<'_, Packets> {
         self.packets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -156,7 +178,7 @@ impl Queue {
     pub(crate) fn prepare_to_sleep(&self) -> bool {
         self.sleeping.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        self.lock_packets().is_empty() && self.is_idle()
+        self.lock_packets().waiting.is_empty() && self.is_idle()
     }
 
     #[cfg_attr(
@@ -177,7 +199,7 @@ impl Queue {
         if limit == 0 || self.waiting.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let mut packets = self.lock_packets();
+        let packets = &mut self.lock_packets().waiting;
         let count = packets.len().min(limit);
         into.extend(packets.drain(..count));
         self.waiting.store(packets.len(), Ordering::Relaxed);

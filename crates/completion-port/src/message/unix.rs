@@ -195,31 +195,33 @@ unsafe fn decode_control(header: &libc::msghdr, ancillary: &mut Ancillary) {
         let (level, kind) = unsafe { ((*next).cmsg_level, (*next).cmsg_type) };
         match (level, kind) {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                // SAFETY: the kernel wrote this value for this kind; likewise below.
-                let information: libc::in_pktinfo = unsafe { value(next) };
-                ancillary.local = Some(Ipv4Addr::from(information.ipi_addr.s_addr.to_ne_bytes()).into());
-                ancillary.interface = NonZero::new(information.ipi_ifindex as u32);
+                // SAFETY: this is what the kernel writes for this kind; likewise below.
+                if let Some(information) = unsafe { value::<libc::in_pktinfo>(next) } {
+                    ancillary.local = Some(Ipv4Addr::from(information.ipi_addr.s_addr.to_ne_bytes()).into());
+                    ancillary.interface = NonZero::new(information.ipi_ifindex as u32);
+                }
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 // SAFETY: as above.
-                let information: libc::in6_pktinfo = unsafe { value(next) };
-                ancillary.local = Some(Ipv6Addr::from(information.ipi6_addr.s6_addr).into());
-                ancillary.interface = NonZero::new(information.ipi6_ifindex);
+                if let Some(information) = unsafe { value::<libc::in6_pktinfo>(next) } {
+                    ancillary.local = Some(Ipv6Addr::from(information.ipi6_addr.s6_addr).into());
+                    ancillary.interface = NonZero::new(information.ipi6_ifindex);
+                }
             }
             (libc::IPPROTO_IP, libc::IP_TOS) => {
                 // SAFETY: as above; one byte, unlike that of IPv6.
-                let service: u8 = unsafe { value(next) };
-                ancillary.ecn = Some(service & 3);
+                ancillary.ecn = unsafe { value::<u8>(next) }.map(|service| service & 3).or(ancillary.ecn);
             }
             (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
                 // SAFETY: as above.
-                let class: libc::c_int = unsafe { value(next) };
-                ancillary.ecn = Some(class as u8 & 3);
+                ancillary.ecn =
+                    unsafe { value::<libc::c_int>(next) }.map(|class| class as u8 & 3).or(ancillary.ecn);
             }
             (libc::SOL_UDP, libc::UDP_GRO) => {
                 // SAFETY: as above.
-                let bytes: libc::c_int = unsafe { value(next) };
-                ancillary.segment_bytes = u16::try_from(bytes).ok().and_then(NonZero::new);
+                let bytes = unsafe { value::<libc::c_int>(next) };
+                ancillary.segment_bytes =
+                    bytes.and_then(|bytes| u16::try_from(bytes).ok()).and_then(NonZero::new);
             }
             _ => {}
         }
@@ -231,11 +233,44 @@ unsafe fn decode_control(header: &libc::msghdr, ancillary: &mut Ancillary) {
 #[cfg(not(target_os = "linux"))]
 unsafe fn decode_control(_: &libc::msghdr, _: &mut Ancillary) {}
 
+/// What a control message carries. None if the room ended within it, as it may where a program has asked for more than there is room for.
+///
 /// # Safety
 ///
-/// The control message carries a `T`.
+/// The message lies in initialised memory as far as its length says, and what a kind such as this carries is a `T`.
 #[cfg(target_os = "linux")]
-unsafe fn value<T: Copy>(header: *const libc::cmsghdr) -> T {
-    // SAFETY: promised by the caller; it need not be aligned.
-    unsafe { ptr::read_unaligned(libc::CMSG_DATA(header).cast()) }
+unsafe fn value<T: Copy>(header: *const libc::cmsghdr) -> Option<T> {
+    // SAFETY: the length was promised by the caller, and covers a `T` where it is read; it need not be aligned.
+    unsafe {
+        let whole = libc::CMSG_LEN(size_of::<T>() as u32) as usize;
+        ((*header).cmsg_len as usize >= whole).then(|| ptr::read_unaligned(libc::CMSG_DATA(header).cast()))
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// The kernel cuts the last control message where the room ends (MSG_CTRUNC).
+    #[test]
+    fn a_control_message_that_was_cut_off_is_not_read_beyond_its_end() {
+        let sent =
+            Ancillary { local: Some(Ipv4Addr::LOCALHOST.into()), ecn: Some(2), ..Ancillary::default() };
+        let mut space = Space::EMPTY;
+        encode(&sent, Family::V4, &mut space).unwrap();
+        // SAFETY: both only compute.
+        let (bare, whole) =
+            unsafe { (libc::CMSG_LEN(0), libc::CMSG_LEN(size_of::<libc::in_pktinfo>() as u32)) };
+        // SAFETY: a message header of zeros is valid.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        for room in bare..=whole {
+            header.msg_control = space.as_mut_ptr();
+            header.msg_controllen = room as _;
+            // SAFETY: the first header lies there, aligned; its length becomes what the kernel would have made it.
+            unsafe { (*header.msg_control.cast::<libc::cmsghdr>()).cmsg_len = room as _ };
+            // SAFETY: it names what was laid out above.
+            let told = unsafe { decode(&header) };
+            assert_eq!(told.local.is_some(), room == whole, "in {room} bytes");
+        }
+    }
 }

@@ -60,6 +60,30 @@ impl Rig {
     }
 }
 
+/// Somebody else posts as the work comes to its end.
+#[test]
+fn what_was_accepted_at_the_end_is_still_there_to_be_taken() {
+    check(|| {
+        let rig = Rig::new();
+        let other = Arc::clone(&rig);
+        // As `Port::post`, which looked whether the work is over just before.
+        let poster = thread::spawn(move || other.queues[0].post(Packet::default()).is_ok());
+        let mut taken = Vec::new();
+        loop {
+            rig.rest.end(0);
+            rig.queues[0].take_packets(usize::MAX, &mut taken);
+            rig.rest.begin(1, |_, _| false);
+            let over = rig.rest.begin(0, |queue, rests| rests && rig.queues[queue].is_idle());
+            if over && rig.queues[0].end_posts() {
+                break;
+            }
+            thread::yield_now();
+        }
+        assert_eq!(poster.join().unwrap(), taken.len() == 1);
+        assert!(rig.queues[0].is_idle());
+    });
+}
+
 #[test]
 fn nobody_leaves_before_the_last_packet_was_taken() {
     check(|| {

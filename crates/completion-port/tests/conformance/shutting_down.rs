@@ -17,6 +17,7 @@ pub(crate) const CASES: &[Case] = cases![
     a_queue_can_have_a_new_worker_after_its_last_one_left,
     what_does_not_come_home_is_left_alone_and_counted; only ON_THREADS,
     a_worker_that_stays_and_buffers_that_are_kept_are_counted,
+    every_packet_that_was_accepted_comes_before_the_last_one,
 ];
 
 fn what_runs_finishes_and_the_report_is_clean(rig: &mut Rig) {
@@ -160,4 +161,43 @@ fn a_worker_that_stays_and_buffers_that_are_kept_are_counted(rig: &mut Rig) {
     drop(kept);
     let report = port.shutdown(Duration::ZERO);
     assert_eq!((report.workers_left, report.operations_left, report.buffers_left), (0, 0, 0), "{report}");
+}
+
+/// Threads post all through the end: what was not refused, a worker gets.
+fn every_packet_that_was_accepted_comes_before_the_last_one(rig: &mut Rig) {
+    for round in 0..200 {
+        let mut rig = rig.fresh();
+        let posting: Vec<_> = (0..2)
+            .map(|_| {
+                let port = rig.port.clone();
+                std::thread::spawn(move || {
+                    let mut accepted = 0;
+                    loop {
+                        match port.post(0, Packet::default()) {
+                            Ok(()) => accepted += 1,
+                            Err((error, _)) if error.kind() == ErrorKind::QueueFull => {
+                                std::thread::yield_now()
+                            }
+                            Err(_) => return accepted,
+                        }
+                    }
+                })
+            })
+            .collect();
+        match round % 2 {
+            0 => rig.port.begin_shutdown(),
+            _ => rig.port.cancel_all(),
+        }
+        let mut received = 0;
+        loop {
+            match rig.next().kind {
+                OperationKind::Post => received += 1,
+                OperationKind::Shutdown => break,
+                _ => {}
+            }
+        }
+        rig.leave();
+        let accepted: usize = posting.into_iter().map(|thread| thread.join().unwrap()).sum();
+        assert_eq!(received, accepted, "in round {round}");
+    }
 }
