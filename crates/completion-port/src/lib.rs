@@ -105,6 +105,7 @@ mod configuration;
 mod control;
 mod direction;
 mod error;
+mod fault;
 mod file;
 #[cfg(any(windows, test, all(unix, feature = "simulation")))]
 mod gate;

@@ -252,7 +252,7 @@ impl Shared {
     }
 
     /// Whether the work of all queues is over.
-    #[cfg(feature = "simulation")]
+    #[cfg(all(unix, feature = "simulation"))]
     pub(crate) fn is_work_over(&self) -> bool {
         self.rest.is_over()
     }

@@ -1,8 +1,6 @@
 //! Atomics, locks and what is made of them: std's own, or loom's where every interleaving is tried (`--cfg loom`, see
 //! scripts/test-loom). Whoever shares state between threads takes them from here, so that what is modelled is the code that runs.
 
-#[cfg(windows)]
-pub(crate) use crossbeam_queue::ArrayQueue;
 #[cfg(all(not(loom), any(windows, test)))]
 pub(crate) use std::sync::OnceLock;
 #[cfg(not(loom))]

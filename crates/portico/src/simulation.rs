@@ -17,7 +17,7 @@ use completion_port::{
 };
 use std::{fmt, net::SocketAddr, time::Duration};
 
-/// A server in a world. It does something only in [`SimulatedServer::next`].
+/// A server in a world. It does something only in [`SimulatedServer::next_client`].
 pub struct SimulatedServer {
     world: World,
     port: Port,
@@ -73,7 +73,7 @@ impl SimulatedServer {
         }
     }
 
-    /// Begins the orderly end, as [`Server::stop`](crate::Server::stop) does. Go on with [`SimulatedServer::next`] until nothing
+    /// Begins the orderly end, as [`Server::stop`](crate::Server::stop) does. Go on with [`SimulatedServer::next_client`] until nothing
     /// happens any more.
     pub fn begin_shutdown(&self) {
         self.port.begin_shutdown();

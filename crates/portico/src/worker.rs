@@ -96,7 +96,7 @@ impl Server {
     }
 
     /// Its view of the port.
-    #[cfg(feature = "simulation")]
+    #[cfg(all(unix, feature = "simulation"))]
     pub(crate) fn port(&self) -> &completion_port::Worker {
         &self.context.port
     }

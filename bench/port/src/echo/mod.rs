@@ -6,6 +6,8 @@ mod epoll;
 mod monoio;
 pub mod ours;
 #[allow(unsafe_code, reason = "the yardstick is what a program can do that talks to the kernel itself")]
+/// It needs `unsafe`, which lives in one crate only.
+#[path = "../../../../crates/completion-port/benches/bare/ring.rs"]
 mod ring;
 mod tokio;
 

@@ -26,6 +26,7 @@ use super::Driver;
 use crate::{
     completion::{Completion, Packet, Payload, Rejected},
     error::{Error, ErrorKind},
+    fault,
     identity::{Handle, Token},
     operation::{Operation, OperationKind},
     pool::{Finished, Pool, Task, Yielded, dispose},
@@ -202,7 +203,7 @@ impl<E: Engine> Local<E> {
             if let Some(task) = self.engine.cancel_task(&self.shared.pool, token) {
                 self.take_back(token, task, ErrorKind::Cancelled);
             }
-        } else if !cfg!(completion_port_fault = "drop-cancel") {
+        } else if !fault::is_planted("drop-cancel") {
             self.engine.cancel(&mut self.core, token);
         }
         self.run();

@@ -369,18 +369,22 @@ mod tests {
         let path = folder.path().join("file");
         let (file, _) = open(None, &path, read().write(true).create(true)).unwrap();
         std::thread::scope(|scope| {
-            for number in 0..4 {
+            for number in 0..4_u8 {
                 let file = &file;
                 scope.spawn(move || {
-                    for _ in 0..50 {
-                        assert_eq!(write_and_wait(file, END_OF_FILE, &[number; 64]).unwrap(), 64);
+                    for round in 0..50 {
+                        let offset = (round * 4 + u64::from(number)) * 64;
+                        assert_eq!(write_and_wait(file, offset, &[number; 64]).unwrap(), 64);
                     }
                 });
             }
         });
+        assert_eq!(write_and_wait(&file, END_OF_FILE, &[0; 64]).unwrap(), 64);
         let bytes = std::fs::read(&path).unwrap();
-        assert_eq!(bytes.len(), 4 * 50 * 64);
-        assert!(bytes.chunks(64).all(|record| record.iter().all(|byte| *byte == record[0])));
+        assert_eq!(bytes.len(), 201 * 64);
+        for (number, record) in bytes.chunks(64).enumerate() {
+            assert_eq!(record, [number as u8 % 4; 64], "record {number}");
+        }
         assert_eq!(write_and_wait(&file, 5 << 30, b"far").unwrap(), 3);
         assert_eq!(metadata(&file).unwrap().length, (5 << 30) + 3);
     }

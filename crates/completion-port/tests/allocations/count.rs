@@ -11,11 +11,16 @@ use std::{
 };
 
 /// What was allocated by the threads that show it to the allocator.
-#[derive(Default)]
 pub(crate) struct Count {
     pub(crate) counts: AtomicBool,
     pub(crate) allocations: AtomicU64,
     pub(crate) first: Mutex<Option<String>>,
+}
+
+impl Count {
+    pub(crate) const fn new() -> Self {
+        Self { counts: AtomicBool::new(false), allocations: AtomicU64::new(0), first: Mutex::new(None) }
+    }
 }
 
 thread_local! {

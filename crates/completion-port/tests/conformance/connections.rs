@@ -16,6 +16,7 @@ use std::{
 };
 
 pub(crate) const CASES: &[Case] = cases![
+    a_completion_carries_the_key_that_is_set_when_it_is_handed_out,
     what_was_received_can_be_sent_back,
     a_receive_appends_to_what_is_filled_and_an_orderly_end_is_zero_bytes,
     a_reset_is_an_error_and_not_an_end,
@@ -404,4 +405,14 @@ fn what_fails_at_once_ends_once(rig: &mut Rig) {
         rig.close(handle);
     }
     assert_eq!(std::fs::read(folder.path().join("content")).unwrap(), b"content");
+}
+
+fn a_completion_carries_the_key_that_is_set_when_it_is_handed_out(rig: &mut Rig) {
+    let (handle, _peer) = rig.pair();
+    // On some backends it has completed by now, and waits to be handed out.
+    let sent = rig.send(handle, b"x");
+    rig.worker.set_key(handle, 55).unwrap();
+    let completion = rig.next_of(sent);
+    assert_eq!((completion.result, completion.key), (Ok(1), 55));
+    rig.close(handle);
 }

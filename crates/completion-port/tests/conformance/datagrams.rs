@@ -1,7 +1,7 @@
 //! Datagrams: one by one, with where they come from and what travels beside them.
 
 use crate::{
-    harness::{PATIENCE, Rig, failure, pattern},
+    harness::{PATIENCE, Rig, failure, pattern, uninterrupted},
     suite::Case,
 };
 use completion_port::{
@@ -101,7 +101,7 @@ fn datagrams_come_with_where_they_come_from(rig: &mut Rig) {
         assert_eq!((sent.kind, sent.result, sent.key), (OperationKind::SendTo, Ok(6), 5));
         assert_eq!(sent.payload.into_chain().unwrap().len(), 6);
         let mut read = [0; 100];
-        assert_eq!(peer.recv_from(&mut read).unwrap(), (6, here));
+        assert_eq!(uninterrupted(|| peer.recv_from(&mut read)), (6, here));
         assert_eq!(&read[..6], b"answer");
         rig.close(handle);
     }
@@ -116,7 +116,7 @@ fn a_chain_goes_as_one_datagram(rig: &mut Rig) {
     let sent = rig.run(handle, Operation::SendTo { chain, to: there.into() });
     assert_eq!(sent.result, Ok(bytes));
     let mut read = vec![0; 1_000];
-    assert_eq!(peer.recv_from(&mut read).unwrap(), (bytes as usize, here));
+    assert_eq!(uninterrupted(|| peer.recv_from(&mut read)), (bytes as usize, here));
     assert_eq!(&read[..bytes as usize], b"piece ".repeat(BufferChain::MAXIMUM_SLICES));
     rig.close(handle);
 }
@@ -133,10 +133,10 @@ fn an_empty_datagram_is_no_end(rig: &mut Rig) {
     let (bytes, from, _) = datagram(rig.next_of(token));
     assert_eq!((bytes.len(), from.as_internet()), (0, Some(there)));
     assert_eq!(send_to(rig, handle, b"", there).result, Ok(0));
-    assert_eq!(peer.recv_from(&mut [0; 10]).unwrap(), (0, here));
+    assert_eq!(uninterrupted(|| peer.recv_from(&mut [0; 10])), (0, here));
     let message = Box::new(Message { to: Some(there.into()), ..Message::default() });
     assert_eq!(rig.run(handle, Operation::SendMessage { message }).result, Ok(0));
-    assert_eq!(peer.recv_from(&mut [0; 10]).unwrap(), (0, here));
+    assert_eq!(uninterrupted(|| peer.recv_from(&mut [0; 10])), (0, here));
     rig.close(handle);
 }
 
@@ -215,8 +215,8 @@ fn a_connected_socket_needs_no_address(rig: &mut Rig) {
     let chain = rig.chain(b"plainly");
     assert_eq!(rig.run(handle, Operation::Send { chain }).result, Ok(7));
     let mut read = [0; 100];
-    assert_eq!(peer.recv_from(&mut read).unwrap(), (19, here));
-    assert_eq!(peer.recv_from(&mut read).unwrap(), (7, here));
+    assert_eq!(uninterrupted(|| peer.recv_from(&mut read)), (19, here));
+    assert_eq!(uninterrupted(|| peer.recv_from(&mut read)), (7, here));
     peer.send_to(b"back", here).unwrap();
     let token = rig.receive(handle, 100);
     assert_eq!(rig.next_of(token).result, Ok(4));
@@ -262,7 +262,7 @@ fn an_answer_leaves_from_where_the_question_came_to(rig: &mut Rig) {
         return rig.close(handle);
     }
     assert_eq!(sent.result, Ok(6));
-    let (bytes, from) = peer.recv_from(&mut [0; 100]).unwrap();
+    let (bytes, from) = uninterrupted(|| peer.recv_from(&mut [0; 100]));
     assert_eq!((bytes, from), (6, SocketAddr::from((asked, here.port()))));
     rig.close(handle);
 }
@@ -294,7 +294,7 @@ fn a_message_can_be_cut_apart_by_the_system(rig: &mut Rig) {
             assert_eq!(sent.result, Ok(450));
             let mut read = [0; 1_000];
             for (start, expected) in [(0, 100), (100, 100), (200, 100), (300, 100), (400, 50)] {
-                assert_eq!(peer.recv(&mut read).unwrap(), expected);
+                assert_eq!(uninterrupted(|| peer.recv(&mut read)), expected);
                 assert_eq!(read[..expected], pattern(450)[start..start + expected]);
             }
         }

@@ -330,6 +330,16 @@ pub(crate) fn file_with(rig: &mut Rig, folder: &Path, bytes: &[u8]) -> Handle {
     }
 }
 
+/// The outcome of a plain call, which a signal may interrupt: the end of a ring that a thread had is one to it.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> T {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome.expect("it comes within the time that a peer waits"),
+        }
+    }
+}
+
 /// Bytes that differ from place to place.
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
     (0..length as u32).map(|place| (place.wrapping_mul(0x9e37_79b1) >> 24) as u8).collect()

@@ -1,7 +1,7 @@
 //! Sockets of the Unix domain: streams and datagrams whose addresses are paths.
 
 use crate::{
-    harness::{PATIENCE, Rig, failure, pattern},
+    harness::{PATIENCE, Rig, failure, pattern, uninterrupted},
     suite::Case,
 };
 use completion_port::{
@@ -191,7 +191,7 @@ fn datagrams_come_from_paths_and_from_nowhere(rig: &mut Rig) {
     let sent = rig.run(handle, Operation::SendTo { chain, to: peer_path.as_path().into() });
     assert_eq!(sent.result, Ok(6));
     let mut read = [0; 10];
-    let (bytes, from) = peer.recv_from(&mut read).unwrap();
+    let (bytes, from) = uninterrupted(|| peer.recv_from(&mut read));
     assert_eq!((&read[..bytes], from.as_pathname()), (&b"to you"[..], Some(path.as_path())));
     rig.close(handle);
 }
@@ -219,10 +219,10 @@ fn a_receiver_without_room_holds_the_datagram_up(rig: &mut Rig) {
     rig.expect_silence();
     let mut read = [0; 10];
     for _ in 0..filled {
-        assert_eq!(peer.recv(&mut read).unwrap(), 6);
+        assert_eq!(uninterrupted(|| peer.recv(&mut read)), 6);
     }
     assert_eq!(rig.next_of(waiting).result, Ok(7));
-    assert_eq!(peer.recv(&mut read).unwrap(), 7);
+    assert_eq!(uninterrupted(|| peer.recv(&mut read)), 7);
     rig.close(handle);
 }
 

@@ -12,6 +12,7 @@ use crate::{
     configuration::Configuration,
     direction::Direction,
     error::{Error, ErrorKind},
+    fault,
     identity::{Handle, Token},
     operation::{Operation, OperationKind},
     pool::Task,
@@ -247,8 +248,7 @@ impl Core {
     pub(super) fn finish_close(&mut self, handle: Handle) {
         if let Some(state) = self.state_mut(handle)
             && state.closing
-            && (state.pending == 0
-                || cfg!(completion_port_fault = "free-on-close") && state.pending < u32::MAX)
+            && (state.pending == 0 || fault::is_planted("free-on-close") && state.pending < u32::MAX)
         {
             // Marked so that it is released once.
             state.pending = u32::MAX;
@@ -508,7 +508,7 @@ impl Core {
             payload,
             last: true,
         });
-        if cfg!(completion_port_fault = "complete-twice") {
+        if fault::is_planted("complete-twice") {
             self.deliver(Completion {
                 handle: slot.handle,
                 key,
@@ -625,10 +625,17 @@ impl Core {
 
     pub(super) fn hand_out(&mut self, into: &mut Vec<Completion>, limit: usize) -> usize {
         let count = self.ready.len().min(limit);
-        if cfg!(completion_port_fault = "reorder") && count > 1 {
+        if fault::is_planted("reorder") && count > 1 {
             self.ready.swap(0, 1);
         }
-        into.extend(self.ready.drain(..count));
+        let Self { ready, handles, .. } = self;
+        into.extend(ready.drain(..count).map(|mut completion| {
+            // The one that is set now.
+            if let Some(state) = handles.get(completion.handle.index(), completion.handle.generation()) {
+                completion.key = state.key;
+            }
+            completion
+        }));
         count
     }
 

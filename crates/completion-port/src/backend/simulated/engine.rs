@@ -78,9 +78,14 @@ impl Simulator {
         }
         let mut result = result;
         let slot = core.slot_mut(token);
+        // Asked for after the kernel was done with the first half: nobody will ask again.
+        let ended = slot.cancelled || slot.timed_out;
         if let Body::Connect { first, .. } = &mut slot.body {
             let chain = std::mem::take(first);
             slot.body = Body::None;
+            if ended && !chain.is_empty() {
+                result = result.and(Err(Error::new(ErrorKind::Cancelled, OperationKind::Connect)));
+            }
             let connected = core.descriptor(core.slot(token).handle);
             match connected {
                 Some(Descriptor::Simulated(stream)) if result.is_ok() && !chain.is_empty() => {
