@@ -1,12 +1,13 @@
 //! Shutdown: draining, cancelling, and the last packet.
 
 use crate::{
-    harness::{PATIENCE, Rig, failure},
+    harness::{PATIENCE, Rig, configuration, failure},
     suite::{Case, ON_THREADS},
 };
-use completion_port::{ErrorKind, Handle, Operation, OperationKind, Packet, Payload};
+use completion_port::{Completion, ErrorKind, Handle, Operation, OperationKind, Packet, Payload, Port};
 use std::{
     io::{Read, Write},
+    sync::mpsc,
     time::Duration,
 };
 
@@ -18,6 +19,7 @@ pub(crate) const CASES: &[Case] = cases![
     what_does_not_come_home_is_left_alone_and_counted; only ON_THREADS,
     a_worker_that_stays_and_buffers_that_are_kept_are_counted,
     every_packet_that_was_accepted_comes_before_the_last_one,
+    a_shutdown_waits_for_no_worker_that_left_or_never_came; only ON_THREADS,
 ];
 
 fn what_runs_finishes_and_the_report_is_clean(rig: &mut Rig) {
@@ -122,9 +124,9 @@ fn a_queue_can_have_a_new_worker_after_its_last_one_left(rig: &mut Rig) {
 
 fn what_does_not_come_home_is_left_alone_and_counted(rig: &mut Rig) {
     let mut rig = rig.fresh();
-    let (release, held) = std::sync::mpsc::channel::<()>();
-    let (begun, running) = std::sync::mpsc::channel::<()>();
-    let (ended, seen) = std::sync::mpsc::channel::<()>();
+    let (release, held) = mpsc::channel::<()>();
+    let (begun, running) = mpsc::channel::<()>();
+    let (ended, seen) = mpsc::channel::<()>();
     let work = Box::new(move || -> Box<dyn std::any::Any + Send> {
         begun.send(()).unwrap();
         let _ = held.recv();
@@ -199,5 +201,35 @@ fn every_packet_that_was_accepted_comes_before_the_last_one(rig: &mut Rig) {
         rig.leave();
         let accepted: usize = posting.into_iter().map(|thread| thread.join().unwrap()).sum();
         assert_eq!(received, accepted, "in round {round}");
+    }
+}
+
+/// Of four queues one is served; one was, one never is, and the worker of one never waits.
+fn a_shutdown_waits_for_no_worker_that_left_or_never_came(rig: &mut Rig) {
+    for one_never_waits in [false, true] {
+        let mut configuration = configuration(rig.port.backend());
+        configuration.queues = 4;
+        let port = Port::new(configuration).unwrap();
+        let (ready, started) = mpsc::channel();
+        let serving = port.clone();
+        let serve = std::thread::spawn(move || {
+            let mut worker = serving.worker().unwrap();
+            ready.send(()).unwrap();
+            let mut completions: Vec<Completion> = Vec::new();
+            while completions.iter().all(|completion| completion.kind != OperationKind::Shutdown) {
+                worker.wait(&mut completions, None).unwrap();
+            }
+        });
+        started.recv().unwrap();
+        let (left, idle) = (port.worker().unwrap(), port.worker().unwrap());
+        // To queues that nobody serves, too.
+        (1..4).for_each(|queue| port.post(queue, Packet::default()).unwrap());
+        drop(left);
+        let idle = one_never_waits.then_some(idle);
+        let report = port.shutdown(if one_never_waits { Duration::from_millis(20) } else { PATIENCE });
+        assert_eq!((report.cancelled, report.workers_left), (one_never_waits, usize::from(one_never_waits)));
+        serve.join().unwrap();
+        drop(idle);
+        assert_eq!(port.shutdown(Duration::ZERO).workers_left, 0);
     }
 }
