@@ -101,7 +101,13 @@ impl Poller {
     /// Sleeps up to `timeout`, and appends what is new to `events`.
     pub(super) fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Readiness>) -> io::Result<()> {
         self.list.clear();
-        self.bell.0.wait(&mut self.list, timeout)?;
+        match self.bell.0.wait(&mut self.list, timeout) {
+            Ok(_) => {}
+            // On poll(2): several threads woke this one at once, and the byte that it was woken by has been read already. What else is
+            // ready is told by the next call.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
         for event in self.list.iter() {
             events.push(Readiness {
                 key: event.key as u32,
