@@ -15,14 +15,22 @@ use crate::{Failure, child, processor, socket};
 use completion_port::Backend;
 
 /// The servers, by the names that a command line and a table know.
-pub const NAMES: [&str; 7] =
-    ["raw epoll", "raw io_uring", "ours, io_uring", "ours, readiness", "tokio", "monoio", "compio"];
+pub const NAMES: [&str; 8] = [
+    "raw epoll",
+    "raw io_uring",
+    "ours, io_uring",
+    "ours, direct",
+    "ours, readiness",
+    "tokio",
+    "monoio",
+    "compio",
+];
 /// The yardsticks among them.
 pub const RAW: [usize; 2] = [0, 1];
 /// Ours.
-pub const OURS: [usize; 2] = [2, 3];
+pub const OURS: [usize; 3] = [2, 3, 4];
 /// The rest.
-pub const PEERS: [usize; 3] = [4, 5, 6];
+pub const PEERS: [usize; 3] = [5, 6, 7];
 
 /// The room that each has for what one receive brings.
 const RECEIVE_BYTES: usize = 4096;
@@ -37,6 +45,7 @@ pub fn serve(name: &str, processor: usize) -> Result<(), Failure> {
         "raw epoll" => epoll::serve(&listener),
         "raw io_uring" => ring::serve(&listener),
         "ours, io_uring" => ours::serve(listener, ours::configuration(Backend::IoUring)),
+        "ours, direct" => ours::serve(listener, ours::direct()),
         "ours, readiness" => ours::serve(listener, ours::configuration(Backend::Readiness)),
         "tokio" => tokio::serve(listener),
         "monoio" => monoio::serve(listener),
