@@ -153,6 +153,15 @@ impl Poll {
         self.socket(handle).spend(round, budget)
     }
 
+    /// Whether the operation's direction is ready, and its handle may make another call in this round; else what it has to wait for.
+    fn try_now(&mut self, core: &mut Core, token: Token) -> Result<(), Turn> {
+        let (handle, kind) = (core.slot(token).handle, core.slot(token).kind);
+        if !self.socket(handle).side(kind).ready {
+            return Err(self.arm(core, token));
+        }
+        if self.spend(handle) { Ok(()) } else { Err(Turn::Later) }
+    }
+
     /// Asks for news of a direction that is not ready. Where edges are reported they come unasked.
     fn arm(&mut self, core: &mut Core, token: Token) -> Turn {
         if self.poller.has_edges() {

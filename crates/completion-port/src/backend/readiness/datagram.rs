@@ -20,11 +20,8 @@ impl Poll {
         };
         let with_control = kind == OperationKind::ReceiveMessage && family.has_control();
         loop {
-            if !self.socket(handle).receive.ready {
-                return self.arm(core, token);
-            }
-            if !self.spend(handle) {
-                return Turn::Later;
+            if let Err(turn) = self.try_now(core, token) {
+                return turn;
             }
             let (slot, descriptor) = core.slot_and_descriptor(token);
             let Body::Buffer(buffer) = &mut slot.body else { unreachable!("a receive has a buffer") };
@@ -53,11 +50,8 @@ impl Poll {
             Err(error) => return self.finish(core, token, Err(Error::new(error, kind))),
         };
         loop {
-            if !self.socket(handle).send.ready {
-                return self.arm(core, token);
-            }
-            if !self.spend(handle) {
-                return Turn::Later;
+            if let Err(turn) = self.try_now(core, token) {
+                return turn;
             }
             let (slot, descriptor) = core.slot_and_descriptor(token);
             let nothing = Ancillary::default();

@@ -21,11 +21,8 @@ impl Poll {
             if !stream && !core.has_room_for_handle() {
                 return self.finish(core, token, Err(Error::new(ErrorKind::HandlesExhausted, kind)));
             }
-            if !self.socket(handle).receive.ready {
-                return self.arm(core, token);
-            }
-            if !self.spend(handle) {
-                return Turn::Later;
+            if let Err(turn) = self.try_now(core, token) {
+                return turn;
             }
             if !core.has_room_for_handle() {
                 return Turn::Crowded;
@@ -71,11 +68,8 @@ impl Poll {
     pub(super) fn receive(&mut self, core: &mut Core, token: Token) -> Turn {
         let handle = core.slot(token).handle;
         loop {
-            if !self.socket(handle).receive.ready {
-                return self.arm(core, token);
-            }
-            if !self.spend(handle) {
-                return Turn::Later;
+            if let Err(turn) = self.try_now(core, token) {
+                return turn;
             }
             let (slot, descriptor) = core.slot_and_descriptor(token);
             let Body::Buffer(buffer) = &mut slot.body else { unreachable!("a receive has a buffer") };
@@ -95,11 +89,8 @@ impl Poll {
     pub(super) fn receive_scattered(&mut self, core: &mut Core, token: Token) -> Turn {
         let handle = core.slot(token).handle;
         loop {
-            if !self.socket(handle).receive.ready {
-                return self.arm(core, token);
-            }
-            if !self.spend(handle) {
-                return Turn::Later;
+            if let Err(turn) = self.try_now(core, token) {
+                return turn;
             }
             let (slot, descriptor) = core.slot_and_descriptor(token);
             let Body::Buffers(buffers) = &mut slot.body else {
@@ -123,11 +114,8 @@ impl Poll {
     pub(super) fn receive_stream(&mut self, core: &mut Core, token: Token) -> Turn {
         let handle = core.slot(token).handle;
         loop {
-            if !self.socket(handle).receive.ready {
-                return self.arm(core, token);
-            }
-            if !self.spend(handle) {
-                return Turn::Later;
+            if let Err(turn) = self.try_now(core, token) {
+                return turn;
             }
             let mut buffer = match core.buffers.acquire(core.configuration.receive_bytes) {
                 Ok(buffer) => buffer,
