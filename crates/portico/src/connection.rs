@@ -14,11 +14,12 @@ mod upload;
 
 use crate::{
     context::Context,
-    decide::{Decision, Lookup, decide},
+    decide::{Decision, decide},
     entry::Entry,
     host::HostNumber,
     input::Input,
     output::Output,
+    seek::Lookup,
     upload::Upload,
 };
 pub(crate) use answer::LateRecord;

@@ -2,8 +2,10 @@
 
 use crate::{
     context::Context,
+    cors::CorsAnswer,
     entry::{Entry, File, Kind},
-    host::HostNumber,
+    host::{Host, HostNumber},
+    seek::{Asked, Lookup, Purpose},
 };
 use portico_http::{
     conditional::{self, Outcome},
@@ -13,7 +15,7 @@ use portico_http::{
     status::Status,
     target,
 };
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 /// The methods that files answer to, and those of the upload folder.
 const ALLOW: &str = "GET, HEAD, OPTIONS";
@@ -29,37 +31,6 @@ pub(crate) enum Decision {
     Simple(Simple),
     /// Take the body and make it a file with this name in the upload folder.
     Upload { name: String, replace: bool },
-}
-
-/// A path on its way into the cache.
-pub(crate) struct Lookup {
-    pub(crate) host: HostNumber,
-    /// The cache's name for it: the relative path, with a slash at the end for a folder.
-    pub(crate) key: Box<str>,
-    /// Which index name is tried, of a folder.
-    pub(crate) index: usize,
-}
-
-impl Lookup {
-    fn is_folder(&self) -> bool {
-        self.key.ends_with('/')
-    }
-
-    /// What to open next; none when a folder has no further index name.
-    pub(crate) fn candidate(&self, index: &[String]) -> Option<PathBuf> {
-        if !self.is_folder() {
-            return Some(PathBuf::from(&*self.key));
-        }
-        let mut path = PathBuf::from(self.key.trim_end_matches('/'));
-        path.push(index.get(self.index)?);
-        Some(path)
-    }
-
-    /// Goes on to the next name; false if there is none.
-    pub(crate) fn next(&mut self, index: &[String]) -> bool {
-        self.index += 1;
-        self.is_folder() && self.index < index.len()
-    }
 }
 
 /// A file to be sent.
@@ -80,12 +51,28 @@ pub(crate) struct Simple {
     pub(crate) unsatisfied: Option<u64>,
     pub(crate) close: bool,
     pub(crate) with_body: bool,
+    /// The body, where it is not a page that says the status.
+    pub(crate) text: Option<&'static str>,
+    /// Whether the access log gets a line.
+    pub(crate) logged: bool,
+    /// What is said to pages of other origins.
+    pub(crate) cors: Option<CorsAnswer>,
 }
 
 impl Simple {
     pub(crate) fn new(status: Status) -> Self {
         let with_body = !status.is_without_content();
-        Self { status, location: None, allow: None, unsatisfied: None, close: false, with_body }
+        Self {
+            status,
+            location: None,
+            allow: None,
+            unsatisfied: None,
+            close: false,
+            with_body,
+            text: None,
+            logged: true,
+            cors: None,
+        }
     }
 
     pub(crate) fn closing(status: Status) -> Self {
@@ -100,11 +87,61 @@ pub(crate) fn decide(
     known: Option<Arc<Entry>>,
     context: &mut Context,
 ) -> Decision {
+    let with_body = request.method != Method::Head;
+    if let Some(page) = known.as_ref().filter(|known| known.page_of.is_some()) {
+        return answer_with_page(page, with_body);
+    }
     let mut decision = decide_for_any(request, host, known, context);
     if let Decision::Simple(simple) = &mut decision {
-        simple.with_body &= request.method != Method::Head;
+        if let Some(decision) = find_page(simple, host, with_body, context) {
+            return decision;
+        }
+        simple.with_body &= with_body;
+        if let Some(cors) = &context.site.hosts[host].cors
+            && let Ok(path) = target::decode(request.target, &mut context.scratch)
+            && cors.covers(path.text())
+        {
+            simple.cors = Some(cors.answer(request));
+        }
     }
     decision
+}
+
+/// The page of its own that a status has, if this answer can be one: of what is not a file nor a redirect.
+fn find_page(
+    simple: &Simple,
+    number: HostNumber,
+    with_body: bool,
+    context: &mut Context,
+) -> Option<Decision> {
+    let site = Arc::clone(&context.site);
+    let key = site.hosts[number].routing.page(simple.status).filter(|_| !simple.close)?;
+    let (now, revalidate) = (context.port.now(), site.settings.file_revalidate);
+    Some(match context.cache.get(number, key).filter(|entry| !entry.is_due(now, revalidate)) {
+        Some(page) => answer_with_page(page, with_body),
+        None => Decision::LookUp(Lookup::new(number, key, Purpose::Page(simple.status))),
+    })
+}
+
+/// The page, or the built-in text where there is none.
+fn answer_with_page(page: &Arc<Entry>, with_body: bool) -> Decision {
+    let status = page.page_of.unwrap_or(Status::NOT_FOUND);
+    match page.file() {
+        Some(_) => Decision::File(FileAnswer { entry: Arc::clone(page), status, range: None, with_body }),
+        None => Decision::Simple(Simple { with_body, ..Simple::new(status) }),
+    }
+}
+
+/// What the health path answers: whoever shares out requests among servers learns early that this one is leaving.
+fn answer_health(request: &Request<'_>, host: &Host, draining: bool) -> Simple {
+    let simple = match (request.method, draining) {
+        (Method::Get | Method::Head, false) => Simple { text: Some("ok\n"), ..Simple::new(Status::OK) },
+        (Method::Get | Method::Head, true) => {
+            Simple { text: Some("shutting down\n"), ..Simple::new(Status::SERVICE_UNAVAILABLE) }
+        }
+        _ => Simple { allow: Some("GET, HEAD"), ..Simple::new(Status::METHOD_NOT_ALLOWED) },
+    };
+    Simple { logged: host.settings.health_log, ..simple }
 }
 
 fn decide_for_any(
@@ -131,6 +168,9 @@ fn decide_for_any(
             return Decision::Simple(Simple { close: rejection.close, ..Simple::new(rejection.status) });
         }
     };
+    if host.routing.is_health(path.text()) {
+        return Decision::Simple(answer_health(request, host, context.draining));
+    }
     let key = &mut context.key;
     let resolved = if path.has_empty_segment() {
         Err(Status::NOT_FOUND)
@@ -141,6 +181,11 @@ fn decide_for_any(
     };
     if let Err(status) = resolved {
         return Decision::Simple(Simple::new(status));
+    }
+    if !matches!(request.method, Method::Get | Method::Head | Method::Options)
+        && let Some((status, location)) = host.routing.redirect(path.text(), host.rules)
+    {
+        return Decision::Simple(redirect(status, &location, path.query()));
     }
     let upload = host.upload.as_ref().and_then(|folder| folder.name_in(key));
     match request.method {
@@ -167,21 +212,22 @@ fn decide_for_any(
     if path.ends_with_slash() {
         key.push('/');
     }
-    let now = context.port.now();
-    let entry = match known {
-        Some(entry) => entry,
-        None => match context.cache.get(number, key) {
-            Some(entry) if !entry.is_due(now, site.settings.file_revalidate) => Arc::clone(entry),
-            _ => return Decision::LookUp(Lookup { host: number, key: key.as_str().into(), index: 0 }),
-        },
+    let (now, revalidate) = (context.port.now(), site.settings.file_revalidate);
+    let asked = Asked { number, host, path: path.text(), key, now, revalidate };
+    let entry = match asked.seek(known, &mut context.cache) {
+        Ok(entry) => entry,
+        Err(lookup) => return Decision::LookUp(lookup),
     };
     match &entry.kind {
         Kind::Nothing(status) => Decision::Simple(Simple::new(*status)),
+        // A rewrite or the fallback names a folder as if it were a file.
+        Kind::Folder if path.ends_with_slash() => Decision::Simple(Simple::new(Status::NOT_FOUND)),
         Kind::Folder => {
-            let query = path.query().map_or(String::new(), |query| format!("?{query}"));
-            let location = Some(format!("{}/{query}", path.written()));
-            Decision::Simple(Simple { location, ..Simple::new(Status::MOVED_PERMANENTLY) })
+            let location = format!("{}/", path.written());
+            Decision::Simple(redirect(Status::MOVED_PERMANENTLY, &location, path.query()))
         }
+        Kind::Redirect(status, location) => Decision::Simple(redirect(*status, location, path.query())),
+        Kind::Alias(_) => Decision::Simple(Simple::new(Status::INTERNAL_SERVER_ERROR)),
         Kind::File(file) => {
             let representation = file.representation();
             let with_body = request.method == Method::Get;
@@ -212,6 +258,17 @@ fn decide_for_any(
     }
 }
 
+/// A redirect that keeps the query of the request: behind one that the new address has, and before its fragment.
+fn redirect(status: Status, to: &str, query: Option<&str>) -> Simple {
+    let (address, fragment) = to.split_at(to.find('#').unwrap_or(to.len()));
+    let location = match query {
+        None => to.to_owned(),
+        Some(query) if address.contains('?') => format!("{address}&{query}{fragment}"),
+        Some(query) => format!("{address}?{query}{fragment}"),
+    };
+    Simple { location: Some(location), ..Simple::new(status) }
+}
+
 /// An upload with preconditions is decided by what the disk says now: what the cache trusts may be older than the client's knowledge.
 fn decide_for_upload(
     request: &Request<'_>,
@@ -225,7 +282,7 @@ fn decide_for_upload(
         || request.if_none_match.is_present()
         || request.if_unmodified_since.is_some()
     {
-        let Some(entry) = known else { return Decision::LookUp(Lookup { host, key: key.into(), index: 0 }) };
+        let Some(entry) = known else { return Decision::LookUp(Lookup::inside(host, key)) };
         let current = entry.file().map(File::representation);
         if conditional::evaluate(request, current.as_ref()) != Outcome::Proceed {
             return Decision::Simple(Simple::new(Status::PRECONDITION_FAILED));

@@ -17,6 +17,8 @@ const MOST_HEAD_BYTES: usize = 1024;
 /// One path. Shared by the cache and the connections that are sending it.
 pub(crate) struct Entry {
     pub(crate) kind: Kind,
+    /// The status whose page this is.
+    pub(crate) page_of: Option<Status>,
     /// When it was last compared with the disk, in microseconds of the port's clock.
     checked_us: AtomicU64,
 }
@@ -25,13 +27,22 @@ pub(crate) enum Kind {
     File(Box<File>),
     /// A folder that was asked for without its trailing slash.
     Folder,
+    /// Another address, without the query of the request.
+    Redirect(Status, Box<str>),
+    /// Another entry of the cache answers, by its name there.
+    Alias(Box<str>),
     /// Nothing to serve, and with which status.
     Nothing(Status),
 }
 
 impl Entry {
     pub(crate) fn new(kind: Kind, now: Duration) -> Self {
-        Self { kind, checked_us: AtomicU64::new(now.as_micros() as u64) }
+        Self { kind, page_of: None, checked_us: AtomicU64::new(now.as_micros() as u64) }
+    }
+
+    /// The same, for the page of a status.
+    pub(crate) fn for_page_of(self, status: Status) -> Self {
+        Self { page_of: Some(status), ..self }
     }
 
     /// Whether the disk should be asked again. Says so once an interval, so that one of many requests asks.
@@ -48,7 +59,7 @@ impl Entry {
     pub(crate) fn file(&self) -> Option<&File> {
         match &self.kind {
             Kind::File(file) => Some(file),
-            Kind::Folder | Kind::Nothing(_) => None,
+            Kind::Folder | Kind::Redirect(..) | Kind::Alias(_) | Kind::Nothing(_) => None,
         }
     }
 }
@@ -60,8 +71,14 @@ pub(crate) struct File {
     /// All its bytes, where it is small; otherwise `handle` is open.
     pub(crate) bytes: Option<Slice>,
     pub(crate) handle: OpenFile,
-    /// The head of a plain 200, without date and end.
+    /// The head of a plain 200, or of the status whose page this is, without date and end.
     pub(crate) head: Box<[u8]>,
+    /// The status of that head.
+    pub(crate) status: Status,
+    /// Field lines that depend on the path only. They end `head`, and belong behind every other head of this file.
+    pub(crate) lines: Box<[u8]>,
+    /// Whether an answer says something to the origin of its request.
+    pub(crate) cors: bool,
     etag: StoredETag,
     last_modified: HttpDate,
 }
@@ -97,7 +114,18 @@ impl Drop for OpenFile {
 /// How the heads of files are made.
 pub(crate) struct HeadFields<'a> {
     pub(crate) server: Option<&'a str>,
-    pub(crate) cache_control: Option<&'a str>,
+    /// Of the ready-made head.
+    pub(crate) status: Status,
+    /// Field lines that depend on the path only.
+    pub(crate) lines: &'a [u8],
+    pub(crate) cors: bool,
+}
+
+impl<'a> HeadFields<'a> {
+    /// Without anything that depends on the path.
+    pub(crate) fn new(server: Option<&'a str>) -> Self {
+        Self { server, status: Status::OK, lines: &[], cors: false }
+    }
 }
 
 impl File {
@@ -111,11 +139,22 @@ impl File {
         let since = metadata.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let etag = StoredETag::from_numbers(&[since.as_nanos() as u64, metadata.length]);
         let last_modified = HttpDate::new(metadata.modified);
-        let mut file =
-            Self { metadata, content_type, bytes, handle, head: Box::default(), etag, last_modified };
+        let (status, cors) = (fields.status, fields.cors);
+        let mut file = Self {
+            metadata,
+            content_type,
+            bytes,
+            handle,
+            head: Box::default(),
+            status,
+            lines: fields.lines.into(),
+            cors,
+            etag,
+            last_modified,
+        };
         let mut room = [0; MOST_HEAD_BYTES];
-        let length = file.head_for(Status::OK, None, fields, &mut room);
-        file.head = room[..length].into();
+        let length = file.head_for(status, None, fields, &mut room);
+        file.head = [&room[..length], fields.lines].concat().into();
         file
     }
 
@@ -127,7 +166,7 @@ impl File {
         Representation { etag: Some(self.etag.as_etag()), last_modified: Some(self.metadata.modified) }
     }
 
-    /// Writes a head without date and end, for the whole file or a range of it.
+    /// Writes a head without `lines`, date and end, for the whole file or a range of it.
     pub(crate) fn head_for(
         &self,
         status: Status,
@@ -140,17 +179,18 @@ impl File {
             Some((first, last)) => (last - first + 1, Some(ContentRange::Part { first, last, length })),
             None => (length, None),
         };
-        let cache_control = fields.cache_control.map(|value| ("Cache-Control", value.as_bytes()));
+        // A page says what happened to another resource: it is no version of that.
+        let is_page = status.code() >= 400;
         let head = ResponseHead {
             // A 304 leaves out what the client has already (RFC 9110 section 15.4.5).
             content_type: (status != Status::NOT_MODIFIED).then_some(self.content_type),
             body: if status == Status::NOT_MODIFIED { BodyLength::Unsaid } else { BodyLength::Length(body) },
             content_range,
             accept_ranges: status == Status::OK,
-            last_modified: Some(&self.last_modified),
-            etag: Some(self.etag.as_etag()),
+            last_modified: (!is_page).then_some(&self.last_modified),
+            etag: (!is_page).then_some(self.etag.as_etag()),
+            retry_after_s: (status == Status::SERVICE_UNAVAILABLE).then_some(1),
             server: fields.server,
-            fields: cache_control.as_slice(),
             ..ResponseHead::new(status)
         };
         head.write_open(room).expect("the settings were checked, and a head of a file is short")

@@ -148,7 +148,7 @@ mod tests {
         let length = bytes.len() as u64;
         let metadata =
             Metadata { length, kind: FileKind::File, modified: SystemTime::UNIX_EPOCH, identity: (0, 0) };
-        let fields = HeadFields { server: None, cache_control: None };
+        let fields = HeadFields::new(None);
         let bytes = Some(Slice::from_static(bytes));
         let file = File::new(metadata, "text/plain", bytes, OpenFile::none(), &fields);
         Arc::new(Entry::new(Kind::File(Box::new(file)), Duration::ZERO))
@@ -200,7 +200,7 @@ mod tests {
                 modified: SystemTime::UNIX_EPOCH,
                 identity: (0, 0),
             };
-            let fields = HeadFields { server: None, cache_control: None };
+            let fields = HeadFields::new(None);
             let file = File::new(metadata, "text/plain", None, OpenFile::new(worker.port(), handle), &fields);
             Arc::new(Entry::new(Kind::File(Box::new(file)), Duration::ZERO))
         };

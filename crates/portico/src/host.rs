@@ -1,8 +1,11 @@
 //! Virtual hosts: the names that clients ask for, and what is served under each.
 
 use crate::{
+    cors::CorsRules,
     entry::HeadFields,
+    field_rules::FieldRules,
     path::Rules,
+    routing::Routing,
     settings::{Folders, FollowSymlinks, Settings},
     upload::UploadFolder,
 };
@@ -33,6 +36,9 @@ pub(crate) struct Host {
     pub(crate) settings: Settings,
     pub(crate) root: Arc<Directory>,
     pub(crate) rules: Rules,
+    pub(crate) routing: Routing,
+    pub(crate) fields: FieldRules,
+    pub(crate) cors: Option<Arc<CorsRules>>,
     pub(crate) upload: Option<UploadFolder>,
 }
 
@@ -45,6 +51,9 @@ impl Host {
         Ok(Self {
             root: Arc::new(Directory::open(&folders.root)?),
             rules: Rules::native(settings.dot_files),
+            routing: Routing::new(settings),
+            fields: FieldRules::new(settings),
+            cors: settings.cors.as_ref().map(|cors| Arc::new(CorsRules::new(cors))),
             upload,
             settings: settings.clone(),
         })
@@ -55,7 +64,7 @@ impl Host {
     }
 
     pub(crate) fn head_fields(&self) -> HeadFields<'_> {
-        HeadFields { server: self.server(), cache_control: self.settings.cache_control.as_deref() }
+        HeadFields::new(self.server())
     }
 
     /// How files are opened for sending.

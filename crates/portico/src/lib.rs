@@ -31,9 +31,11 @@
 mod connection;
 mod connections;
 mod context;
+mod cors;
 mod decide;
 mod descriptors;
 mod entry;
+mod field_rules;
 mod file_cache;
 mod host;
 mod input;
@@ -41,6 +43,9 @@ pub mod log;
 pub mod mime;
 mod output;
 pub mod path;
+pub mod pattern;
+mod routing;
+mod seek;
 mod server;
 pub mod settings;
 #[cfg(all(unix, feature = "simulation"))]

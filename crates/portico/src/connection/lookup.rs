@@ -3,9 +3,10 @@
 use super::{Activity, Connection, buffer_of};
 use crate::{
     context::Context,
-    decide::Lookup,
-    entry::{Entry, File, Kind, OpenFile},
+    entry::{Entry, File, HeadFields, Kind, OpenFile},
+    host::Host,
     mime,
+    seek::{self, Lookup, Purpose},
 };
 use completion_port::{Buffer, Completion, Error, ErrorKind, FileKind, Metadata, Operation, Payload, Slice};
 use portico_http::status::Status;
@@ -22,8 +23,9 @@ impl Connection {
     /// Asks the disk about a path. The request in front is read once more when the answer is there.
     pub(super) fn look_up(&mut self, lookup: Lookup, context: &mut Context) {
         let host = &context.site.hosts[lookup.host];
-        let Some(path) = lookup.candidate(&host.settings.index) else {
-            return self.found(&lookup, Kind::Nothing(Status::NOT_FOUND), context);
+        let Some(path) = lookup.candidate(host) else {
+            let nothing = lookup.nothing(host);
+            return self.found(&lookup, nothing, context);
         };
         let (directory, options) = (Some(Arc::clone(&host.root)), host.open_options());
         match context.port.submit(self.handle, Operation::Open { directory, path, options }) {
@@ -50,11 +52,8 @@ impl Connection {
         match (completion.result, opened) {
             (Ok(_), Some((file, metadata))) => self.found_something(lookup, file, metadata, context),
             (Err(error), _) if is_missing(&error) => {
-                if lookup.next(&context.site.hosts[lookup.host].settings.index) {
-                    self.look_up(*lookup, context);
-                } else {
-                    self.found(&lookup, Kind::Nothing(Status::NOT_FOUND), context);
-                }
+                lookup.next();
+                self.look_up(*lookup, context);
             }
             (result, _) => {
                 if let Err(error) = result
@@ -65,8 +64,7 @@ impl Connection {
                 // Not remembered: it may be over in a moment. What was known is forgotten, and with it an open file that a deletion on
                 // Windows may be waiting for.
                 context.cache.remove(lookup.host, &lookup.key);
-                self.known =
-                    Some(Arc::new(Entry::new(Kind::Nothing(status_of(result.err())), context.port.now())));
+                self.know(&lookup, Kind::Nothing(status_of(result.err())), context);
             }
         }
     }
@@ -79,14 +77,17 @@ impl Connection {
         context: &mut Context,
     ) {
         match metadata.kind {
-            FileKind::File => {}
-            FileKind::Directory if !lookup.key.ends_with('/') => {
-                return self.found(&lookup, Kind::Folder, context);
+            FileKind::File => {
+                if let Some(location) = lookup.clean_location(&context.site.hosts[lookup.host]) {
+                    let redirect = Kind::Redirect(Status::MOVED_PERMANENTLY, location.into());
+                    return self.found(&lookup, redirect, context);
+                }
             }
-            FileKind::Directory if lookup.next(&context.site.hosts[lookup.host].settings.index) => {
+            FileKind::Directory => {
+                lookup.found_folder |= !lookup.is_folder();
+                lookup.next();
                 return self.look_up(*lookup, context);
             }
-            FileKind::Directory => return self.found(&lookup, Kind::Nothing(Status::NOT_FOUND), context),
             FileKind::Other => return self.found(&lookup, Kind::Nothing(Status::FORBIDDEN), context),
         }
         // The same as before: what is in the cache goes on being good.
@@ -144,8 +145,7 @@ impl Connection {
             }
             Err(error) => {
                 tracing::warn!(path = &*lookup.key, %error, "a file could not be read");
-                let nothing = Kind::Nothing(Status::INTERNAL_SERVER_ERROR);
-                self.known = Some(Arc::new(Entry::new(nothing, context.port.now())));
+                self.know(&lookup, Kind::Nothing(Status::INTERNAL_SERVER_ERROR), context);
             }
         }
     }
@@ -159,16 +159,45 @@ impl Connection {
         context: &mut Context,
     ) {
         let host = &context.site.hosts[lookup.host];
-        let path = lookup.candidate(&host.settings.index).unwrap_or_default();
+        let path = lookup.candidate(host).unwrap_or_default();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
-        let file = File::new(metadata, mime::content_type(name), bytes, file, &host.head_fields());
+        let content_type = mime::content_type(name);
+        let (lines, cors) = fields_for(lookup, &path.to_string_lossy(), host);
+        let status = if let Purpose::Page(status) = lookup.purpose { status } else { Status::OK };
+        let fields = HeadFields { status, lines: &lines, cors, ..host.head_fields() };
+        let file = File::new(metadata, content_type, bytes, file, &fields);
         self.found(lookup, Kind::File(Box::new(file)), context);
     }
 
     fn found(&mut self, lookup: &Lookup, kind: Kind, context: &mut Context) {
-        let entry = Arc::new(Entry::new(kind, context.port.now()));
-        context.cache.insert(lookup.host, &lookup.key, Arc::clone(&entry));
-        self.known = Some(entry);
+        self.know(lookup, kind, context);
+        if let Some(entry) = &self.known {
+            context.cache.insert(lookup.host, &lookup.key, Arc::clone(entry));
+        }
+    }
+
+    /// Takes this for what the look-up brought, this once.
+    fn know(&mut self, lookup: &Lookup, kind: Kind, context: &Context) {
+        let entry = Entry::new(kind, context.port.now());
+        self.known = Some(Arc::new(match lookup.purpose {
+            Purpose::Page(status) => entry.for_page_of(status),
+            Purpose::Path | Purpose::Inside => entry,
+        }));
+    }
+}
+
+/// The field lines that depend on the path of a file only, and whether an answer depends on the origin of its request as well.
+fn fields_for(lookup: &Lookup, file: &str, host: &Host) -> (Vec<u8>, bool) {
+    let (asked, file) = (seek::url(lookup.file()), seek::url(file));
+    let asked = if asked == "/" { "" } else { &asked };
+    let mut lines = Vec::from(host.fields.lines_for(asked, &file));
+    let Some(cors) = host.cors.as_ref().filter(|cors| cors.covers(asked)) else { return (lines, false) };
+    match cors.lines_for_any() {
+        Some(for_any) => {
+            lines.extend_from_slice(for_any);
+            (lines, false)
+        }
+        None => (lines, true),
     }
 }
 

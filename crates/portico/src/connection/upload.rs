@@ -5,6 +5,7 @@ use crate::{
     context::Context,
     decide::Simple,
     entry::OpenFile,
+    routing::inside_key,
     upload::{GATHER_BYTES, Stage, Upload},
 };
 use completion_port::{
@@ -259,7 +260,9 @@ impl Connection {
         // The cache may know of nothing there, or of another file. (Other workers see the change when they next ask the disk.)
         let host = &context.site.hosts[self.host];
         if let Some(folder) = &host.upload {
-            context.cache.remove(self.host, &folder.key_of(&upload.name));
+            let key = folder.key_of(&upload.name);
+            context.cache.remove(self.host, &key);
+            context.cache.remove(self.host, &inside_key(&key));
             if host.settings.index.contains(&upload.name) {
                 context.cache.remove(self.host, &folder.own_key());
             }
