@@ -132,13 +132,10 @@ fn answer_with_page(page: &Arc<Entry>, with_body: bool) -> Decision {
     }
 }
 
-/// What the health path answers: whoever shares out requests among servers learns early that this one is leaving.
-fn answer_health(request: &Request<'_>, host: &Host, draining: bool) -> Simple {
-    let simple = match (request.method, draining) {
-        (Method::Get | Method::Head, false) => Simple { text: Some("ok\n"), ..Simple::new(Status::OK) },
-        (Method::Get | Method::Head, true) => {
-            Simple { text: Some("shutting down\n"), ..Simple::new(Status::SERVICE_UNAVAILABLE) }
-        }
+/// What the health path answers, without a look at the disk.
+fn answer_health(request: &Request<'_>, host: &Host) -> Simple {
+    let simple = match request.method {
+        Method::Get | Method::Head => Simple { text: Some("ok\n"), ..Simple::new(Status::OK) },
         _ => Simple { allow: Some("GET, HEAD"), ..Simple::new(Status::METHOD_NOT_ALLOWED) },
     };
     Simple { logged: host.settings.health_log, ..simple }
@@ -169,7 +166,7 @@ fn decide_for_any(
         }
     };
     if host.routing.is_health(path.text()) {
-        return Decision::Simple(answer_health(request, host, context.draining));
+        return Decision::Simple(answer_health(request, host));
     }
     let key = &mut context.key;
     let resolved = if path.has_empty_segment() {

@@ -35,6 +35,16 @@ pub(crate) enum Kind {
     Nothing(Status),
 }
 
+impl Kind {
+    /// The length of the text that it holds.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Kind::Redirect(_, text) | Kind::Alias(text) => text.len(),
+            Kind::File(_) | Kind::Folder | Kind::Nothing(_) => 0,
+        }
+    }
+}
+
 impl Entry {
     pub(crate) fn new(kind: Kind, now: Duration) -> Self {
         Self { kind, page_of: None, checked_us: AtomicU64::new(now.as_micros() as u64) }

@@ -115,6 +115,9 @@ pub(crate) fn url(file: &str) -> String {
     if cfg!(windows) { file.replace('\\', "/") } else { file.to_owned() }
 }
 
+/// Where a rule leads is remembered up to this length. Longer ones, of which clients can make up any number, are worked out each time.
+const MOST_CACHED_TEXT_BYTES: usize = 256;
+
 /// A path that was asked for.
 pub(crate) struct Asked<'a> {
     pub(crate) number: HostNumber,
@@ -140,8 +143,11 @@ impl Asked<'_> {
                 Some(entry) => entry,
                 None => match self.routed() {
                     Some(kind) => {
+                        let is_short = kind.text_bytes() <= MOST_CACHED_TEXT_BYTES;
                         let entry = Arc::new(Entry::new(kind, self.now));
-                        cache.insert(self.number, self.key, Arc::clone(&entry));
+                        if is_short {
+                            cache.insert(self.number, self.key, Arc::clone(&entry));
+                        }
                         entry
                     }
                     None => return Err(Lookup::new(self.number, self.key, Purpose::Path)),

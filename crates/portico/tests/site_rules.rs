@@ -141,6 +141,18 @@ fn a_mistake_in_a_table_is_named_with_its_line() {
 }
 
 #[test]
+fn the_examples_of_the_page_are_valid() {
+    // Cargo runs tests in the folder of their crate.
+    let page = std::fs::read_to_string("../../docs/site.md").unwrap().replace("\r\n", "\n");
+    let examples: Vec<&str> =
+        page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(examples.len() > 8);
+    for example in examples {
+        settings(example);
+    }
+}
+
+#[test]
 fn what_is_too_much_together_is_refused() {
     let rule =
         |name: &str| format!("[[rule]]\npath = \"/a\"\nheaders = {{ {name} = \"{}\" }}\n", "x".repeat(4_000));

@@ -64,7 +64,7 @@ pub struct Settings {
     pub fallback: Option<SitePath>,
     /// Whether answers carry the preset of security fields. Default: false.
     pub security_headers: bool,
-    /// A path that answers 200 while the server takes requests, and 503 while it shuts down. Default: none.
+    /// A path that answers 200 and a line of text, without asking the disk. Default: none.
     pub health_path: Option<SitePath>,
     /// Whether requests for `health_path` are in the access log. Default: false.
     pub health_log: bool,

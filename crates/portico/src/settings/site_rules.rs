@@ -139,7 +139,7 @@ const OWN_FIELDS: &[&str] = &[
     "www-authenticate",
 ];
 
-fn check_field(name: &str, value: &str) -> Result<(), String> {
+pub(super) fn check_field(name: &str, value: &str) -> Result<(), String> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_token) {
         return Err(format!("{name:?} is not the name of a header field"));

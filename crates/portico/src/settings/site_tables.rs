@@ -6,7 +6,9 @@ use toml::de::DeValue;
 use super::error::SettingsError;
 use super::field::Value;
 use super::file::{Reader, convert};
-use super::site_rules::{Cors, ERROR_PAGE_STATUSES, Redirect, Rule, SitePath, SiteTables, no_page_for};
+use super::site_rules::{
+    Cors, ERROR_PAGE_STATUSES, Redirect, Rule, SitePath, SiteTables, check_field, no_page_for,
+};
 use crate::pattern::{Pattern, Template};
 
 type Item<'t> = Spanned<DeValue<'t>>;
@@ -55,6 +57,7 @@ impl Reader<'_> {
                 }
                 "cache_control" => {
                     let text = self.text(name, value)?;
+                    check_field("Cache-Control", &text).map_err(wrong)?;
                     rule.headers.push(("Cache-Control".to_owned(), text));
                 }
                 "redirect" => {

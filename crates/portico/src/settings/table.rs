@@ -189,7 +189,7 @@ pub static TABLE: &[Setting] = &[
     row!(Serving, clean_urls, "BOOL", "Answer /about with about.html, and redirect /about.html to /about"),
     row!(Serving, fallback, "PATH", "Answer paths that lead nowhere and whose last name has no dot with this file, such as /index.html"),
     row!(Serving, security_headers, "BOOL", "Send the preset of security fields with every answer"),
-    row!(Serving, health_path, "PATH", "Answer this path with 200 while requests are taken, and 503 while shutting down"),
+    row!(Serving, health_path, "PATH", "Answer this path with 200 and a line of text, without asking the disk"),
     row!(Serving, health_log, "BOOL", "Write requests for health-path to the access log too"),
 
     row!(Files, follow_symlinks, "POLICY", "Symbolic links that are followed: relative ones that stay inside ROOT, or none"),

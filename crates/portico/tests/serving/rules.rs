@@ -59,6 +59,9 @@ fn a_redirect_fills_in_what_the_path_had(backend: BackendChoice) {
     leads(&mut client, "/see", 303, "/other");
     leads(&mut client, "/moved/x/", 301, "/x/");
     leads(&mut client, "/kept", 307, "/other");
+    // Longer than what is remembered.
+    let long = "x".repeat(200);
+    leads(&mut client, &format!("/blog/2024/{long}/{long}"), 308, &format!("/news/{long}/{long}?year=2024"));
     assert_eq!(client.get("/blog/2024").status, 404);
     assert_eq!(client.request("HEAD", "/a", "").field("location"), Some("https://example.org/"));
 }
