@@ -12,6 +12,7 @@ mod acknowledged;
 mod core;
 mod handle;
 mod notices;
+mod order;
 pub(crate) mod pipe;
 mod scratch;
 mod slot;
