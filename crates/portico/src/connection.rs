@@ -284,7 +284,8 @@ impl Connection {
                 self.input.clear();
                 self.submit(Operation::Disconnect, context);
             }
-        } else if self.ended || (context.draining && self.is_between_requests() && self.discarding.is_none()) {
+        } else if self.ended || (context.draining && self.is_between_requests() && self.discarding.is_none())
+        {
             // After the end no byte comes any more, so that a request that is not whole never will be.
             self.close(context);
         }

@@ -128,6 +128,13 @@ impl Connection {
         self.set_timer(left, context);
     }
 
+    /// A write is done: the next has the whole limit again.
+    pub(super) fn disk_moved(&mut self, context: &mut Context) {
+        if self.clock.waiting == Waiting::Disk {
+            self.set_timer(self.time_limit(Waiting::Disk, context), context);
+        }
+    }
+
     /// The server shuts down: what would be waited for long ends sooner.
     pub(super) fn hasten(&mut self, context: &mut Context) {
         let limit = self.time_limit(self.clock.waiting, context);

@@ -190,6 +190,7 @@ impl Connection {
                 if let Some(trace) = &context.site.trace {
                     trace.written(context.port.number(), bytes, upload.offset);
                 }
+                self.disk_moved(context);
             }
             (OperationKind::Sync, Ok(_)) => self.publish_upload(false, context),
             (OperationKind::Link, Ok(_)) => {
