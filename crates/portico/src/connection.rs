@@ -16,6 +16,7 @@ use crate::{
     context::Context,
     decide::{Decision, Lookup, decide},
     entry::Entry,
+    host::HostNumber,
     input::Input,
     output::Output,
     upload::Upload,
@@ -83,6 +84,8 @@ pub(crate) struct Connection {
     /// The client's orderly end came.
     ended: bool,
     activity: Activity,
+    /// Which host the request in front is for, or the one before it.
+    host: HostNumber,
     /// The entry that was looked up for the request in front.
     known: Option<Arc<Entry>>,
     /// A body nobody wants, in front of the next request.
@@ -117,6 +120,7 @@ impl Connection {
             receiving: Receiving::Nothing,
             ended: false,
             activity: Activity::Reading,
+            host: HostNumber::FIRST,
             known: None,
             discarding: None,
             output: Output::default(),
@@ -212,7 +216,8 @@ impl Connection {
             }
             Ok(Parsed::Complete(request)) => {
                 let known = self.known.take();
-                let decision = decide(&request, known, context);
+                self.host = context.site.hosts.find(request.host);
+                let decision = decide(&request, self.host, known, context);
                 let behind = input.len() > request.head_length;
                 match self.answer(&request, decision, behind, context) {
                     Taken::Answered(progress) => {

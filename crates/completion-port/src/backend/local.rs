@@ -10,6 +10,7 @@
 mod core;
 mod handle;
 mod notices;
+mod order;
 pub(crate) mod pipe;
 mod scratch;
 mod slot;

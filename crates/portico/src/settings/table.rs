@@ -159,6 +159,18 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// The most workers that one server starts.
 pub const MOST_WORKERS: u64 = 255;
 
+/// The settings that a `[[host]]` may have of its own.
+pub static OF_HOST: &[&str] = &[
+    "root",
+    "index",
+    "server_name",
+    "cache_control",
+    "follow_symlinks",
+    "dot_files",
+    "upload",
+    "upload_bytes",
+];
+
 /// All settings, in the order of the help.
 #[rustfmt::skip]
 pub static TABLE: &[Setting] = &[

@@ -1,10 +1,10 @@
 //! What the core knows of a handle.
 
-use super::{pipe::is_pipe, socket::DatagramTraits};
+use super::{order::Line, pipe::is_pipe, socket::DatagramTraits};
 #[cfg(feature = "simulation")]
 use crate::simulation;
 use crate::{
-    direction::{Direction, Nature},
+    direction::Nature,
     error::{Error, ErrorKind},
     identity::Token,
     operation::OperationKind,
@@ -149,17 +149,6 @@ impl TryFrom<Source> for Descriptor {
     }
 }
 
-/// Operations of one direction in the order of submission; the first is under way.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Line {
-    pub(super) first: Token,
-    pub(super) last: Token,
-}
-
-impl Line {
-    pub(super) const EMPTY: Self = Self { first: Token::NONE, last: Token::NONE };
-}
-
 /// Per-handle state. It lives until its last operation has come home: the seed's count of pending I/O.
 pub(super) struct State {
     pub(super) descriptor: Descriptor,
@@ -194,13 +183,6 @@ impl State {
             datagrams: None,
             closing: false,
             close: Token::NONE,
-        }
-    }
-
-    pub(super) fn line(&mut self, direction: Direction) -> &mut Line {
-        match direction {
-            Direction::Receive => &mut self.receive,
-            Direction::Send => &mut self.send,
         }
     }
 
