@@ -88,8 +88,11 @@ impl Rule {
         if self.paths.is_empty() {
             return Err(("path", "a rule needs path = \"/pattern\"".to_owned()));
         }
-        for (name, value) in &self.headers {
+        for (place, (name, value)) in self.headers.iter().enumerate() {
             check_field(name, value).map_err(|message| ("headers", message))?;
+            if self.headers[..place].iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
+                return Err(("headers", format!("{name} is named twice")));
+            }
         }
         let mut targets = Vec::new();
         if let Some(redirect) = &self.redirect {
@@ -258,6 +261,8 @@ fn is_origin(origin: &str) -> bool {
 /// What stands in tables, at the top level or in a host.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SiteTables {
+    /// Where the rules are.
+    pub(super) place: Option<super::Place>,
     pub(super) rules: Vec<Rule>,
     pub(super) error_pages: Vec<(u16, SitePath)>,
     pub(super) cors: Option<Cors>,
@@ -271,6 +276,7 @@ impl SiteTables {
             settings.error_pages.retain(|(other, _)| *other != status);
             settings.error_pages.push((status, page));
         }
+        settings.error_pages.sort_by_key(|(status, _)| *status);
         if self.cors.is_some() {
             settings.cors = self.cors;
         }

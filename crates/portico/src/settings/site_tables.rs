@@ -26,6 +26,7 @@ impl Reader<'_> {
                 let DeValue::Array(items) = value.get_ref() else {
                     return Err(self.wrong(value, "rule", "is written as [[rule]], with two brackets"));
                 };
+                tables.place = Some(self.place(value.span()));
                 tables.rules = items.iter().map(|item| self.rule(item)).collect::<Result<_, _>>()?;
             }
             "error_pages" => tables.error_pages = self.error_pages(value)?,
@@ -76,6 +77,8 @@ impl Reader<'_> {
                 }
             }
         }
+        // In whichever of the two keys a field was: the order means nothing.
+        rule.headers.sort();
         rule.redirect = match (redirect, status) {
             (Some(to), status) => {
                 let status = status.map_or(302, |(_, status)| status.try_into().unwrap_or(u16::MAX));
