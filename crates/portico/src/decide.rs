@@ -88,26 +88,36 @@ pub(crate) fn decide(
     context: &mut Context,
 ) -> Decision {
     let with_body = request.method != Method::Head;
-    if let Some(page) = known.as_ref().filter(|known| known.page_of.is_some()) {
-        return answer_with_page(page, with_body);
-    }
-    let mut decision = decide_for_any(request, host, known, context);
+    let mut decision = match known.as_ref().filter(|known| known.page_of.is_some()) {
+        Some(page) => answer_with_page(page, with_body),
+        None => {
+            let decision = decide_for_any(request, host, known, context);
+            let page = match &decision {
+                Decision::Simple(simple) => find_page(simple, host, with_body, context),
+                _ => None,
+            };
+            page.unwrap_or(decision)
+        }
+    };
     if let Decision::Simple(simple) = &mut decision {
-        if let Some(decision) = find_page(simple, host, with_body, context) {
-            return decision;
-        }
         simple.with_body &= with_body;
-        if let Some(cors) = &context.site.hosts[host].cors
-            && let Ok(path) = target::decode(request.target, &mut context.scratch)
-            && cors.covers(path.text())
-        {
-            simple.cors = Some(cors.answer(request));
-        }
+        simple.cors = cors_answer(request, host, context);
     }
     decision
 }
 
-/// The page of its own that a status has, if this answer can be one: of what is not a file nor a redirect.
+/// What an answer says to other origins that is no file, or the page of a status: by the path that was asked for.
+pub(crate) fn cors_answer(
+    request: &Request<'_>,
+    host: HostNumber,
+    context: &mut Context,
+) -> Option<CorsAnswer> {
+    let cors = context.site.hosts[host].cors.as_ref()?;
+    let path = target::decode(request.target, &mut context.scratch).ok()?;
+    cors.covers(path.text()).then(|| cors.answer(request))
+}
+
+/// The page of its own that a status has, or its look-up.
 fn find_page(
     simple: &Simple,
     number: HostNumber,

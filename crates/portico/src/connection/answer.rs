@@ -3,7 +3,7 @@
 use super::{Activity, COPY_BYTES, Connection, Decision, Progress, Taken, body::needs_body};
 use crate::{
     context::Context,
-    decide::{FileAnswer, Simple},
+    decide::{FileAnswer, Simple, cors_answer},
     entry::HEAD_ROOM,
     log::AccessRecord,
 };
@@ -183,8 +183,13 @@ impl Connection {
             let length = file.head_for(answer.status, answer.range, &fields, &mut room);
             [&room[..length], &file.lines]
         };
-        let cors = if file.cors { context.site.hosts[self.host].cors.clone() } else { None };
-        let cors = cors.as_ref().map_or(&[][..], |cors| cors.lines(cors.answer(request)));
+        let is_page = answer.entry.page_of.is_some();
+        let cors = if file.cors || is_page { context.site.hosts[self.host].cors.clone() } else { None };
+        let cors = cors.as_ref().and_then(|cors| {
+            let said = if is_page { cors_answer(request, self.host, context)? } else { cors.answer(request) };
+            Some(cors.lines(said))
+        });
+        let cors = cors.unwrap_or(&[]);
         let head = [head[0], head[1], cors];
         let (first, end) = answer.range.map_or((0, file.length()), |(first, last)| (first, last + 1));
         let end = if answer.with_body { end } else { first };

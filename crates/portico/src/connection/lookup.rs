@@ -191,7 +191,11 @@ fn fields_for(lookup: &Lookup, file: &str, host: &Host) -> (Vec<u8>, bool) {
     let (asked, file) = (seek::url(lookup.file()), seek::url(file));
     let asked = if asked == "/" { "" } else { &asked };
     let mut lines = Vec::from(host.fields.lines_for(asked, &file));
-    let Some(cors) = host.cors.as_ref().filter(|cors| cors.covers(asked)) else { return (lines, false) };
+    // What a page says to other origins is for the path that was asked for, which differs.
+    let is_page = matches!(lookup.purpose, Purpose::Page(_));
+    let Some(cors) = host.cors.as_ref().filter(|cors| !is_page && cors.covers(asked)) else {
+        return (lines, false);
+    };
     match cors.lines_for_any() {
         Some(for_any) => {
             lines.extend_from_slice(for_any);

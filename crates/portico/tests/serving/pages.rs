@@ -19,6 +19,7 @@ on_every_backend!(
     security_headers_come_with_every_answer,
     a_rule_takes_the_place_of_the_preset,
     an_origin_may_read_what_the_table_says,
+    an_error_page_is_for_the_origin_that_asked,
     any_origin_may_read,
     a_preflight_is_answered,
 );
@@ -312,6 +313,27 @@ fn an_origin_may_read_what_the_table_says(backend: BackendChoice) {
     }
     let answer = client.request("GET", "/other", "Origin: https://a.example\r\n");
     assert_eq!((answer.field("access-control-allow-origin"), answer.field("vary")), (None, None));
+}
+
+fn an_error_page_is_for_the_origin_that_asked(backend: BackendChoice) {
+    for origins in ["\"https://a.example\"", "\"*\""] {
+        let site = site(
+            backend,
+            &format!(
+                "[error_pages]\n404 = \"/404.html\"\n[cors]\npath = [\"/data/*\", \"/404.html\"]\norigins = {origins}\n"
+            ),
+        );
+        site.write("404.html", "page");
+        let mut client = site.connect();
+        for (target, status, allowed) in
+            [("/data/x", 404, true), ("/x", 404, false), ("/404.html", 200, true), ("/data/x", 404, true)]
+        {
+            let answer = client.request("GET", target, "Origin: https://a.example\r\n");
+            assert_eq!((answer.status, &answer.body[..]), (status, &b"page"[..]), "{target}");
+            let allow = answer.field("access-control-allow-origin");
+            assert_eq!(allow, allowed.then_some(&*origins.replace('"', "")), "{target}");
+        }
+    }
 }
 
 fn any_origin_may_read(backend: BackendChoice) {
