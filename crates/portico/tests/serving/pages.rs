@@ -11,6 +11,7 @@ on_every_backend!(
     clean_urls_leave_out_the_extension,
     clean_urls_are_off_by_default,
     a_fallback_answers_what_leads_nowhere,
+    a_fallback_that_is_missing_is_not_found,
     a_fallback_appears_and_goes_with_its_file,
     an_error_page_keeps_the_status,
     an_error_page_that_is_missing_is_the_built_in_text,
@@ -123,6 +124,18 @@ fn a_fallback_answers_what_leads_nowhere(backend: BackendChoice) {
 #[track_caller]
 fn comes(client: &mut Client, target: &str, is_wanted: impl Fn(&Answer) -> bool) {
     assert!((0..100_000).any(|_| is_wanted(&client.get(target))), "{target} never came to be as wanted");
+}
+
+/// What a rule or the fallback leads to is that file, and nothing in its place.
+fn a_fallback_that_is_missing_is_not_found(backend: BackendChoice) {
+    let site = site(
+        backend,
+        "fallback = \"/app\"\nclean_urls = true\n[[rule]]\npath = \"/rewritten\"\nrewrite = \"/absent\"\n",
+    );
+    let mut client = site.connect();
+    assert_eq!((client.get("/x").status, client.get("/x").status), (404, 404));
+    site.write("app.html", "app");
+    assert_eq!((client.get("/app").body, client.get("/rewritten").status), (b"app".to_vec(), 404));
 }
 
 fn a_fallback_appears_and_goes_with_its_file(backend: BackendChoice) {
