@@ -298,8 +298,10 @@ impl Connection {
             Err(rejected) => {
                 let error = rejected.error;
                 // At the deadline of a shutdown this is what ends the connections; the report counts them.
-                if error.kind() != ErrorKind::ShuttingDown {
-                    tracing::warn!(%error, "a connection ends because the port refused an operation");
+                if error.kind() != ErrorKind::ShuttingDown
+                    && let Some(held_back) = context.warnings.may_warn(context.port.now())
+                {
+                    tracing::warn!(%error, held_back, "a connection ends because the port refused an operation");
                 }
                 self.close(context);
                 None
