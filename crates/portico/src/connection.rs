@@ -136,7 +136,7 @@ impl Connection {
             OperationKind::Close => return Fate::Gone,
             OperationKind::Timer => self.on_timer(&completion, context),
             OperationKind::Receive | OperationKind::ReceiveStream => self.on_received(completion, context),
-            OperationKind::Send => self.on_sent(&completion, context),
+            OperationKind::Send => self.on_sent(completion, context),
             OperationKind::Open => self.on_opened(completion, context),
             OperationKind::ReadAt => self.on_read(completion, context),
             OperationKind::WriteAt | OperationKind::Sync | OperationKind::Link | OperationKind::Call => {
@@ -249,9 +249,12 @@ impl Connection {
         self.submit(Operation::Send { chain }, context);
     }
 
-    fn on_sent(&mut self, completion: &Completion, context: &mut Context) {
+    fn on_sent(&mut self, completion: Completion, context: &mut Context) {
         self.sending = false;
-        match completion.result {
+        let result = completion.result;
+        // What was sent is free, before a buffer is looked for that holds what comes next.
+        drop(completion);
+        match result {
             Ok(bytes) => {
                 self.clock.count_sent(bytes);
                 if !matches!(self.activity, Activity::Streaming(_))
