@@ -116,13 +116,17 @@ fn run(
     (outcomes.collect(), take_uploads(root))
 }
 
+fn says_close(answers: &[u8]) -> bool {
+    answers.windows(21).any(|window| window == b"\r\nConnection: close\r\n")
+}
+
 #[allow(clippy::print_stderr, reason = "figures are for whoever runs the test by hand")]
 #[test]
 fn pieces_do_not_matter_in_a_simulated_world() {
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     fill(folder.path());
     let all = chosen(2_000);
-    let (mut answered, mut uploaded) = (0, 0);
+    let (mut answered, mut reset, mut uploaded) = (0, 0, 0);
     for start in all.clone().step_by(BATCH as usize) {
         let numbers = start..all.end.min(start + BATCH);
         let (whole, whole_uploads) = run(folder.path(), numbers.clone(), 4_096, |_, _| Vec::new());
@@ -130,17 +134,24 @@ fn pieces_do_not_matter_in_a_simulated_world() {
         let (cut, cut_uploads) = run(folder.path(), numbers.clone(), receive_buffer_bytes, streams::cuts);
         for (number, (whole, cut)) in numbers.zip(whole.iter().zip(&cut)) {
             let cuts = streams::cuts(number, &streams::stream(number));
-            assert_same(number, &whole.0, &cut.0, &cuts);
-            // Whoever sends on after an answer that says it is the last may see a reset behind it.
-            let told = whole.0.windows(21).any(|window| window == b"\r\nConnection: close\r\n");
-            if !told {
-                assert_eq!(whole.1, cut.1, "how the connection of stream {number} ended");
+            if whole.1 == "end" && cut.1 == "reset" && says_close(&whole.0) {
+                // It said that it would send no more, or was told not to, and went on: what the server's system answers to
+                // that may overtake the last answer (RFC 9112 section 9.6). What it did get is the same.
+                let got = cut.0.len().min(whole.0.len());
+                assert_same(number, &whole.0[..got], &cut.0, &cuts);
+                reset += 1;
+                continue;
             }
+            assert_same(number, &whole.0, &cut.0, &cuts);
+            assert_eq!(whole.1, cut.1, "how the connection of stream {number} ended");
             answered += usize::from(!whole.0.is_empty());
         }
         assert_eq!(whole_uploads, cut_uploads, "what uploads left, in streams from {start}");
         uploaded += whole_uploads.len();
     }
-    eprintln!("{} streams, {answered} with answers, {uploaded} files uploaded", all.end - all.start);
-    assert!(answered > 0);
+    let count = all.end - all.start;
+    eprintln!(
+        "{count} streams, {answered} with answers, {uploaded} files uploaded, {reset} reset for sending on"
+    );
+    assert!(answered > 0 && reset <= 10 + count / 20);
 }

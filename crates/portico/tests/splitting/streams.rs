@@ -106,7 +106,17 @@ pub(crate) fn stream(number: u64) -> Vec<u8> {
     let mut random = Random(number);
     let mut bytes = Vec::new();
     for place in 0..1 + random.below(6) {
+        let start = bytes.len();
         request(&mut bytes, number, place, &mut random);
+        // A client that says close has to send no more; some do.
+        let says_close = |request: &[u8]| {
+            [b"Connection: close\r\n".as_slice(), b" HTTP/1.0\r\n"]
+                .iter()
+                .any(|word| request.windows(word.len()).any(|window| window == *word))
+        };
+        if says_close(&bytes[start..]) && !random.one_in(10) {
+            break;
+        }
     }
     if random.one_in(3) {
         for _ in 0..1 + random.below(3) {
