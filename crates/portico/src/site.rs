@@ -3,14 +3,15 @@
 use crate::{
     entry::HeadFields,
     log::AccessLog,
+    mime,
     path::Rules,
-    settings::{Folders, FollowSymlinks, Settings},
+    settings::{Charset, Folders, FollowSymlinks, Settings},
     trace::Trace,
     upload::UploadFolder,
 };
 use completion_port::{Directory, OpenOptions};
 use portico_http::limits::Limits;
-use std::{io, sync::Arc};
+use std::{borrow::Cow, io, sync::Arc};
 
 /// The `Server` field.
 const SERVER: &str = concat!("Portico/", env!("CARGO_PKG_VERSION"));
@@ -59,7 +60,16 @@ impl Site {
     }
 
     pub(crate) fn head_fields(&self) -> HeadFields<'_> {
-        HeadFields { server: self.server(), cache_control: self.settings.cache_control.as_deref() }
+        HeadFields {
+            server: self.server(),
+            cache_control: self.settings.cache_control.as_deref(),
+            content_language: self.settings.content_language.as_deref(),
+        }
+    }
+
+    /// The content type of a file of this name, with the charset of the settings.
+    pub(crate) fn content_type(&self, name: &str) -> Cow<'static, str> {
+        mime::with_charset(mime::content_type(name), self.settings.charset.as_ref().map(Charset::as_str))
     }
 
     /// How files are opened for sending.
