@@ -17,6 +17,7 @@ use crate::{
     context::Context,
     decide::{Decision, Lookup, decide},
     entry::Entry,
+    host::HostNumber,
     input::Input,
     output::Output,
     upload::Upload,
@@ -25,7 +26,7 @@ pub(crate) use answer::LateRecord;
 use completion_port::{
     BufferChain, Completion, ErrorKind, Handle, Operation, OperationKind, Payload, Slice, Token,
 };
-use deadline::Waiting;
+use deadline::Clock;
 use lookup::Loading;
 use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner};
 use receive::Receiving;
@@ -84,6 +85,8 @@ pub(crate) struct Connection {
     /// The client's orderly end came.
     ended: bool,
     activity: Activity,
+    /// Which host the request in front is for, or the one before it.
+    host: HostNumber,
     /// The entry that was looked up for the request in front.
     known: Option<Arc<Entry>>,
     /// A body nobody wants, in front of the next request.
@@ -97,11 +100,7 @@ pub(crate) struct Connection {
     /// The client may be sending what will not be read as a request any more.
     still_sends: bool,
     closing: bool,
-    timer: Token,
-    timer_due: Duration,
-    waiting: Waiting,
-    deadline: Duration,
-    progressed: bool,
+    clock: Clock,
     /// When the request in front began to arrive.
     arrived: Duration,
 }
@@ -118,6 +117,7 @@ impl Connection {
             receiving: Receiving::Nothing,
             ended: false,
             activity: Activity::Reading,
+            host: HostNumber::FIRST,
             known: None,
             discarding: None,
             output: Output::default(),
@@ -126,11 +126,7 @@ impl Connection {
             last_answer: false,
             still_sends: false,
             closing: false,
-            timer: Token::NONE,
-            timer_due: Duration::ZERO,
-            waiting: Waiting::Request,
-            deadline: Duration::ZERO,
-            progressed: true,
+            clock: Clock::default(),
             arrived: Duration::ZERO,
         }
     }
@@ -160,10 +156,14 @@ impl Connection {
         Fate::Open
     }
 
-    /// The server shuts down: an idle connection ends now, a busy one after its present answer.
+    /// The server shuts down: an idle connection ends now, one that is in the middle of its request soon, a busy one after its present
+    /// answer.
     pub(crate) fn drain(&mut self, context: &mut Context) {
-        if matches!(self.activity, Activity::Reading) && !self.sending && self.input.is_empty() {
+        let waits = matches!(self.activity, Activity::Reading) && !self.sending;
+        if waits && self.is_between_requests() && self.discarding.is_none() {
             self.close(context);
+        } else {
+            self.hasten(context);
         }
     }
 
@@ -213,7 +213,8 @@ impl Connection {
             }
             Ok(Parsed::Complete(request)) => {
                 let known = self.known.take();
-                let decision = decide(&request, known, context);
+                self.host = context.site.hosts.find(request.host);
+                let decision = decide(&request, self.host, known, context);
                 let behind = input.len() > request.head_length;
                 match self.answer(&request, decision, behind, context) {
                     Taken::Answered(progress) => {
@@ -253,7 +254,7 @@ impl Connection {
         self.sending = false;
         match completion.result {
             Ok(bytes) => {
-                self.progressed = true;
+                self.clock.count_sent(bytes);
                 if !matches!(self.activity, Activity::Streaming(_))
                     && let Some(trace) = &context.site.trace
                 {
@@ -284,7 +285,8 @@ impl Connection {
                 self.input.clear();
                 self.submit(Operation::Disconnect, context);
             }
-        } else if self.ended || (context.draining && self.input.is_empty()) {
+        } else if self.ended || (context.draining && self.is_between_requests() && self.discarding.is_none())
+        {
             // After the end no byte comes any more, so that a request that is not whole never will be.
             self.close(context);
         }

@@ -99,7 +99,7 @@ impl Connection {
         batch: usize,
         context: &mut Context,
     ) -> Option<u64> {
-        let site = &context.site;
+        let host = &context.site.hosts[self.host];
         let location = simple.location.as_deref();
         let needed = SIMPLE_ROOM + location.map_or(0, str::len);
         let room = self.output.room(context.port.buffers(), needed, batch);
@@ -130,7 +130,7 @@ impl Connection {
             location,
             allow: simple.allow,
             retry_after_s: (simple.status == Status::SERVICE_UNAVAILABLE).then_some(1),
-            server: site.server(),
+            server: host.server(),
             date: Some(context.dates.at(context.wall)),
             connection,
             ..ResponseHead::new(simple.status)
@@ -165,7 +165,7 @@ impl Connection {
             &file.head
         } else {
             let extent = answer.range.map_or(Extent::Unchanged, |(first, last)| Extent::Part(first, last));
-            let fields = context.site.head_fields();
+            let fields = context.site.hosts[self.host].head_fields();
             let length = file.head_for(extent, request.if_range.is_some(), &fields, &mut room);
             &room[..length]
         };

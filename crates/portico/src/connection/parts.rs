@@ -42,7 +42,8 @@ impl Connection {
         let mut room = [0; HEAD_ROOM + MAX_END_BYTES];
         let extent = Extent::Parts(boundary.media_type(), content_bytes);
         let has_some = request.if_range.is_some();
-        let head = file.head_for(extent, has_some, &context.site.head_fields(), &mut room[..HEAD_ROOM]);
+        let fields = context.site.hosts[self.host].head_fields();
+        let head = file.head_for(extent, has_some, &fields, &mut room[..HEAD_ROOM]);
         let field = ConnectionField::for_version(request.version, !close);
         let date = context.dates.at(context.wall);
         let end = response::write_end(&mut room[head..], Some(date), field).expect("it never needs more");
