@@ -199,7 +199,7 @@ impl File {
             others[count] = field;
             count += 1;
         }
-        let last_modified = HttpDate::new(self.last_modified);
+        let last_modified = (!unchanged && !has_some).then(|| HttpDate::new(self.last_modified));
         let head = ResponseHead {
             content_type: match extent {
                 Extent::Parts(media_type, _) => Some(media_type),
@@ -208,7 +208,7 @@ impl File {
             body,
             content_range,
             accept_ranges: status == Status::OK,
-            last_modified: (!unchanged && !has_some).then_some(&last_modified),
+            last_modified: last_modified.as_ref(),
             etag: Some(self.etag()),
             server: fields.server,
             fields: &others[..count],

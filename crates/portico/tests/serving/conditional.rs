@@ -13,6 +13,8 @@ on_every_backend!(
     parts_of_a_file_that_shrinks_end_the_connection,
     a_file_that_was_just_written_has_no_strong_validator_that_lies,
     what_the_client_knows_is_not_told_again,
+    every_answer_has_its_date_and_no_server_where_that_is_off,
+    methods_that_select_nothing_know_no_condition,
     a_range_of_another_version_is_the_whole_file,
     times_before_1970_and_ahead_of_now_do_no_harm,
 );
@@ -353,6 +355,59 @@ fn what_the_client_knows_is_not_told_again(backend: BackendChoice) {
     let site = Site::with(backend, |settings| settings.charset = None);
     site.write("a.txt", "x");
     assert_eq!(site.get("/a.txt").field("Content-Type"), Some("text/plain"));
+}
+
+/// RFC 9110 section 6.6.1.
+fn every_answer_has_its_date_and_no_server_where_that_is_off(backend: BackendChoice) {
+    for server in [true, false] {
+        let site = Site::with(backend, |settings| settings.server_name = server);
+        site.write("file", bytes(100, 1));
+        site.write("folder/index.html", "x");
+        for (method, target, fields, status) in [
+            ("GET", "/file", "", 200),
+            ("HEAD", "/file", "", 200),
+            ("OPTIONS", "*", "", 204),
+            ("GET", "/file", "Range: bytes=0-1\r\n", 206),
+            ("GET", "/file", "Range: bytes=0-1,5-6\r\n", 206),
+            ("GET", "/folder", "", 301),
+            ("GET", "/file", "If-None-Match: *\r\n", 304),
+            ("GET", "/..", "", 400),
+            ("GET", "/absent", "", 404),
+            ("TRACE", "/file", "", 405),
+            ("CONNECT", "test:80", "", 405),
+            ("GET", "/file", "If-Match: \"x\"\r\n", 412),
+            ("GET", "/file", "Range: bytes=100-\r\n", 416),
+            ("BREW", "/file", "", 501),
+        ] {
+            let answer = site.connect().request(method, target, fields);
+            assert_eq!(answer.status, status, "{method} {target} {fields}");
+            let date = answer.field("Date").expect("a date").as_bytes();
+            let date = portico_http::date::parse(date).expect("a valid date");
+            assert!(SystemTime::now().duration_since(date).unwrap() < Duration::from_secs(3_600));
+            assert_eq!(answer.field("Server").is_some(), server, "{method} {target} {fields}");
+        }
+    }
+}
+
+/// RFC 9110 section 13.2.1: where the answer is not about the file, or would be no success, nothing is a condition of it.
+fn methods_that_select_nothing_know_no_condition(backend: BackendChoice) {
+    let site = Site::start(backend);
+    site.write("file", "content");
+    site.write("folder/index.html", "x");
+    let mut client = site.connect();
+    let fields = "If-Match: \"x\"\r\nIf-None-Match: *\r\nRange: bytes=99-\r\n";
+    for (method, target, status) in [
+        ("OPTIONS", "/file", 204),
+        ("OPTIONS", "*", 204),
+        ("TRACE", "/file", 405),
+        ("DELETE", "/file", 405),
+        ("GET", "/absent", 404),
+        ("HEAD", "/absent", 404),
+        ("GET", "/folder", 301),
+        ("GET", "/file", 412),
+    ] {
+        assert_eq!(client.request(method, target, fields).status, status, "{method} {target}");
+    }
 }
 
 fn a_range_of_another_version_is_the_whole_file(backend: BackendChoice) {
