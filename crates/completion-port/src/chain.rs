@@ -4,7 +4,7 @@ use crate::buffer::{Buffer, Slice};
 use smallvec::SmallVec;
 use std::fmt;
 
-/// A list of slices that go out as one piece. Up to four need no memory of their own; the limit is [`BufferChain::MAXIMUM_SLICES`].
+/// A list of slices that go out as one piece. Two, such as a head and a body, need no memory of their own; the limit is [`BufferChain::MAXIMUM_SLICES`].
 ///
 /// ```
 /// use completion_port::{BufferChain, Slice};
@@ -15,7 +15,7 @@ use std::fmt;
 /// ```
 #[derive(Default, Clone)]
 pub struct BufferChain {
-    slices: SmallVec<[Slice; 4]>,
+    slices: SmallVec<[Slice; 2]>,
     bytes: u64,
 }
 

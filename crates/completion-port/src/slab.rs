@@ -17,7 +17,7 @@ struct Place<T> {
 
 /// The table. Up to a limit that is set when it is made.
 pub(crate) struct Slab<T> {
-    chunks: Vec<Box<[Place<T>]>>,
+    chunks: Vec<Box<[Place<T>; CHUNK]>>,
     free: u32,
     length: usize,
     limit: usize,
@@ -58,17 +58,30 @@ impl<T> Slab<T> {
         if self.is_full() {
             return Err(value);
         }
+        let (index, generation, _) = self.insert_with(|| value).expect("it is not full");
+        Ok((index, generation))
+    }
+
+    /// Makes an entry where it will stand. Nothing at the limit.
+    #[inline(always)]
+    pub(crate) fn insert_with(&mut self, make: impl FnOnce() -> T) -> Option<(u32, u32, &mut T)> {
+        if self.is_full() {
+            return None;
+        }
         if self.free == NONE {
             self.grow();
         }
         let index = self.free;
-        let place = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
-        if let Entry::Free { next } = place.entry {
-            self.free = next;
+        let Place { generation, entry } = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
+        let Entry::Free { next } = *entry else {
+            unreachable!("what the list of free entries names is free")
+        };
+        *entry = Entry::Taken(make());
+        (self.free, self.length) = (next, self.length + 1);
+        match entry {
+            Entry::Taken(value) => Some((index, *generation, value)),
+            Entry::Free { .. } => None,
         }
-        place.entry = Entry::Taken(value);
-        self.length += 1;
-        Ok((index, place.generation))
     }
 
     fn grow(&mut self) {
@@ -77,12 +90,13 @@ impl<T> Slab<T> {
             let next = if index + 1 < first + CHUNK { index as u32 + 1 } else { NONE };
             Place { generation: self.first, entry: Entry::Free { next } }
         });
-        self.chunks.push(chunk.collect());
+        let chunk: Box<[_]> = chunk.collect();
+        self.chunks.push(chunk.try_into().unwrap_or_else(|_| unreachable!("a chunk has that many places")));
         self.free = first as u32;
     }
 
     fn place(&self, index: u32) -> Option<&Place<T>> {
-        self.chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)
+        Some(&self.chunks.get(index as usize / CHUNK)?[index as usize % CHUNK])
     }
 
     pub(crate) fn get(&self, index: u32, generation: u32) -> Option<&T> {
@@ -93,7 +107,7 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn get_mut(&mut self, index: u32, generation: u32) -> Option<&mut T> {
-        match self.chunks.get_mut(index as usize / CHUNK)?.get_mut(index as usize % CHUNK)? {
+        match &mut self.chunks.get_mut(index as usize / CHUNK)?[index as usize % CHUNK] {
             Place { generation: now, entry: Entry::Taken(value) } if *now == generation => Some(value),
             _ => None,
         }
@@ -114,12 +128,26 @@ impl<T> Slab<T> {
         }
     }
 
+    /// Drops the entry where it stands: as [`Slab::remove`], without moving it. Nothing where the name is stale.
+    pub(crate) fn discard(&mut self, index: u32, generation: u32) {
+        if self.get(index, generation).is_none() {
+            return;
+        }
+        let place = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
+        place.generation = place.generation.wrapping_add(1) & GENERATION_MASK;
+        place.entry = Entry::Free { next: self.free };
+        self.free = index;
+        self.length -= 1;
+    }
+
     /// All entries with their names.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u32, &T)> {
-        self.chunks.iter().flatten().enumerate().filter_map(|(index, place)| match &place.entry {
-            Entry::Taken(value) => Some((index as u32, place.generation, value)),
-            Entry::Free { .. } => None,
-        })
+        self.chunks.iter().flat_map(|chunk| chunk.iter()).enumerate().filter_map(
+            |(index, place)| match &place.entry {
+                Entry::Taken(value) => Some((index as u32, place.generation, value)),
+                Entry::Free { .. } => None,
+            },
+        )
     }
 }
 

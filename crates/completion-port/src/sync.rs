@@ -73,6 +73,9 @@ pub(crate) mod modelled {
                     pub(crate) fn fetch_sub(&self, value: $type, order: Ordering) -> $type {
                         self.turn().fetch_sub(value, order)
                     }
+                    pub(crate) fn fetch_or(&self, value: $type, order: Ordering) -> $type {
+                        self.turn().fetch_or(value, order)
+                    }
                     pub(crate) fn fetch_max(&self, value: $type, order: Ordering) -> $type {
                         self.turn().fetch_max(value, order)
                     }

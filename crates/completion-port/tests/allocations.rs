@@ -58,7 +58,7 @@ const EVERYTHING: [OperationKind; 13] = {
 
 /// What goes to and fro, and in how many pieces it is sent.
 const BALL_BYTES: usize = 96;
-const PIECES: usize = 3;
+const PIECES: usize = 2;
 /// Under way on a handle that is closed.
 const RECEIVES: usize = 12;
 /// More than anything that the pool may have to do at a time.
@@ -471,7 +471,7 @@ fn cut(slice: Slice) -> BufferChain {
     let piece = slice.len().div_ceil(PIECES);
     for number in 0..PIECES {
         let begin = (number * piece).min(slice.len());
-        chain.push(slice.slice(begin..(begin + piece).min(slice.len()))).expect("room for three");
+        chain.push(slice.slice(begin..(begin + piece).min(slice.len()))).expect("room for both");
     }
     chain
 }

@@ -16,6 +16,7 @@ use crate::{
     context::Context,
     decide::{Decision, Lookup, decide},
     entry::Entry,
+    host::HostNumber,
     input::Input,
     output::Output,
     upload::Upload,
@@ -24,7 +25,7 @@ pub(crate) use answer::LateRecord;
 use completion_port::{
     BufferChain, Completion, ErrorKind, Handle, Operation, OperationKind, Payload, Slice, Token,
 };
-use deadline::Waiting;
+use deadline::Clock;
 use lookup::Loading;
 use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner};
 use receive::Receiving;
@@ -83,6 +84,8 @@ pub(crate) struct Connection {
     /// The client's orderly end came.
     ended: bool,
     activity: Activity,
+    /// Which host the request in front is for, or the one before it.
+    host: HostNumber,
     /// The entry that was looked up for the request in front.
     known: Option<Arc<Entry>>,
     /// A body nobody wants, in front of the next request.
@@ -100,11 +103,7 @@ pub(crate) struct Connection {
     /// The client may be sending what will not be read as a request any more.
     still_sends: bool,
     closing: bool,
-    timer: Token,
-    timer_due: Duration,
-    waiting: Waiting,
-    deadline: Duration,
-    progressed: bool,
+    clock: Clock,
     /// When the request in front began to arrive.
     arrived: Duration,
 }
@@ -121,6 +120,7 @@ impl Connection {
             receiving: Receiving::Nothing,
             ended: false,
             activity: Activity::Reading,
+            host: HostNumber::FIRST,
             known: None,
             discarding: None,
             held: None,
@@ -131,11 +131,7 @@ impl Connection {
             last_answer: false,
             still_sends: false,
             closing: false,
-            timer: Token::NONE,
-            timer_due: Duration::ZERO,
-            waiting: Waiting::Request,
-            deadline: Duration::ZERO,
-            progressed: true,
+            clock: Clock::default(),
             arrived: Duration::ZERO,
         }
     }
@@ -165,11 +161,14 @@ impl Connection {
         Fate::Open
     }
 
-    /// The server shuts down: an idle connection ends now, a busy one after its present answer.
+    /// The server shuts down: an idle connection ends now, one that is in the middle of its request soon, a busy one after its present
+    /// answer.
     pub(crate) fn drain(&mut self, context: &mut Context) {
-        let idle = matches!(self.activity, Activity::Reading) && !self.sending;
-        if idle && self.input.is_empty() && self.held.is_none() {
+        let waits = matches!(self.activity, Activity::Reading) && !self.sending;
+        if waits && self.is_between_requests() && self.held.is_none() {
             self.close(context);
+        } else {
+            self.hasten(context);
         }
     }
 
@@ -224,7 +223,8 @@ impl Connection {
             Ok(Parsed::Complete(request)) => {
                 let length = request.head_length;
                 let known = self.known.take();
-                let decision = decide(&request, known.clone(), context);
+                self.host = context.site.hosts.find(request.host);
+                let decision = decide(&request, self.host, known.clone(), context);
                 if self.reads_body_first(&request, &decision, context) {
                     self.known = known;
                     self.held = Some(input.bytes()[..length].into());
@@ -273,7 +273,7 @@ impl Connection {
         self.sending = false;
         match completion.result {
             Ok(bytes) => {
-                self.progressed = true;
+                self.clock.count_sent(bytes);
                 if !matches!(self.activity, Activity::Streaming(_))
                     && let Some(trace) = &context.site.trace
                 {
@@ -304,7 +304,7 @@ impl Connection {
                 self.input.clear();
                 self.submit(Operation::Disconnect, context);
             }
-        } else if self.ended || (context.draining && self.input.is_empty() && self.held.is_none()) {
+        } else if self.ended || (context.draining && self.is_between_requests() && self.held.is_none()) {
             // After the end no byte comes any more, so that a request that is not whole never will be.
             self.close(context);
         }

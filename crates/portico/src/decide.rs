@@ -3,6 +3,7 @@
 use crate::{
     context::Context,
     entry::{Entry, File, Kind},
+    host::HostNumber,
 };
 use portico_http::{
     conditional::{self, Outcome},
@@ -32,6 +33,7 @@ pub(crate) enum Decision {
 
 /// A path on its way into the cache.
 pub(crate) struct Lookup {
+    pub(crate) host: HostNumber,
     /// The cache's name for it: the relative path, with a slash at the end for a folder.
     pub(crate) key: Box<str>,
     /// Which index name is tried, of a folder.
@@ -91,19 +93,30 @@ impl Simple {
     }
 }
 
-/// Decides about `request`. `known` is the entry of its path where it has just been looked up.
-pub(crate) fn decide(request: &Request<'_>, known: Option<Arc<Entry>>, context: &mut Context) -> Decision {
-    let mut decision = decide_for_any(request, known, context);
+/// Decides about `request`, which is for `host`. `known` is the entry of its path where it has just been looked up.
+pub(crate) fn decide(
+    request: &Request<'_>,
+    host: HostNumber,
+    known: Option<Arc<Entry>>,
+    context: &mut Context,
+) -> Decision {
+    let mut decision = decide_for_any(request, host, known, context);
     if let Decision::Simple(simple) = &mut decision {
         simple.with_body &= request.method != Method::Head;
     }
     decision
 }
 
-fn decide_for_any(request: &Request<'_>, known: Option<Arc<Entry>>, context: &mut Context) -> Decision {
+fn decide_for_any(
+    request: &Request<'_>,
+    number: HostNumber,
+    known: Option<Arc<Entry>>,
+    context: &mut Context,
+) -> Decision {
     let site = Arc::clone(&context.site);
+    let host = &site.hosts[number];
     if request.target_form == TargetForm::Asterisk {
-        let allow = if site.upload.is_some() { ALLOW_UPLOAD } else { ALLOW };
+        let allow = if host.upload.is_some() { ALLOW_UPLOAD } else { ALLOW };
         return Decision::Simple(Simple { allow: Some(allow), ..Simple::new(Status::NO_CONTENT) });
     }
     if request.target_form == TargetForm::Authority {
@@ -128,14 +141,14 @@ fn decide_for_any(request: &Request<'_>, known: Option<Arc<Entry>>, context: &mu
     let resolved = if path.has_empty_segment() {
         Err(Status::NOT_FOUND)
     } else {
-        site.rules
+        host.rules
             .resolve(path.segments(), key)
             .map_err(|refusal| Status::from_code(refusal.status()).unwrap_or(Status::NOT_FOUND))
     };
     if let Err(status) = resolved {
         return Decision::Simple(Simple::new(status));
     }
-    let upload = site.upload.as_ref().and_then(|folder| folder.name_in(key));
+    let upload = host.upload.as_ref().and_then(|folder| folder.name_in(key));
     match request.method {
         Method::Get | Method::Head => {}
         Method::Options => {
@@ -144,7 +157,7 @@ fn decide_for_any(request: &Request<'_>, known: Option<Arc<Entry>>, context: &mu
         }
         Method::Put | Method::Post => {
             return match upload.filter(|_| !path.ends_with_slash()) {
-                Some(name) => decide_for_upload(request, known, key, name),
+                Some(name) => decide_for_upload(request, number, known, key, name),
                 None => {
                     Decision::Simple(Simple { allow: Some(ALLOW), ..Simple::new(Status::METHOD_NOT_ALLOWED) })
                 }
@@ -163,9 +176,9 @@ fn decide_for_any(request: &Request<'_>, known: Option<Arc<Entry>>, context: &mu
     let now = context.port.now();
     let entry = match known {
         Some(entry) => entry,
-        None => match context.cache.get(key) {
+        None => match context.cache.get(number, key) {
             Some(entry) if !entry.is_due(now, site.settings.file_revalidate) => Arc::clone(entry),
-            _ => return Decision::LookUp(Lookup { key: key.as_str().into(), index: 0 }),
+            _ => return Decision::LookUp(Lookup { host: number, key: key.as_str().into(), index: 0 }),
         },
     };
     match &entry.kind {
@@ -206,13 +219,19 @@ fn decide_for_any(request: &Request<'_>, known: Option<Arc<Entry>>, context: &mu
 }
 
 /// An upload with preconditions is decided by what the disk says now: what the cache trusts may be older than the client's knowledge.
-fn decide_for_upload(request: &Request<'_>, known: Option<Arc<Entry>>, key: &str, name: &str) -> Decision {
+fn decide_for_upload(
+    request: &Request<'_>,
+    host: HostNumber,
+    known: Option<Arc<Entry>>,
+    key: &str,
+    name: &str,
+) -> Decision {
     let mut replace = request.method == Method::Put;
     if request.if_match.is_present()
         || request.if_none_match.is_present()
         || request.if_unmodified_since.is_some()
     {
-        let Some(entry) = known else { return Decision::LookUp(Lookup { key: key.into(), index: 0 }) };
+        let Some(entry) = known else { return Decision::LookUp(Lookup { host, key: key.into(), index: 0 }) };
         let current = entry.file().map(File::representation);
         if conditional::evaluate(request, current.as_ref()) != Outcome::Proceed {
             return Decision::Simple(Simple::new(Status::PRECONDITION_FAILED));

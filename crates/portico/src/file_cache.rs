@@ -1,13 +1,14 @@
 //! The open-file cache of one worker: entries by path, bounded in number and in bytes, the long unused ones leaving first.
 
-use crate::entry::Entry;
+use crate::{entry::Entry, host::HostNumber};
 use completion_port::Handle;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
-/// Entries by decoded path. Unlocked: each worker has its own.
+/// Entries by host and decoded path. Unlocked: each worker has its own.
 pub(crate) struct FileCache {
-    places: FxHashMap<Box<str>, u32>,
+    /// Of each host.
+    places: Vec<FxHashMap<Box<str>, u32>>,
     entries: Vec<Cached>,
     /// Where the search for the next to leave goes on: CLOCK, which costs a hit no more than setting a mark.
     hand: usize,
@@ -20,6 +21,7 @@ pub(crate) struct FileCache {
 }
 
 struct Cached {
+    host: HostNumber,
     path: Box<str>,
     entry: Arc<Entry>,
     used: bool,
@@ -28,7 +30,7 @@ struct Cached {
 impl FileCache {
     pub(crate) fn new(most_entries: usize, most_open: usize, most_bytes: usize) -> Self {
         Self {
-            places: FxHashMap::default(),
+            places: Vec::new(),
             entries: Vec::new(),
             hand: 0,
             most_entries,
@@ -39,8 +41,13 @@ impl FileCache {
         }
     }
 
-    pub(crate) fn get(&mut self, path: &str) -> Option<&Arc<Entry>> {
-        let cached = &mut self.entries[*self.places.get(path)? as usize];
+    fn place(&self, host: HostNumber, path: &str) -> Option<usize> {
+        self.places.get(host.index())?.get(path).map(|place| *place as usize)
+    }
+
+    pub(crate) fn get(&mut self, host: HostNumber, path: &str) -> Option<&Arc<Entry>> {
+        let place = self.place(host, path)?;
+        let cached = &mut self.entries[place];
         cached.used = true;
         Some(&cached.entry)
     }
@@ -51,10 +58,10 @@ impl FileCache {
     }
 
     /// Puts an entry in, in place of an earlier one for the path.
-    pub(crate) fn insert(&mut self, path: &str, entry: Arc<Entry>) {
+    pub(crate) fn insert(&mut self, host: HostNumber, path: &str, entry: Arc<Entry>) {
         let bytes = bytes_of(&entry);
-        if let Some(&place) = self.places.get(path) {
-            let cached = &mut self.entries[place as usize];
+        if let Some(place) = self.place(host, path) {
+            let cached = &mut self.entries[place];
             self.bytes -= bytes_of(&cached.entry);
             self.open += usize::from(is_open(&entry));
             self.open -= usize::from(is_open(&cached.entry));
@@ -65,9 +72,12 @@ impl FileCache {
             }
             self.open += usize::from(is_open(&entry));
             let path: Box<str> = path.into();
-            self.places.insert(path.clone(), self.entries.len() as u32);
+            if self.places.len() <= host.index() {
+                self.places.resize_with(host.index() + 1, FxHashMap::default);
+            }
+            self.places[host.index()].insert(path.clone(), self.entries.len() as u32);
             // What was never asked for again is the first to leave.
-            self.entries.push(Cached { path, entry, used: false });
+            self.entries.push(Cached { host, path, entry, used: false });
         }
         self.bytes += bytes;
         while self.bytes > self.most_bytes && self.entries.len() > 1 {
@@ -78,10 +88,10 @@ impl FileCache {
         }
     }
 
-    /// Forgets a path.
-    pub(crate) fn remove(&mut self, path: &str) {
-        if let Some(&place) = self.places.get(path) {
-            self.take(place as usize);
+    /// Forgets a path of a host.
+    pub(crate) fn remove(&mut self, host: HostNumber, path: &str) {
+        if let Some(place) = self.place(host, path) {
+            self.take(place);
         }
     }
 
@@ -102,11 +112,12 @@ impl FileCache {
 
     fn take(&mut self, place: usize) {
         let gone = self.entries.swap_remove(place);
-        self.places.remove(&gone.path);
+        self.places[gone.host.index()].remove(&gone.path);
         self.bytes -= bytes_of(&gone.entry);
         self.open -= usize::from(is_open(&gone.entry));
         if let Some(moved) = self.entries.get(place) {
-            *self.places.get_mut(&moved.path).expect("every entry has its place") = place as u32;
+            *self.places[moved.host.index()].get_mut(&moved.path).expect("every entry has its place") =
+                place as u32;
         }
     }
 }
@@ -127,6 +138,8 @@ mod tests {
     use portico_http::status::Status;
     use std::time::{Duration, SystemTime};
 
+    const HOST: HostNumber = HostNumber::FIRST;
+
     fn nothing() -> Arc<Entry> {
         Arc::new(Entry::new(Kind::Nothing(Status::NOT_FOUND), Duration::ZERO))
     }
@@ -145,30 +158,30 @@ mod tests {
     fn what_is_used_stays_and_the_number_is_bounded() {
         let mut cache = FileCache::new(3, 3, 100);
         for path in ["a", "b", "c"] {
-            cache.insert(path, nothing());
+            cache.insert(HOST, path, nothing());
         }
-        assert!(cache.get("a").is_some());
-        cache.insert("d", nothing());
-        cache.insert("e", nothing());
-        assert!(cache.get("a").is_some(), "the used one left");
+        assert!(cache.get(HOST, "a").is_some());
+        cache.insert(HOST, "d", nothing());
+        cache.insert(HOST, "e", nothing());
+        assert!(cache.get(HOST, "a").is_some(), "the used one left");
         assert_eq!(cache.entries.len(), 3);
-        assert!(cache.get("e").is_some() && cache.get("b").is_none());
+        assert!(cache.get(HOST, "e").is_some() && cache.get(HOST, "b").is_none());
     }
 
     #[test]
     fn bytes_are_bounded_and_counted_exactly() {
         let mut cache = FileCache::new(100, 100, 10);
-        cache.insert("a", file(b"123456"));
-        cache.insert("b", file(b"1234"));
+        cache.insert(HOST, "a", file(b"123456"));
+        cache.insert(HOST, "b", file(b"1234"));
         assert_eq!(cache.bytes, 10);
-        cache.insert("b", file(b"123"));
+        cache.insert(HOST, "b", file(b"123"));
         assert_eq!(cache.bytes, 9);
-        cache.insert("c", file(b"12345"));
+        cache.insert(HOST, "c", file(b"12345"));
         assert!(cache.bytes <= 10, "{} bytes", cache.bytes);
-        cache.remove("c");
-        cache.remove("b");
-        cache.remove("a");
-        assert_eq!((cache.bytes, cache.places.len()), (0, 0));
+        cache.remove(HOST, "c");
+        cache.remove(HOST, "b");
+        cache.remove(HOST, "a");
+        assert_eq!((cache.bytes, cache.places[0].len()), (0, 0));
         assert!(cache.would_keep(10) && !cache.would_keep(11));
     }
 
@@ -192,16 +205,16 @@ mod tests {
             Arc::new(Entry::new(Kind::File(Box::new(file)), Duration::ZERO))
         };
         let mut cache = FileCache::new(100, 2, 100);
-        cache.insert("small", file(b"1"));
+        cache.insert(HOST, "small", file(b"1"));
         for path in ["a", "b", "c", "d"] {
-            cache.insert(path, open());
+            cache.insert(HOST, path, open());
         }
         assert_eq!((cache.open, cache.entries.len()), (2, 3));
-        cache.insert("small", open());
+        cache.insert(HOST, "small", open());
         assert_eq!(cache.open, 2);
         assert!(cache.entries.len() <= 3);
         for path in ["small", "a", "b", "c", "d"] {
-            cache.remove(path);
+            cache.remove(HOST, path);
         }
         assert_eq!(cache.open, 0);
     }

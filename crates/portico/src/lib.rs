@@ -35,6 +35,7 @@ mod decide;
 mod descriptors;
 mod entry;
 mod file_cache;
+mod host;
 mod input;
 pub mod log;
 pub mod mime;

@@ -185,7 +185,8 @@ pub(crate) struct Part {
 impl Parts {
     /// Opens the folders and the log, and listens.
     pub(crate) fn open(settings: Settings, configuration: Configuration) -> Result<Self, StartError> {
-        let folders = Folders::find(&settings).map_err(StartError::Folder)?;
+        let folders = settings.each_host().map(|(_, settings)| Folders::find(settings));
+        let folders: Vec<_> = folders.collect::<Result<_, _>>().map_err(StartError::Folder)?;
         let port = Port::new(configuration).map_err(StartError::Port)?;
         let workers = port.queues() * port.configuration().workers_per_queue;
         let listeners = listen(&settings, port.queues())?;
@@ -194,7 +195,7 @@ impl Parts {
         let limit = settings.connections.div_ceil(port.queues());
         let site = Site::open(settings, &folders, log.clone());
         let site = Arc::new(
-            site.map_err(|error| StartError::Folder(FolderError::Other(folders.root.clone(), error)))?,
+            site.map_err(|error| StartError::Folder(FolderError::Other(folders[0].root.clone(), error)))?,
         );
         let connections = (0..port.queues()).map(|_| Arc::new(Connections::new(limit))).collect();
         Ok(Self { port, address, log, workers, site, connections, listeners: listeners.into_iter() })

@@ -368,3 +368,46 @@ fn an_upload_folder_cannot_leave_the_root_by_a_link() {
     settings.upload = Some(site.join("inbox"));
     assert!(matches!(Folders::find(&settings), Err(FolderError::UploadOutside { .. })));
 }
+
+#[test]
+fn a_host_has_settings_of_its_own_and_the_others_from_above() {
+    let text = "root = \"all\"\nserver_name = false\n[[host]]\nnames = [\"a.example\", \"*.b.example\"]\nroot = \"a\"\n\
+                [[host]]\nnames = \"c.example\"\ncache_control = \"no-store\"\n";
+    let mut sources = file(text);
+    sources.flags = vec![("port", "99".into())];
+    let effective = good(&sources);
+    let [a, c] = &effective.settings.hosts[..] else { panic!("{:?}", effective.settings.hosts) };
+    assert_eq!(a.names, ["a.example", "*.b.example"]);
+    assert_eq!((&*a.settings.root, a.settings.port, a.settings.server_name), (Path::new("a"), 99, false));
+    assert_eq!(
+        (&*c.settings.root, c.settings.cache_control.as_deref()),
+        (Path::new("all"), Some("no-store"))
+    );
+    let again = good(&file(&effective.to_toml()));
+    assert_eq!(again.settings, effective.settings);
+    again.settings.check().unwrap();
+}
+
+#[test]
+fn a_mistake_in_a_host_is_named_with_its_line() {
+    for (host, line, words) in [
+        ("[[host]]\nroot = \"a\"", 2, "no names"),
+        ("[[host]]\nnames = [\"a b\"]", 2, "no host name"),
+        ("[[host]]\nnames = [\"a:80\"]", 2, "without a port"),
+        ("[[host]]\nnames = [\"a..b\"]", 2, "no host name"),
+        ("[[host]]\nnames = [\"a\", \"A\"]", 2, "named twice"),
+        ("[[host]]\nnames = [\"a\"]\n[[host]]\nnames = [\"a\"]", 4, "named twice"),
+        ("[[host]]\nnames = 3", 3, "expected a list"),
+        ("[[host]]\nnames = [\"a\"]\nport = 80", 4, "the whole server"),
+        ("[[host]]\nnames = [\"a\"]\nrot = \"x\"", 4, "did you mean root"),
+        ("[[host]]\nnames = [\"a\"]\nserver_name = 1", 4, "expected true or false"),
+        ("[host]\nnames = [\"a\"]", 2, "two brackets"),
+        ("host = 1", 2, "two brackets"),
+    ] {
+        let mistake = error(&file(&format!("port = 1\n{host}\n")));
+        assert!(
+            mistake.contains(words) && mistake.contains(&format!("portico.toml:{line}")),
+            "{host}: {mistake}"
+        );
+    }
+}

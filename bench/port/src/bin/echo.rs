@@ -3,7 +3,7 @@
 use port_bench::{
     Failure,
     arguments::Arguments,
-    child::{Own, system_calls},
+    child::{Own, say, system_calls},
     echo::{self, NAMES, OURS, PEERS, RAW, client::Client},
     figures::{median, median_ratio, print_bars, print_table},
     processor,
@@ -15,13 +15,11 @@ const BAR: f64 = 1.10;
 /// A server that was busy for less of the time was waiting for the client.
 const BUSY: f64 = 0.95;
 const WARM_UP: Duration = Duration::from_millis(100);
-const COUNTING: Duration = Duration::from_millis(200);
+const COUNTING: Duration = Duration::from_millis(100);
 
-/// A server, the client that is connected to it, and what was measured, round by round.
+/// A server, and what was measured, round by round.
 struct Contestant {
     name: &'static str,
-    server: Own,
-    client: Client,
     /// Microseconds of the server's processor time for each round trip.
     costs: Vec<f64>,
     rates: Vec<f64>,
@@ -43,9 +41,16 @@ fn main() -> ExitCode {
 
 fn run() -> Result<bool, Failure> {
     let mut arguments = Arguments::of_process();
-    if let Some([name, processor]) = arguments.of_child() {
-        echo::serve(name, processor.parse()?)?;
-        return Ok(true);
+    match arguments.of_child() {
+        Some([word, name, processor]) if word == "serve" => {
+            echo::serve(name, processor.parse()?)?;
+            return Ok(true);
+        }
+        Some([word, name, connections, time_ms]) if word == "measure" => {
+            Round::say(name, connections.parse()?, Duration::from_millis(time_ms.parse()?))?;
+            return Ok(true);
+        }
+        _ => {}
     }
     let check = arguments.flag("--check");
     let rounds: usize = arguments.value("--rounds", 15)?;
@@ -60,56 +65,78 @@ fn run() -> Result<bool, Failure> {
     if servers == clients {
         eprintln!("warning: one processor only; servers and client take turns on it");
     }
-    processor::pin(clients)?;
     let mut contestants = Vec::new();
     for name in NAMES {
         if only.is_empty() || name.contains(&only) {
-            contestants.push(Contestant::start(name, servers, connections)?);
+            contestants.push(Contestant::new(name));
         }
     }
     for number in 0..rounds {
         // Another begins each time.
         contestants.rotate_left(1);
         for contestant in &mut contestants {
-            contestant.measure(round)?;
+            contestant.take(&Round::of(contestant.name, connections, round)?);
         }
         eprint!("\rround {} of {rounds}", number + 1);
     }
     eprintln!();
-    for contestant in &mut contestants {
-        contestant.count_calls()?;
-    }
     contestants.sort_by_key(|contestant| NAMES.iter().position(|name| *name == contestant.name));
     Ok(report(&contestants, connections) || !check)
 }
 
-impl Contestant {
-    fn start(name: &'static str, processor: usize, connections: usize) -> Result<Self, Failure> {
-        let mut server = Own::start(&[name, &processor.to_string()])?;
-        let port = server.line()?.parse()?;
-        let mut client = Client::connect(port, connections)?;
+/// What one round measured.
+struct Round {
+    cost: f64,
+    rate: f64,
+    busy: f64,
+    client_cost: f64,
+    calls: Option<f64>,
+}
+
+impl Round {
+    /// Measures with a new server and a new client, each a process of its own: where the memory of one happens to lie is worth some per
+    /// cent for as long as it lives.
+    fn of(name: &str, connections: usize, time: Duration) -> Result<Self, Failure> {
+        let words = ["measure", name, &connections.to_string(), &time.as_millis().to_string()];
+        let line = Own::start(&words)?.line()?;
+        let figures: Vec<f64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+        let &[cost, rate, busy, client_cost, calls] = &figures[..] else {
+            return Err(format!("a round of {name} measured {line:?}").into());
+        };
+        Ok(Self { cost, rate, busy, client_cost, calls: Some(calls).filter(|calls| !calls.is_nan()) })
+    }
+
+    /// In the process of the client: says what [`Round::of`] reads.
+    fn say(name: &str, connections: usize, time: Duration) -> Result<(), Failure> {
+        let (servers, clients) = processor::pair();
+        processor::pin(clients)?;
+        let mut server = Own::start(&["serve", name, &servers.to_string()])?;
+        let mut client = Client::connect(server.line()?.parse()?, connections)?;
         client.drive(WARM_UP)?;
-        let (costs, rates, busy, client_costs) = Default::default();
-        Ok(Self { name, server, client, costs, rates, busy, client_costs, calls: None })
-    }
-
-    fn measure(&mut self, time: Duration) -> Result<(), Failure> {
-        self.client.drive(WARM_UP)?;
-        let before = self.server.used()?;
-        let driven = self.client.drive(time)?;
-        let used = self.server.used()? - before;
+        let before = server.used()?;
+        let driven = client.drive(time)?;
+        let used = (server.used()? - before).as_secs_f64();
         let (round_trips, seconds) = (driven.round_trips as f64, driven.elapsed.as_secs_f64());
-        self.costs.push(used.as_secs_f64() * 1e6 / round_trips);
-        self.rates.push(round_trips / seconds);
-        self.busy.push(used.as_secs_f64() / seconds);
-        self.client_costs.push(driven.used.as_secs_f64() * 1e6 / round_trips);
-        Ok(())
+        let (counted, calls) = system_calls(server.number(), || client.drive(COUNTING));
+        let counted = counted?.round_trips as f64;
+        let (cost, client_cost) = (used * 1e6 / round_trips, driven.used.as_secs_f64() * 1e6 / round_trips);
+        let calls = calls.map_or(f64::NAN, |calls| calls as f64 / counted);
+        say(&format!("{cost} {} {} {client_cost} {calls}", round_trips / seconds, used / seconds))
+    }
+}
+
+impl Contestant {
+    fn new(name: &'static str) -> Self {
+        let (costs, rates, busy, client_costs) = Default::default();
+        Self { name, costs, rates, busy, client_costs, calls: None }
     }
 
-    fn count_calls(&mut self) -> Result<(), Failure> {
-        let (driven, calls) = system_calls(self.server.number(), || self.client.drive(COUNTING));
-        self.calls = calls.map(|calls| calls as f64 / driven.as_ref().map_or(1, |d| d.round_trips) as f64);
-        driven.map(|_| ())
+    fn take(&mut self, round: &Round) {
+        self.costs.push(round.cost);
+        self.rates.push(round.rate);
+        self.busy.push(round.busy);
+        self.client_costs.push(round.client_cost);
+        self.calls = round.calls;
     }
 
     fn cost(&self) -> f64 {

@@ -5,7 +5,7 @@ use crate::error::{Error, ErrorKind};
 use crate::operation::OperationKind;
 use crate::sync::{
     Mutex,
-    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence},
+    atomic::{AtomicU32, AtomicUsize, Ordering},
 };
 use std::{
     alloc::Layout,
@@ -63,12 +63,14 @@ impl Block {
             // SAFETY: allocated by `Inner::allocate` with the same layout, and not used after.
             unsafe { std::alloc::dealloc(block.data.as_ptr(), heap_layout(block.capacity as usize)) };
         } else {
-            inner.classes[class as usize].free.push(index);
+            let class = &inner.classes[class as usize];
+            if class.free.push(index) {
+                inner.announce_return(class);
+            }
             if crate::fault::is_planted("return-twice") {
-                inner.classes[class as usize].free.push(index);
+                class.free.push(index);
             }
         }
-        inner.announce_return();
         // SAFETY: gives up the count that `take` or `allocate` took for this block; `inner` is not used after.
         unsafe { Arc::decrement_strong_count(owner) };
     }
@@ -99,8 +101,6 @@ pub(crate) struct Inner {
     classes: Box<[Class]>,
     heap_bytes: AtomicUsize,
     heap_limit: usize,
-    /// Some worker waits for a buffer.
-    awaited: AtomicBool,
     sleepers: Mutex<Vec<Weak<dyn Wake>>>,
     /// Dropped last: every block's bytes lie in it.
     _mapping: Mapping,
@@ -166,7 +166,6 @@ impl Inner {
                 classes: classes.collect(),
                 heap_bytes: AtomicUsize::new(0),
                 heap_limit,
-                awaited: AtomicBool::new(false),
                 sleepers: Mutex::new(Vec::new()),
                 _mapping: mapping,
             }
@@ -219,22 +218,18 @@ impl Inner {
     }
 
     pub(crate) fn await_return(&self) {
-        self.awaited.store(true, Ordering::SeqCst);
-        // The caller's next look at the free list comes after the flag is seen by whoever returns a buffer.
-        fence(Ordering::SeqCst);
+        self.classes.iter().for_each(|class| class.free.await_push());
     }
 
-    fn announce_return(&self) {
-        // Pairs with `await_return`: either this sees the flag, or the waiter's second look sees the buffer.
-        fence(Ordering::SeqCst);
-        if self.awaited.load(Ordering::Relaxed) && self.awaited.swap(false, Ordering::SeqCst) {
-            for sleeper in self.sleepers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                if let Some(sleeper) = sleeper.upgrade()
-                    && !sleeper.wake()
-                {
-                    // The next buffer that returns has to try again.
-                    self.awaited.store(true, Ordering::SeqCst);
-                }
+    /// Wakes all who wait: the first of them gets the buffer, and the others ask again.
+    #[cold]
+    fn announce_return(&self, class: &Class) {
+        for sleeper in self.sleepers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(sleeper) = sleeper.upgrade()
+                && !sleeper.wake()
+            {
+                // The next buffer that returns has to try again.
+                class.free.await_push();
             }
         }
     }

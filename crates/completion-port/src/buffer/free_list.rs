@@ -5,9 +5,12 @@ use std::collections::TryReserveError;
 
 /// Marks the end of the list.
 const NONE: u32 = u32::MAX;
+/// In the head: who waits for a block is to be woken by the next that returns.
+const AWAITED: u64 = 1 << 63;
 
 /// The free blocks of one size class. The head carries a count beside the number, so that a head that was taken and put back
-/// between another thread's look and its exchange is noticed (the ABA problem).
+/// between another thread's look and its exchange is noticed (the ABA problem). It also says whether a block is awaited: so one
+/// exchange returns a block and learns whom that concerns.
 pub(crate) struct FreeList {
     head: AtomicU64,
     next: Box<[AtomicU32]>,
@@ -37,7 +40,7 @@ impl FreeList {
                 return None;
             }
             let next = self.next[index as usize].load(Ordering::Relaxed);
-            let replacement = bump(head) | u64::from(next);
+            let replacement = bump(head) | (head & AWAITED) | u64::from(next);
             match self.head.compare_exchange_weak(head, replacement, Ordering::Acquire, Ordering::Acquire) {
                 Ok(_) => {
                     self.available.fetch_sub(1, Ordering::Relaxed);
@@ -48,7 +51,8 @@ impl FreeList {
         }
     }
 
-    pub(crate) fn push(&self, index: u32) {
+    /// Puts a block back. True if one was awaited: that is forgotten with it.
+    pub(crate) fn push(&self, index: u32) -> bool {
         // Counted first: the count may be above the truth for a moment, never below zero.
         self.available.fetch_add(1, Ordering::Relaxed);
         let mut head = self.head.load(Ordering::Relaxed);
@@ -60,10 +64,15 @@ impl FreeList {
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return,
+                Ok(_) => return head & AWAITED != 0,
                 Err(seen) => head = seen,
             }
         }
+    }
+
+    /// Asks the next [`FreeList::push`] to tell. What was pushed before is there for whoever looks from here on.
+    pub(crate) fn await_push(&self) {
+        self.head.fetch_or(AWAITED, Ordering::Acquire);
     }
 
     /// How many are free, for back-pressure and statistics: exact at rest.
@@ -73,7 +82,7 @@ impl FreeList {
 }
 
 fn bump(head: u64) -> u64 {
-    ((head >> 32).wrapping_add(1)) << 32
+    ((head >> 32).wrapping_add(1) << 32) & !AWAITED
 }
 
 #[cfg(test)]
@@ -91,6 +100,18 @@ mod tests {
         assert_eq!(list.available(), 2);
         assert_eq!([list.pop(), list.pop(), list.pop()], [Some(2), Some(1), None]);
         assert_eq!(FreeList::new(0).unwrap().pop(), None);
+    }
+
+    #[test]
+    fn one_push_hears_that_it_was_awaited() {
+        let list = FreeList::new(2).unwrap();
+        // The count beside it may overflow into it and must not.
+        list.head.store(u64::MAX >> 1 & !u64::from(u32::MAX), Ordering::Relaxed);
+        assert_eq!(list.pop(), Some(0));
+        assert!(!list.push(0));
+        list.await_push();
+        assert_eq!(list.pop(), Some(0), "it stays awaited");
+        assert_eq!([list.push(0), list.push(1)], [true, false]);
     }
 
     #[test]

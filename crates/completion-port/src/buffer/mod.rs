@@ -406,10 +406,11 @@ impl Drop for Slice {
         let Some(block) = self.block else { return };
         // SAFETY: the block lives while this slice holds its count.
         let references: &AtomicU32 = unsafe { block.as_ref() }.references();
-        if references.fetch_sub(1, Ordering::Release) == 1 {
-            // Every other slice's reads come before the bytes are written again. (As good as a fence, which ThreadSanitizer does not see.)
+        // Where this is the only slice nobody can add one, and the count need not be changed. Acquire, here and below: every other
+        // slice's reads come before the bytes are written again. (As good as a fence, which ThreadSanitizer does not see.)
+        if references.load(Ordering::Acquire) == 1 || references.fetch_sub(1, Ordering::Release) == 1 {
             references.load(Ordering::Acquire);
-            // SAFETY: the count came to zero, so this was the last owner, and it is not used after.
+            // SAFETY: the count was one or came to zero, so this was the last owner, and it is not used after.
             unsafe { Block::release(block) }
         }
     }

@@ -108,7 +108,7 @@ impl Connection {
         batch: usize,
         context: &mut Context,
     ) -> Option<u64> {
-        let site = &context.site;
+        let host = &context.site.hosts[self.host];
         let location = simple.location.as_deref();
         let needed = SIMPLE_ROOM + location.map_or(0, str::len);
         let room = self.output.room(context.port.buffers(), needed, batch);
@@ -139,7 +139,7 @@ impl Connection {
             location,
             allow: simple.allow,
             retry_after_s: (simple.status == Status::SERVICE_UNAVAILABLE).then_some(1),
-            server: site.server(),
+            server: host.server(),
             date: Some(context.dates.at(context.wall)),
             connection,
             ..ResponseHead::new(simple.status)
@@ -173,7 +173,7 @@ impl Connection {
         let head: &[u8] = if answer.status == Status::OK {
             &file.head
         } else {
-            let fields = context.site.head_fields();
+            let fields = context.site.hosts[self.host].head_fields();
             let length = file.head_for(answer.status, answer.range, &fields, &mut room);
             &room[..length]
         };

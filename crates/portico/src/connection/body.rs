@@ -45,7 +45,7 @@ impl Connection {
         };
         request.body = BodyFraming::None;
         let known = self.known.take();
-        let decision = decide(&request, known, context);
+        let decision = decide(&request, self.host, known, context);
         match self.answer(&request, decision, !self.input.is_empty(), context) {
             Taken::Answered(progress) => {
                 self.batched += 1;

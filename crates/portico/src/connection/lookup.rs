@@ -21,11 +21,11 @@ pub(super) struct Loading {
 impl Connection {
     /// Asks the disk about a path. The request in front is read once more when the answer is there.
     pub(super) fn look_up(&mut self, lookup: Lookup, context: &mut Context) {
-        let site = &context.site;
-        let Some(path) = lookup.candidate(&site.settings.index) else {
+        let host = &context.site.hosts[lookup.host];
+        let Some(path) = lookup.candidate(&host.settings.index) else {
             return self.found(&lookup, Kind::Nothing(Status::NOT_FOUND), context);
         };
-        let (directory, options) = (Some(Arc::clone(&site.root)), site.open_options());
+        let (directory, options) = (Some(Arc::clone(&host.root)), host.open_options());
         match context.port.submit(self.handle, Operation::Open { directory, path, options }) {
             Ok(_) => self.activity = Activity::LookingUp(Box::new(lookup)),
             // The pool is full: what is waited for would come too late for many.
@@ -50,7 +50,7 @@ impl Connection {
         match (completion.result, opened) {
             (Ok(_), Some((file, metadata))) => self.found_something(lookup, file, metadata, context),
             (Err(error), _) if is_missing(&error) => {
-                if lookup.next(&context.site.settings.index) {
+                if lookup.next(&context.site.hosts[lookup.host].settings.index) {
                     self.look_up(*lookup, context);
                 } else {
                     self.found(&lookup, Kind::Nothing(Status::NOT_FOUND), context);
@@ -64,7 +64,7 @@ impl Connection {
                 }
                 // Not remembered: it may be over in a moment. What was known is forgotten, and with it an open file that a deletion on
                 // Windows may be waiting for.
-                context.cache.remove(&lookup.key);
+                context.cache.remove(lookup.host, &lookup.key);
                 self.known =
                     Some(Arc::new(Entry::new(Kind::Nothing(status_of(result.err())), context.port.now())));
             }
@@ -83,14 +83,14 @@ impl Connection {
             FileKind::Directory if !lookup.key.ends_with('/') => {
                 return self.found(&lookup, Kind::Folder, context);
             }
-            FileKind::Directory if lookup.next(&context.site.settings.index) => {
+            FileKind::Directory if lookup.next(&context.site.hosts[lookup.host].settings.index) => {
                 return self.look_up(*lookup, context);
             }
             FileKind::Directory => return self.found(&lookup, Kind::Nothing(Status::NOT_FOUND), context),
             FileKind::Other => return self.found(&lookup, Kind::Nothing(Status::FORBIDDEN), context),
         }
         // The same as before: what is in the cache goes on being good.
-        if let Some(entry) = context.cache.get(&lookup.key)
+        if let Some(entry) = context.cache.get(lookup.host, &lookup.key)
             && entry.file().is_some_and(|known| known.metadata == metadata)
         {
             self.known = Some(Arc::clone(entry));
@@ -158,15 +158,16 @@ impl Connection {
         file: OpenFile,
         context: &mut Context,
     ) {
-        let path = lookup.candidate(&context.site.settings.index).unwrap_or_default();
+        let host = &context.site.hosts[lookup.host];
+        let path = lookup.candidate(&host.settings.index).unwrap_or_default();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
-        let file = File::new(metadata, mime::content_type(name), bytes, file, &context.site.head_fields());
+        let file = File::new(metadata, mime::content_type(name), bytes, file, &host.head_fields());
         self.found(lookup, Kind::File(Box::new(file)), context);
     }
 
     fn found(&mut self, lookup: &Lookup, kind: Kind, context: &mut Context) {
         let entry = Arc::new(Entry::new(kind, context.port.now()));
-        context.cache.insert(&lookup.key, Arc::clone(&entry));
+        context.cache.insert(lookup.host, &lookup.key, Arc::clone(&entry));
         self.known = Some(entry);
     }
 }

@@ -12,6 +12,7 @@ use completion_port::{
 };
 use portico_http::{
     body::{BodyDecoder, BodyFraming},
+    limits::Limits,
     request::Request,
     response::CONTINUE,
     status::Status,
@@ -35,7 +36,9 @@ impl Connection {
         if request.field("content-range").is_some() {
             return self.refuse_upload(request, Status::BAD_REQUEST, context);
         }
-        let decoder = match BodyDecoder::new(request.body, &context.site.limits) {
+        let body_bytes = context.site.hosts[self.host].settings.upload_bytes;
+        let limits = Limits { body_bytes, ..context.site.limits };
+        let decoder = match BodyDecoder::new(request.body, &limits) {
             Ok(decoder) => decoder,
             Err(rejection) => return self.refuse_upload(request, rejection.status, context),
         };
@@ -80,7 +83,7 @@ impl Connection {
     }
 
     fn open_upload(&mut self, path: PathBuf, options: OpenOptions, context: &mut Context) {
-        let Some(folder) = &context.site.upload else { return };
+        let Some(folder) = &context.site.hosts[self.host].upload else { return };
         let directory = Some(Arc::clone(&folder.directory));
         if context.port.submit(self.handle, Operation::Open { directory, path, options }).is_err() {
             self.fail_upload(Status::SERVICE_UNAVAILABLE, context);
@@ -89,7 +92,10 @@ impl Connection {
 
     pub(super) fn on_upload_opened(&mut self, completion: Completion, context: &mut Context) {
         let site = Arc::clone(&context.site);
-        let (Activity::Uploading(upload), Some(folder)) = (&mut self.activity, &site.upload) else { return };
+        let (Activity::Uploading(upload), Some(folder)) = (&mut self.activity, &site.hosts[self.host].upload)
+        else {
+            return;
+        };
         if let Payload::Opened { file, .. } = completion.payload {
             upload.file = OpenFile::new(context.port.port(), file);
             upload.stage = Stage::Receiving;
@@ -182,10 +188,10 @@ impl Connection {
             (OperationKind::WriteAt, Ok(bytes)) => {
                 upload.writing = false;
                 upload.offset += bytes;
-                self.progressed = true;
                 if let Some(trace) = &context.site.trace {
                     trace.written(context.port.number(), bytes, upload.offset);
                 }
+                self.disk_moved(context);
             }
             (OperationKind::Sync, Ok(_)) => self.publish_upload(false, context),
             (OperationKind::Link, Ok(_)) => {
@@ -223,7 +229,10 @@ impl Connection {
     /// The body is whole and on the storage: gives it its name.
     fn publish_upload(&mut self, replacing: bool, context: &mut Context) {
         let site = Arc::clone(&context.site);
-        let (Activity::Uploading(upload), Some(folder)) = (&mut self.activity, &site.upload) else { return };
+        let (Activity::Uploading(upload), Some(folder)) = (&mut self.activity, &site.hosts[self.host].upload)
+        else {
+            return;
+        };
         upload.stage = Stage::Publishing { replacing };
         let operation = match &upload.temporary {
             None => Operation::Link {
@@ -249,10 +258,11 @@ impl Connection {
             return;
         };
         // The cache may know of nothing there, or of another file. (Other workers see the change when they next ask the disk.)
-        if let Some(folder) = &context.site.upload {
-            context.cache.remove(&folder.key_of(&upload.name));
-            if context.site.settings.index.contains(&upload.name) {
-                context.cache.remove(&folder.own_key());
+        let host = &context.site.hosts[self.host];
+        if let Some(folder) = &host.upload {
+            context.cache.remove(self.host, &folder.key_of(&upload.name));
+            if host.settings.index.contains(&upload.name) {
+                context.cache.remove(self.host, &folder.own_key());
             }
         }
         let status = if new { Status::CREATED } else { Status::NO_CONTENT };
@@ -299,7 +309,10 @@ impl Connection {
     /// Removes the temporary name of an upload that will not become whole. (A file without a name goes with its handle.)
     pub(super) fn abandon_upload(&mut self, context: &mut Context) {
         let site = Arc::clone(&context.site);
-        let (Activity::Uploading(upload), Some(folder)) = (&mut self.activity, &site.upload) else { return };
+        let (Activity::Uploading(upload), Some(folder)) = (&mut self.activity, &site.hosts[self.host].upload)
+        else {
+            return;
+        };
         if upload.stage == Stage::Opening {
             // Not there yet: this is called again when it is.
             return;

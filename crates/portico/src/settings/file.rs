@@ -1,12 +1,15 @@
 //! `portico.toml`: keys and values with the line on which they stand.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Place, SettingsError};
 use super::field::{Shape, Value};
+use super::hosts::{self, HostTable};
 use super::sources::ConfigFile;
 use super::table::{self, Setting};
 
@@ -14,11 +17,18 @@ use super::table::{self, Setting};
 pub(super) struct Key {
     pub(super) setting: &'static Setting,
     pub(super) value: Value,
+    pub(super) place: Place,
     pub(super) line: usize,
 }
 
-/// Reads the keys in the order of the file.
-pub(super) fn read(file: &ConfigFile) -> Result<Vec<Key>, SettingsError> {
+/// What the file says: keys in its order, and tables.
+pub(super) struct Document {
+    pub(super) keys: Vec<Key>,
+    pub(super) hosts: Vec<HostTable>,
+}
+
+/// Reads the file.
+pub(super) fn read(file: &ConfigFile) -> Result<Document, SettingsError> {
     // Editors on Windows like to begin a file with a byte-order mark.
     let text = file.text.strip_prefix('\u{feff}').unwrap_or(&file.text);
     let place =
@@ -29,28 +39,77 @@ pub(super) fn read(file: &ConfigFile) -> Result<Vec<Key>, SettingsError> {
         SettingsError::new(at, "", error.message().replace('\n', "; "))
     })?;
 
+    let reader = Reader { path: &file.path, text };
+    let mut tables = Vec::new();
     let mut keys = Vec::new();
     for (key, value) in document.get_ref() {
+        match (key.get_ref().as_ref(), value.get_ref()) {
+            ("host", DeValue::Array(items)) => {
+                for item in items {
+                    tables.push(reader.host(item)?);
+                }
+            }
+            ("host", _) => {
+                return Err(SettingsError::new(
+                    place(key.span()),
+                    "host",
+                    "is written as [[host]], with two brackets",
+                ));
+            }
+            _ => keys.push(reader.key(key, value)?),
+        }
+    }
+    keys.sort_by_key(|key| key.line);
+    Ok(Document { keys, hosts: tables })
+}
+
+/// What errors need to name a place.
+struct Reader<'f> {
+    path: &'f Path,
+    text: &'f str,
+}
+
+impl Reader<'_> {
+    fn place(&self, span: Range<usize>) -> Place {
+        Place::File { path: self.path.to_path_buf(), line: Some(line_of(self.text, span.start)) }
+    }
+
+    fn key(&self, key: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> Result<Key, SettingsError> {
         let name = key.get_ref().as_ref();
-        let at = || place(key.span());
-        let setting = table::find(name).ok_or_else(|| {
+        let place = self.place(key.span());
+        let Some(setting) = table::find(name) else {
             let mut message = format!("{name:?} is not a setting");
             if name == "config" {
                 message.push_str(": the file is named by --config or PORTICO_CONFIG");
             } else if let DeValue::Table(_) = value.get_ref() {
-                message.push_str("; all keys stand at the top level, without tables");
+                message.push_str("; all keys stand at the top level, or in [[host]]");
             } else if let Some(near) = super::sources::nearest(name) {
                 message.push_str(&format!("; did you mean {near}?"));
             }
-            SettingsError::new(at(), "", message)
-        })?;
-        let wrong = |message: String| SettingsError::new(place(value.span()), setting.name, message);
+            return Err(SettingsError::new(place, "", message));
+        };
+        let wrong = |message: String| SettingsError::new(self.place(value.span()), setting.name, message);
         let value = convert(value.get_ref()).map_err(wrong)?;
-        let value = anchor(setting, value, &file.path);
-        keys.push(Key { setting, value, line: line_of(text, key.span().start) });
+        let value = anchor(setting, value, self.path);
+        Ok(Key { setting, value, place, line: line_of(self.text, key.span().start) })
     }
-    keys.sort_by_key(|key| key.line);
-    Ok(keys)
+
+    fn host(&self, item: &Spanned<DeValue<'_>>) -> Result<HostTable, SettingsError> {
+        let place = self.place(item.span());
+        let DeValue::Table(entries) = item.get_ref() else {
+            return Err(SettingsError::new(place, "host", "is written as [[host]], with two brackets"));
+        };
+        let (mut names, mut keys) = (Vec::new(), Vec::new());
+        for (key, value) in entries {
+            if key.get_ref() == "names" {
+                let wrong = |message| SettingsError::new(self.place(value.span()), "names", message);
+                names = convert(value.get_ref()).and_then(hosts::names_of).map_err(wrong)?;
+            } else {
+                keys.push(self.key(key, value)?);
+            }
+        }
+        Ok(HostTable { place, names, keys })
+    }
 }
 
 fn convert(value: &DeValue<'_>) -> Result<Value, String> {

@@ -8,6 +8,7 @@ mod error;
 mod field;
 mod file;
 mod folders;
+mod hosts;
 mod print;
 mod sources;
 pub mod table;
@@ -20,6 +21,16 @@ pub use choices::{AccessLogFormat, BackendChoice, FollowSymlinks, LogFormat, Log
 pub use error::{Place, SettingsError};
 pub use folders::{FolderError, Folders};
 pub use sources::{ConfigFile, Effective, Origin, Sources};
+
+/// A virtual host: the names that it has, and what holds under them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostSettings {
+    /// Host names without a port, such as `example.org`, or `*.example.org` for all names below that one. Capital letters do not
+    /// matter.
+    pub names: Vec<String>,
+    /// All settings as they hold for this host. Only those in [`table::OF_HOST`] are looked up here; `hosts` is empty.
+    pub settings: Settings,
+}
 
 /// What a server is told before it starts.
 ///
@@ -76,12 +87,15 @@ pub struct Settings {
 
     /// From the first byte of a request to the end of its head. Default: 10 seconds.
     pub header_timeout: Duration,
-    /// Without a byte of a request body. Default: 30 seconds.
+    /// The window over which `minimum_rate_bytes` is measured while a request body comes. Default: 30 seconds.
     pub body_timeout: Duration,
     /// Between two requests of a connection. Default: 60 seconds.
     pub idle_timeout: Duration,
-    /// For the client to take one slice of a file, or one batch of answers. Default: 60 seconds.
+    /// The window over which `minimum_rate_bytes` is measured while an answer is sent; and how long the disk may take for a slice.
+    /// Default: 60 seconds.
     pub write_timeout: Duration,
+    /// The bytes a second that a client must send of a body, or take of an answer; 0 asks for one byte in the whole window. Default: 240.
+    pub minimum_rate_bytes: u64,
     /// For what is running when the server is told to stop. Default: 30 seconds.
     pub shutdown_timeout: Duration,
 
@@ -119,6 +133,9 @@ pub struct Settings {
     pub accepts_posted: usize,
     /// Connections that the system holds until they are accepted. Default: 1,024.
     pub backlog: u32,
+    /// Virtual hosts. What they do not answer to is answered by these settings themselves. Default: none.
+    pub hosts: Vec<HostSettings>,
+
     /// Most threads for what blocks. Default: 4.
     pub pool_threads: usize,
     /// Blocking jobs that wait for a thread of the pool. Default: 1,024.
@@ -155,6 +172,7 @@ impl Settings {
             body_timeout: Duration::from_millis(30_000),
             idle_timeout: Duration::from_millis(60_000),
             write_timeout: Duration::from_millis(60_000),
+            minimum_rate_bytes: 240,
             shutdown_timeout: Duration::from_millis(30_000),
             upload: None,
             upload_bytes: 1 << 30,
@@ -172,9 +190,16 @@ impl Settings {
             ports: 1,
             accepts_posted: 25,
             backlog: 1_024,
+            hosts: Vec::new(),
             pool_threads: 4,
             pool_queue: 1_024,
         }
+    }
+
+    /// The hosts with their names: first these settings themselves, which answer to every other name.
+    pub(crate) fn each_host(&self) -> impl Iterator<Item = (&[String], &Settings)> {
+        let own: (&[String], &Settings) = (&[], self);
+        std::iter::once(own).chain(self.hosts.iter().map(|host| (&host.names[..], &host.settings)))
     }
 
     /// Where to listen.
@@ -199,10 +224,11 @@ impl Settings {
         for setting in table::TABLE {
             setting.check(self).map_err(|message| SettingsError::new(Place::Code, setting.name, message))?;
         }
-        match self.contradiction() {
-            Some((names, message)) => Err(SettingsError::new(Place::Code, names[0], message)),
-            None => Ok(()),
+        if let Some((names, message)) = self.contradiction() {
+            return Err(SettingsError::new(Place::Code, names[0], message));
         }
+        hosts::check(&self.hosts).map_err(|(_, message)| SettingsError::new(Place::Code, "host", message))?;
+        self.hosts.iter().try_for_each(|host| host.settings.check())
     }
 
     /// Two settings that cannot both hold: their names (the one to change first) and a sentence.

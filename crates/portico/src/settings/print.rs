@@ -24,6 +24,19 @@ impl Effective {
             };
             let _ = writeln!(out, "{line:<44} # {}", self.explain(setting));
         }
+        for host in &self.settings.hosts {
+            let names = literal(&Value::List(host.names.clone()));
+            let _ = writeln!(out, "\n[[host]]\nnames = {names}");
+            for setting in TABLE {
+                let value = setting.value(&host.settings);
+                if value != setting.value(&self.settings) {
+                    let _ = match &value {
+                        Value::Off => writeln!(out, "{} = \"\"", setting.name),
+                        value => writeln!(out, "{} = {}", setting.name, literal(value)),
+                    };
+                }
+            }
+        }
         out
     }
 

@@ -98,8 +98,11 @@ impl Sources {
             warnings: Vec::new(),
             origins: vec![Origin::Default; table::TABLE.len()],
         };
+        let mut hosts = Vec::new();
         if let Some(file) = &self.file {
-            for key in file::read(file)? {
+            let document = file::read(file)?;
+            hosts = document.hosts;
+            for key in document.keys {
                 effective.set(key.setting.name, key.value, Origin::File(key.line))?;
             }
         }
@@ -126,7 +129,10 @@ impl Sources {
             effective.set(name, Value::Words(value.clone()), Origin::Flag)?;
         }
         match effective.settings.contradiction() {
-            None => Ok(effective),
+            None => {
+                effective.settings.hosts = super::hosts::resolve(hosts, &effective.settings)?;
+                Ok(effective)
+            }
             Some((names, message)) => {
                 // The place at fault is the stronger of the two: the other was there first.
                 let name = if effective.origin(names[1]).strength() > effective.origin(names[0]).strength() {

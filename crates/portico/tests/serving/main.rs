@@ -7,6 +7,7 @@ mod changes;
 mod conditional;
 mod files;
 mod framing;
+mod hosts;
 mod limits;
 mod paths;
 mod protocol;

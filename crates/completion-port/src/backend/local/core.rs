@@ -3,7 +3,7 @@
 #[cfg(target_os = "linux")]
 use super::notices::Notices;
 use super::{
-    handle::{Descriptor, Line, State},
+    handle::{Descriptor, State},
     slot::{Body, Slot},
 };
 use crate::{
@@ -39,6 +39,8 @@ pub(crate) struct Core {
     handles: Slab<State>,
     timers: Timers,
     ready: VecDeque<Completion>,
+    /// Since what is ready was queued.
+    keys_changed: bool,
     steps: VecDeque<Step>,
     now: Duration,
     /// Handles that closed since an engine last asked; what waits for a free descriptor may try again.
@@ -62,6 +64,7 @@ impl Core {
             handles: Slab::succeeding(lives, configuration.handles),
             timers: Timers::default(),
             ready: VecDeque::with_capacity(configuration.batch),
+            keys_changed: false,
             steps: VecDeque::new(),
             now: shared.now(),
             closed: 0,
@@ -215,6 +218,7 @@ impl Core {
     pub(super) fn set_key(&mut self, handle: Handle, key: u64) -> Result<(), Error> {
         let stale = Error::new(ErrorKind::StaleHandle, OperationKind::Associate);
         self.state_mut(handle).ok_or(stale)?.key = key;
+        self.keys_changed = !self.ready.is_empty();
         Ok(())
     }
 
@@ -222,6 +226,12 @@ impl Core {
         let of = OperationKind::Associate;
         let state = self.state(handle).ok_or(Error::new(ErrorKind::StaleHandle, of))?;
         state.descriptor.address(of_peer).map_err(|error| Error::from_io(&error, of))
+    }
+
+    pub(super) fn acknowledged_bytes(&self, handle: Handle) -> Result<u64, Error> {
+        let of = OperationKind::Send;
+        let state = self.state(handle).ok_or(Error::new(ErrorKind::StaleHandle, of))?;
+        state.descriptor.acknowledged_bytes().map_err(|error| Error::from_io(&error, of))
     }
 
     #[cfg(feature = "simulation")]
@@ -282,12 +292,11 @@ impl Core {
             Operation::Timer { after } => Some(self.now.saturating_add(*after)),
             _ => deadline,
         };
-        let mut slot = Slot::new(handle, operation);
-        slot.has_deadline = deadline.is_some();
-        let (file, send_bytes) = (slot.file, slot.send_bytes);
-        let Ok((index, generation)) = self.slots.insert(slot) else {
+        let made = self.slots.insert_with(|| Slot::new(handle, operation, deadline.is_some()));
+        let Some((index, generation, slot)) = made else {
             unreachable!("there was room, and the queue is this worker's own")
         };
+        let (file, send_bytes) = (slot.file, slot.send_bytes);
         let token = Token::new(self.queue, index, generation);
         if let Some(deadline) = deadline {
             self.timers.set(token.to_bits(), deadline);
@@ -295,17 +304,24 @@ impl Core {
         if kind == OperationKind::Close {
             return Ok(token);
         }
-        if let Some(state) = self.state_mut(file) {
+        if file != Handle::NONE
+            && let Some(state) = self.state_mut(file)
+        {
             state.pending += 1;
         }
-        if let Some(state) = self.state_mut(handle) {
+        let Self { handles, slots, .. } = self;
+        let mut is_first = true;
+        if let Some(state) = handles.get_mut(handle.index(), handle.generation()) {
             state.send_bytes += send_bytes;
+            state.enter(token, slots);
+            if let Some(direction) = Direction::of(kind) {
+                is_first = state.stand_in_line(direction, token, slots);
+            }
         }
-        self.link(handle, token);
-        match Direction::of(kind) {
-            Some(direction) => self.stand_in_line(handle, direction, token),
-            None if kind == OperationKind::Timer => self.slot_mut(token).started = true,
-            None => self.begin(token),
+        match kind {
+            OperationKind::Timer => self.slot_mut(token).started = true,
+            _ if is_first => self.begin(token),
+            _ => {}
         }
         Ok(token)
     }
@@ -333,64 +349,6 @@ impl Core {
             }
         }
         operation.check_arguments()
-    }
-
-    /// Enters the operation in its handle's list, and counts it as pending.
-    fn link(&mut self, handle: Handle, token: Token) {
-        let Some(state) = self.state_mut(handle) else { return };
-        state.pending += 1;
-        let after = std::mem::replace(&mut state.operations, token);
-        self.slot_mut(token).after = after;
-        if after != Token::NONE {
-            self.slot_mut(after).before = token;
-        }
-    }
-
-    fn unlink(&mut self, slot: &Slot) {
-        if slot.before != Token::NONE {
-            self.slot_mut(slot.before).after = slot.after;
-        } else if let Some(state) = self.state_mut(slot.handle) {
-            state.operations = slot.after;
-        }
-        if slot.after != Token::NONE {
-            self.slot_mut(slot.after).before = slot.before;
-        }
-    }
-
-    fn stand_in_line(&mut self, handle: Handle, direction: Direction, token: Token) {
-        let line = self.state_mut(handle).expect("checked before").line(direction);
-        let last = std::mem::replace(&mut line.last, token);
-        if last == Token::NONE {
-            line.first = token;
-            self.begin(token);
-        } else {
-            self.slot_mut(last).next = token;
-        }
-    }
-
-    /// Takes the operation out of its line, wherever it stands, and begins the next one if it was the first.
-    fn leave_line(&mut self, token: Token, slot: &Slot) {
-        let Some(direction) = Direction::of(slot.kind) else { return };
-        let Some(state) = self.state_mut(slot.handle) else { return };
-        let line = state.line(direction);
-        if line.first == token {
-            line.first = slot.next;
-            if slot.next == Token::NONE {
-                *line = Line::EMPTY;
-            } else {
-                let next = slot.next;
-                self.begin(next);
-            }
-            return;
-        }
-        let (mut before, last) = (line.first, line.last);
-        while self.slot(before).next != token {
-            before = self.slot(before).next;
-        }
-        self.slot_mut(before).next = slot.next;
-        if last == token {
-            self.state_mut(slot.handle).expect("it was there").line(direction).last = before;
-        }
     }
 
     fn begin(&mut self, token: Token) {
@@ -483,67 +441,37 @@ impl Core {
 
     /// Ends an operation: the one terminal completion. What is not in the books any more is ignored.
     pub(crate) fn complete(&mut self, token: Token, result: Result<u64, Error>, payload: Payload) {
-        let Some(slot) = self.slots.remove(token.index(), token.generation()) else { return };
+        let Some(slot) = self.find_mut(token) else { return };
+        let slot = slot.place();
+        self.slots.discard(token.index(), token.generation());
         if slot.has_deadline {
             self.timers.remove(token.to_bits());
         }
-        self.unlink(&slot);
-        self.leave_line(token, &slot);
-        let result = result.map_err(|error| match error.code() {
-            _ if slot.cancelled => {
-                Error::with_code(ErrorKind::Cancelled, error.code().unwrap_or(0), slot.kind)
-            }
-            _ if slot.timed_out => {
-                Error::with_code(ErrorKind::TimedOut, error.code().unwrap_or(0), slot.kind)
-            }
-            _ => error,
+        let (handle, kind) = (slot.handle, slot.kind);
+        let renamed = |error: Error, name| Error::with_code(name, error.code().unwrap_or(0), kind);
+        let result = result.map_err(|error| match (slot.cancelled, slot.timed_out) {
+            (true, _) => renamed(error, ErrorKind::Cancelled),
+            (false, true) => renamed(error, ErrorKind::TimedOut),
+            (false, false) => error,
         });
-        let key = self.state(slot.handle).map_or(0, |state| state.key);
-        self.deliver(Completion {
-            handle: slot.handle,
-            key,
-            token,
-            kind: slot.kind,
-            result,
-            payload,
-            last: true,
-        });
+        let Self { handles, slots, configuration, .. } = self;
+        let (mut key, mut next, mut is_writable) = (0, None, false);
+        if let Some(state) = handles.get_mut(handle.index(), handle.generation()) {
+            key = state.key;
+            state.leave(&slot, slots);
+            next = Direction::of(kind).and_then(|from| state.leave_line(from, token, &slot, slots));
+            is_writable = state.let_send_again(slot.send_bytes, configuration.send_bytes);
+        }
+        if let Some(next) = next {
+            self.begin(next);
+        }
+        self.deliver(Completion { handle, key, token, kind, result, payload, last: true });
         if fault::is_planted("complete-twice") {
+            self.deliver(Completion { handle, key, token, kind, result, payload: Payload::None, last: true });
+        }
+        if is_writable {
             self.deliver(Completion {
-                handle: slot.handle,
-                key,
-                token,
-                kind: slot.kind,
-                result,
-                payload: Payload::None,
-                last: true,
-            });
-        }
-        self.let_send_again(&slot, key);
-        for handle in [slot.handle, slot.file] {
-            self.forget_pending(handle);
-        }
-    }
-
-    fn forget_pending(&mut self, handle: Handle) {
-        if let Some(state) = self.state_mut(handle) {
-            state.pending -= 1;
-            self.finish_close(handle);
-        }
-    }
-
-    /// Its bytes wait no more; if sends were refused for want of room, and there is room again, the program hears of it.
-    fn let_send_again(&mut self, slot: &Slot, key: u64) {
-        let limit = self.configuration.send_bytes;
-        let Some(state) = self.state_mut(slot.handle) else { return };
-        state.send_bytes -= slot.send_bytes;
-        if !state.send_refused || state.send_bytes > limit / 2 {
-            return;
-        }
-        state.send_refused = false;
-        if !state.closing {
-            self.deliver(Completion {
-                handle: slot.handle,
+                handle,
                 key,
                 token: Token::NONE,
                 kind: OperationKind::Writable,
@@ -551,6 +479,19 @@ impl Core {
                 payload: Payload::None,
                 last: true,
             });
+        }
+        self.forget_pending(handle);
+        if slot.file != Handle::NONE {
+            self.forget_pending(slot.file);
+        }
+    }
+
+    fn forget_pending(&mut self, handle: Handle) {
+        if let Some(state) = self.state_mut(handle) {
+            state.pending -= 1;
+            if state.closing {
+                self.finish_close(handle);
+            }
         }
     }
 
@@ -629,13 +570,21 @@ impl Core {
             self.ready.swap(0, 1);
         }
         let Self { ready, handles, .. } = self;
-        into.extend(ready.drain(..count).map(|mut completion| {
-            // The one that is set now.
-            if let Some(state) = handles.get(completion.handle.index(), completion.handle.generation()) {
-                completion.key = state.key;
+        if std::mem::take(&mut self.keys_changed) {
+            for completion in ready.iter_mut() {
+                // The one that is set now.
+                if let Some(state) = handles.get(completion.handle.index(), completion.handle.generation()) {
+                    completion.key = state.key;
+                }
             }
-            completion
-        }));
+        }
+        if into.is_empty() && count == ready.len() && count <= into.capacity() {
+            // All of them, without a copy: the lists change places, and both keep their memory.
+            let emptied = std::mem::take(into);
+            *into = std::mem::replace(ready, emptied.into()).into();
+        } else {
+            into.extend(ready.drain(..count));
+        }
         count
     }
 

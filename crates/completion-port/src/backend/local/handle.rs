@@ -1,10 +1,12 @@
 //! What the core knows of a handle.
 
-use super::{pipe::is_pipe, socket::DatagramTraits};
+#[cfg(target_os = "linux")]
+use super::acknowledged;
+use super::{order::Line, pipe::is_pipe, socket::DatagramTraits};
 #[cfg(feature = "simulation")]
 use crate::simulation;
 use crate::{
-    direction::{Direction, Nature},
+    direction::Nature,
     error::{Error, ErrorKind},
     identity::Token,
     operation::OperationKind,
@@ -73,6 +75,17 @@ impl Descriptor {
             Self::SimulatedListener(listener, _) => return listener.local_addr(),
         };
         address.as_socket().ok_or(io::ErrorKind::InvalidInput.into())
+    }
+
+    /// How many bytes of a connection have reached its peer's system.
+    pub(super) fn acknowledged_bytes(&self) -> io::Result<u64> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Socket(socket) => acknowledged::bytes(socket),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) => Ok(stream.bytes_sent()),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     pub(crate) fn socket(&self) -> Option<&socket2::Socket> {
@@ -149,17 +162,6 @@ impl TryFrom<Source> for Descriptor {
     }
 }
 
-/// Operations of one direction in the order of submission; the first is under way.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Line {
-    pub(super) first: Token,
-    pub(super) last: Token,
-}
-
-impl Line {
-    pub(super) const EMPTY: Self = Self { first: Token::NONE, last: Token::NONE };
-}
-
 /// Per-handle state. It lives until its last operation has come home: the seed's count of pending I/O.
 pub(super) struct State {
     pub(super) descriptor: Descriptor,
@@ -194,13 +196,6 @@ impl State {
             datagrams: None,
             closing: false,
             close: Token::NONE,
-        }
-    }
-
-    pub(super) fn line(&mut self, direction: Direction) -> &mut Line {
-        match direction {
-            Direction::Receive => &mut self.receive,
-            Direction::Send => &mut self.send,
         }
     }
 

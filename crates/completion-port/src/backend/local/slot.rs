@@ -47,6 +47,21 @@ pub(crate) struct Slot {
     pub(super) after: Token,
 }
 
+/// Where an operation stands in the books: what is left to be looked at when it ends.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) kind: OperationKind,
+    pub(super) handle: Handle,
+    pub(super) file: Handle,
+    pub(super) send_bytes: u64,
+    pub(super) cancelled: bool,
+    pub(super) timed_out: bool,
+    pub(super) has_deadline: bool,
+    pub(super) next: Token,
+    pub(super) before: Token,
+    pub(super) after: Token,
+}
+
 /// What an operation owns.
 pub(crate) enum Body {
     None,
@@ -127,7 +142,8 @@ pub(crate) struct Range {
 
 impl Slot {
     /// Takes an operation apart.
-    pub(super) fn new(handle: Handle, operation: Operation) -> Self {
+    #[inline(always)]
+    pub(super) fn new(handle: Handle, operation: Operation, has_deadline: bool) -> Self {
         let kind = operation.kind();
         let send_bytes = operation.send_bytes();
         let mut file = operation.file().unwrap_or(Handle::NONE);
@@ -192,11 +208,28 @@ impl Slot {
             cancelled: false,
             timed_out: false,
             stage: 0,
-            has_deadline: false,
+            has_deadline,
             next: Token::NONE,
             before: Token::NONE,
             after: Token::NONE,
         }
+    }
+
+    pub(super) fn place(&self) -> Place {
+        let &Self {
+            kind,
+            handle,
+            file,
+            send_bytes,
+            cancelled,
+            timed_out,
+            has_deadline,
+            next,
+            before,
+            after,
+            ..
+        } = self;
+        Place { kind, handle, file, send_bytes, cancelled, timed_out, has_deadline, next, before, after }
     }
 
     /// Whether it is built of reads from a file and sends.

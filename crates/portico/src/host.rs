@@ -1,0 +1,153 @@
+//! Virtual hosts: the names that clients ask for, and what is served under each.
+
+use crate::{
+    entry::HeadFields,
+    path::Rules,
+    settings::{Folders, FollowSymlinks, Settings},
+    upload::UploadFolder,
+};
+use completion_port::{Directory, OpenOptions};
+use rustc_hash::FxHashMap;
+use std::{io, ops::Index, sync::Arc};
+
+/// The `Server` field.
+const SERVER: &str = concat!("Portico/", env!("CARGO_PKG_VERSION"));
+/// A name in the domain name system is no longer (RFC 1035 section 2.3.4).
+const MOST_NAME_BYTES: usize = 255;
+
+/// Which host of the site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct HostNumber(u16);
+
+impl HostNumber {
+    /// The host for names that no other has.
+    pub(crate) const FIRST: Self = Self(0);
+
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// One host: its folders and rules. Of its settings those that a host may have of its own are looked up here, the others in the site.
+pub(crate) struct Host {
+    pub(crate) settings: Settings,
+    pub(crate) root: Arc<Directory>,
+    pub(crate) rules: Rules,
+    pub(crate) upload: Option<UploadFolder>,
+}
+
+impl Host {
+    fn open(settings: &Settings, folders: &Folders) -> io::Result<Self> {
+        let upload = match &folders.upload {
+            Some(relative) => Some(UploadFolder::open(&folders.root, relative)?),
+            None => None,
+        };
+        Ok(Self {
+            root: Arc::new(Directory::open(&folders.root)?),
+            rules: Rules::native(settings.dot_files),
+            upload,
+            settings: settings.clone(),
+        })
+    }
+
+    pub(crate) fn server(&self) -> Option<&'static str> {
+        self.settings.server_name.then_some(SERVER)
+    }
+
+    pub(crate) fn head_fields(&self) -> HeadFields<'_> {
+        HeadFields { server: self.server(), cache_control: self.settings.cache_control.as_deref() }
+    }
+
+    /// How files are opened for sending.
+    pub(crate) fn open_options(&self) -> OpenOptions {
+        OpenOptions::new().read(true).refuse_links(self.settings.follow_symlinks == FollowSymlinks::Never)
+    }
+}
+
+/// All hosts. The first is the one for names that no other has.
+pub(crate) struct Hosts {
+    all: Vec<Host>,
+    /// By whole name.
+    named: FxHashMap<Box<str>, HostNumber>,
+    /// By what stands behind the `*.` of a name.
+    below: FxHashMap<Box<str>, HostNumber>,
+}
+
+impl Hosts {
+    pub(crate) fn open(settings: &Settings, folders: &[Folders]) -> io::Result<Self> {
+        let mut hosts = Self { all: Vec::new(), named: FxHashMap::default(), below: FxHashMap::default() };
+        let each = settings.each_host();
+        for (number, ((names, settings), folders)) in each.zip(folders).enumerate() {
+            hosts.all.push(Host::open(settings, folders)?);
+            let number = HostNumber(u16::try_from(number).map_err(|_| io::ErrorKind::InvalidInput)?);
+            for name in names {
+                let name = name.to_ascii_lowercase();
+                match name.strip_prefix("*.") {
+                    Some(rest) => hosts.below.insert(rest.into(), number),
+                    None => hosts.named.insert(name.into(), number),
+                };
+            }
+        }
+        Ok(hosts)
+    }
+
+    /// The host that a request is for, by its `Host` or the authority of its target: the whole name, else the longest `*.` above it.
+    pub(crate) fn find(&self, authority: &str) -> HostNumber {
+        if self.all.len() == 1 {
+            return HostNumber::FIRST;
+        }
+        let mut lower = [0; MOST_NAME_BYTES];
+        let name = without_port(authority);
+        let Some(lower) = lower.get_mut(..name.len()) else { return HostNumber::FIRST };
+        lower.copy_from_slice(name.as_bytes());
+        lower.make_ascii_lowercase();
+        let Ok(name) = std::str::from_utf8(lower) else { return HostNumber::FIRST };
+        if let Some(number) = self.named.get(name) {
+            return *number;
+        }
+        let mut rest = name;
+        while let Some((_, above)) = rest.split_once('.') {
+            if let Some(number) = self.below.get(above) {
+                return *number;
+            }
+            rest = above;
+        }
+        HostNumber::FIRST
+    }
+}
+
+impl Index<HostNumber> for Hosts {
+    type Output = Host;
+    fn index(&self, number: HostNumber) -> &Host {
+        &self.all[number.index()]
+    }
+}
+
+/// Without the port, and the dot that may end a whole name.
+fn without_port(authority: &str) -> &str {
+    let end = match authority.rfind(':') {
+        Some(colon) if !authority[colon..].contains(']') => colon,
+        _ => authority.len(),
+    };
+    authority[..end].trim_end_matches('.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_port;
+
+    #[test]
+    fn a_name_is_without_its_port_and_its_last_dot() {
+        for (authority, name) in [
+            ("example.org", "example.org"),
+            ("example.org:80", "example.org"),
+            ("example.org.:80", "example.org"),
+            ("[::1]", "[::1]"),
+            ("[::1]:8080", "[::1]"),
+            ("", ""),
+            (":80", ""),
+        ] {
+            assert_eq!(without_port(authority), name, "{authority}");
+        }
+    }
+}
