@@ -8,6 +8,7 @@ on_every_backend!(
     a_malformed_body_is_the_only_thing_answered,
     a_malformed_body_waits_its_turn,
     a_body_that_ends_early_is_not_answered,
+    trailers_decide_nothing,
     nothing_is_read_behind_the_last_request,
     a_client_that_did_not_ask_for_the_end_reads_the_last_answer,
     refusals_of_head_have_no_body,
@@ -124,6 +125,22 @@ fn a_body_that_ends_early_is_not_answered(backend: BackendChoice) {
         client.finish();
         client.ends();
     }
+}
+
+fn trailers_decide_nothing(backend: BackendChoice) {
+    let site = Site::with_uploads(backend, |_| {});
+    site.write("file", "content");
+    let mut client = site.connect();
+    let trailers = "Content-Length: 99\r\nTransfer-Encoding: gzip\r\nConnection: close\r\nHost: a/b\r\n\
+        Expect: miracles\r\nIf-Match: \"x\"\r\nContent-Range: bytes 0-0/1\r\n";
+    for (start, status) in [("GET /file", 200), ("PUT /in/name", 201), ("GET /absent", 404)] {
+        client.send(format!(
+            "{start} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n{trailers}\r\n"
+        ));
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.closes()), (status, false), "{start}");
+    }
+    assert_eq!(site.get("/in/name").body, b"x");
 }
 
 fn nothing_is_read_behind_the_last_request(backend: BackendChoice) {
