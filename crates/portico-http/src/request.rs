@@ -336,15 +336,11 @@ impl<'a> KnownFields<'a> {
                 14 if is("content-length") => {
                     once(&mut known.content_length, value, "Content-Length is repeated")?;
                 }
-                17 if is("if-modified-since") => {
-                    once(&mut known.if_modified_since, value, "If-Modified-Since is repeated")?;
-                }
+                17 if is("if-modified-since") => date(&mut known.if_modified_since, value),
                 17 if is("transfer-encoding") => {
                     once(&mut known.transfer_encoding, value, "Transfer-Encoding is repeated")?;
                 }
-                19 if is("if-unmodified-since") => {
-                    once(&mut known.if_unmodified_since, value, "If-Unmodified-Since is repeated")?;
-                }
+                19 if is("if-unmodified-since") => date(&mut known.if_unmodified_since, value),
                 _ => {}
             }
         }
@@ -355,6 +351,11 @@ impl<'a> KnownFields<'a> {
 /// A field that is no list must not be repeated (RFC 9110 section 5.3): which one counts is not to be guessed.
 fn once<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8], repeated: &'static str) -> Result<(), Rejection> {
     if slot.replace(value).is_some() { Err(Rejection::bad_request(repeated)) } else { Ok(()) }
+}
+
+/// A condition with more than one date is to be ignored (RFC 9110 sections 13.1.3 and 13.1.4), as an empty one is.
+fn date<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8]) {
+    *slot = Some(if slot.is_some() { b"" } else { value });
 }
 
 fn listed<'a>(slot: &mut ListField<'a>, name: &'static str, value: &'a [u8], fields: Fields<'a>) {

@@ -8,7 +8,7 @@ use crate::{
 use portico_http::{
     conditional::{self, Outcome},
     method::Method,
-    range::{self, RangeOutcome},
+    range::{self, RangeOutcome, Ranges},
     request::{Request, TargetForm},
     status::Status,
     target,
@@ -25,6 +25,8 @@ pub(crate) enum Decision {
     LookUp(Lookup),
     /// Send a file or a part of it.
     File(FileAnswer),
+    /// Send several parts of a file.
+    Parts(Arc<Entry>, Box<Ranges>),
     /// An answer without a file.
     Simple(Simple),
     /// Take the body and make it a file with this name in the upload folder.
@@ -209,6 +211,7 @@ fn decide_for_any(
                     let (status, range) = (Status::PARTIAL_CONTENT, Some((first, last)));
                     Decision::File(FileAnswer { entry, status, range, with_body })
                 }
+                RangeOutcome::Several(ranges) => Decision::Parts(entry, Box::new(ranges)),
                 RangeOutcome::Unsatisfiable => {
                     let unsatisfied = Some(file.length());
                     Decision::Simple(Simple { unsatisfied, ..Simple::new(Status::RANGE_NOT_SATISFIABLE) })

@@ -4,7 +4,7 @@ use super::{Activity, COPY_BYTES, Connection, Decision, Progress, Taken, body::n
 use crate::{
     context::Context,
     decide::{FileAnswer, Simple},
-    entry::HEAD_ROOM,
+    entry::{Extent, HEAD_ROOM},
     log::AccessRecord,
 };
 use portico_http::{
@@ -55,6 +55,10 @@ impl Connection {
             Decision::File(answer) => {
                 let close = self.decide_end(request, false, context);
                 self.write_file(request, &answer, close, batch, context)
+            }
+            Decision::Parts(entry, ranges) => {
+                let close = self.decide_end(request, false, context);
+                self.write_parts(request, &entry, &ranges, close, batch, context)
             }
         };
         match written {
@@ -173,8 +177,9 @@ impl Connection {
         let head: &[u8] = if answer.status == Status::OK {
             &file.head
         } else {
+            let extent = answer.range.map_or(Extent::Unchanged, |(first, last)| Extent::Part(first, last));
             let fields = context.site.hosts[self.host].head_fields();
-            let length = file.head_for(answer.status, answer.range, &fields, &mut room);
+            let length = file.head_for(extent, request.if_range.is_some(), &fields, &mut room);
             &room[..length]
         };
         let (first, end) = answer.range.map_or((0, file.length()), |(first, last)| (first, last + 1));

@@ -33,7 +33,12 @@ const TARGETS: [&str; 7] = ["/small", "/small", "/middle", "/long", "/absent", "
 fn request(dice: &mut Dice) -> Vec<u8> {
     let target = TARGETS[dice.roll(TARGETS.len())];
     let name = dice.roll(20);
-    match dice.roll(12) {
+    match dice.roll(13) {
+        12 => {
+            let first = dice.roll(500_000);
+            let ranges = format!("bytes=0-9,{first}-{},-{}", first + dice.roll(100_000), dice.roll(50_000));
+            format!("GET {target} HTTP/1.1\r\nHost: test\r\nRange: {ranges}\r\n\r\n").into()
+        }
         0 => format!("HEAD {target} HTTP/1.1\r\nHost: test\r\n\r\n").into(),
         1 => format!("GET {target} HTTP/1.0\r\n\r\n").into(),
         2 => format!("GET {target} HTTP/1.1\r\nHost: test\r\nRange: bytes={}-\r\n\r\n", dice.roll(500_000))
