@@ -127,6 +127,12 @@ fn decide_for_any(
             ..Simple::closing(Status::METHOD_NOT_ALLOWED)
         });
     }
+    if request.target_form == TargetForm::Absolute
+        && !request.target.as_bytes()[..5].eq_ignore_ascii_case(b"http:")
+    {
+        // Nobody may be told that this came over a secured connection (RFC 9110 section 7.4).
+        return Decision::Simple(Simple::new(Status::MISDIRECTED_REQUEST));
+    }
     let path = match target::decode(request.target, &mut context.scratch) {
         Ok(path) => path,
         Err(rejection) => {
