@@ -295,6 +295,32 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_head_has_room() {
+        let long = "x".repeat(512);
+        let fields = HeadFields {
+            server: Some("Portico/1000.1000.1000"),
+            cache_control: Some(&long),
+            content_language: Some(&long),
+        };
+        let length = u64::MAX;
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::MAX);
+        let metadata = Metadata { length, kind: FileKind::File, modified, identity: (0, 0) };
+        let content_type = format!("text/{}; charset={0}", "x".repeat(80));
+        let file = File::new(
+            metadata,
+            content_type.into(),
+            Some(Slice::from_static(b"x")),
+            OpenFile::none(),
+            modified,
+            &fields,
+        );
+        let mut room = [0; HEAD_ROOM];
+        for extent in [Extent::Part(u64::MAX - 1, u64::MAX - 1), Extent::Parts(&long[..80], u64::MAX)] {
+            assert!(file.head_for(extent, false, &fields, &mut room) < HEAD_ROOM);
+        }
+    }
+
+    #[test]
     fn a_date_that_is_not_over_is_not_strong() {
         let fields = HeadFields { server: None, cache_control: None, content_language: None };
         let seen = SystemTime::now();
