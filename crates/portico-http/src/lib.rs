@@ -105,6 +105,7 @@ pub mod etag;
 pub mod fields;
 pub mod limits;
 pub mod method;
+pub mod multipart;
 pub mod range;
 pub mod rejection;
 pub mod request;
