@@ -29,7 +29,7 @@ pub(crate) use answer::LateRecord;
 use completion_port::{
     BufferChain, Completion, ErrorKind, Handle, Operation, OperationKind, Payload, Slice, Token,
 };
-use deadline::Waiting;
+use deadline::Clock;
 use delete::Deletion;
 use lookup::Loading;
 use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner};
@@ -108,11 +108,7 @@ pub(crate) struct Connection {
     /// The client may be sending what will not be read as a request any more.
     still_sends: bool,
     closing: bool,
-    timer: Token,
-    timer_due: Duration,
-    waiting: Waiting,
-    deadline: Duration,
-    progressed: bool,
+    clock: Clock,
     /// When the request in front began to arrive.
     arrived: Duration,
 }
@@ -138,11 +134,7 @@ impl Connection {
             last_answer: false,
             still_sends: false,
             closing: false,
-            timer: Token::NONE,
-            timer_due: Duration::ZERO,
-            waiting: Waiting::Request,
-            deadline: Duration::ZERO,
-            progressed: true,
+            clock: Clock::default(),
             arrived: Duration::ZERO,
         }
     }
@@ -153,7 +145,7 @@ impl Connection {
             OperationKind::Close => return Fate::Gone,
             OperationKind::Timer => self.on_timer(&completion, context),
             OperationKind::Receive | OperationKind::ReceiveStream => self.on_received(completion, context),
-            OperationKind::Send => self.on_sent(&completion, context),
+            OperationKind::Send => self.on_sent(completion, context),
             OperationKind::Open => self.on_opened(completion, context),
             OperationKind::ReadAt => self.on_read(completion, context),
             OperationKind::Call => self.on_called(completion, context),
@@ -182,10 +174,14 @@ impl Connection {
         Fate::Open
     }
 
-    /// The server shuts down: an idle connection ends now, a busy one after its present answer.
+    /// The server shuts down: an idle connection ends now, one that is in the middle of its request soon, a busy one after its present
+    /// answer.
     pub(crate) fn drain(&mut self, context: &mut Context) {
-        if matches!(self.activity, Activity::Reading) && !self.sending && self.input.is_empty() {
+        let waits = matches!(self.activity, Activity::Reading) && !self.sending;
+        if waits && self.is_between_requests() && self.discarding.is_none() {
             self.close(context);
+        } else {
+            self.hasten(context);
         }
     }
 
@@ -272,11 +268,14 @@ impl Connection {
         self.submit(Operation::Send { chain }, context);
     }
 
-    fn on_sent(&mut self, completion: &Completion, context: &mut Context) {
+    fn on_sent(&mut self, completion: Completion, context: &mut Context) {
         self.sending = false;
-        match completion.result {
+        let result = completion.result;
+        // What was sent is free, before a buffer is looked for that holds what comes next.
+        drop(completion);
+        match result {
             Ok(bytes) => {
-                self.progressed = true;
+                self.clock.count_sent(bytes);
                 if !matches!(self.activity, Activity::Streaming(_))
                     && let Some(trace) = &context.site.trace
                 {
@@ -307,7 +306,8 @@ impl Connection {
                 self.input.clear();
                 self.submit(Operation::Disconnect, context);
             }
-        } else if self.ended || (context.draining && self.input.is_empty()) {
+        } else if self.ended || (context.draining && self.is_between_requests() && self.discarding.is_none())
+        {
             // After the end no byte comes any more, so that a request that is not whole never will be.
             self.close(context);
         }
@@ -320,8 +320,10 @@ impl Connection {
             Err(rejected) => {
                 let error = rejected.error;
                 // At the deadline of a shutdown this is what ends the connections; the report counts them.
-                if error.kind() != ErrorKind::ShuttingDown {
-                    tracing::warn!(%error, "a connection ends because the port refused an operation");
+                if error.kind() != ErrorKind::ShuttingDown
+                    && let Some(held_back) = context.warnings.may_warn(context.port.now())
+                {
+                    tracing::warn!(%error, held_back, "a connection ends because the port refused an operation");
                 }
                 self.close(context);
                 None

@@ -6,6 +6,9 @@ use portico::path::Refusal::{self, *};
 use portico::path::{Form, Rules};
 use proptest::prelude::*;
 
+#[path = "serving/hostile_targets.rs"]
+mod hostile_targets;
+
 const UNIX: Rules = Rules { windows: false, dot_files: false };
 const WINDOWS: Rules = Rules { windows: true, dot_files: false };
 
@@ -27,7 +30,7 @@ fn file(rules: Rules, name: &str) -> Result<(), Refusal> {
 
 /// Refused on both systems.
 const HOSTILE: &[(Refusal, &[&str])] = &[
-    (DotSegment, &[".", ".."]),
+    (DotSegment, &[".", "..", ".\u{200c}.", "\u{200b}..", "..\u{feff}", ".\u{ad}", "\u{2060}."]),
     (
         Separator,
         &[
@@ -97,9 +100,25 @@ const HOSTILE: &[(Refusal, &[&str])] = &[
             ".a.b",
             "..git",
             ".\u{fffd}",
+            "\u{200c}.git",
+            "\u{feff}\u{2060}.env",
+            ".g\u{200d}it",
+            "\u{ad}.htaccess",
+            "\u{fe0f}.ssh",
+            "\u{e0020}.npmrc",
+            "\u{200b}.well-known",
         ],
     ),
-    (Configuration, &["portico.toml", "Portico.toml", "PORTICO.TOML"]),
+    (
+        Configuration,
+        &[
+            "portico.toml",
+            "Portico.toml",
+            "PORTICO.TOML",
+            "portico\u{200d}.toml",
+            "\u{feff}portico.toml\u{200b}",
+        ],
+    ),
 ];
 
 /// Refused where names mean what they mean to Windows; ordinary names elsewhere.
@@ -243,6 +262,13 @@ const HOSTILE_ON_WINDOWS: &[(Refusal, &[&str])] = &[
             "a~0",
         ],
     ),
+    (
+        FileSystemName,
+        &[
+            "$MFT", "$mft", "$MFTMirr", "$LogFile", "$Volume", "$AttrDef", "$Bitmap", "$BOOT", "$BadClus",
+            "$Quota", "$Secure", "$UpCase", "$Extend",
+        ],
+    ),
 ];
 
 #[test]
@@ -269,6 +295,43 @@ fn hostile_names_are_refused() {
         }
     }
     assert!(count >= 150, "{count} names");
+}
+
+/// What becomes of a target by the rules of a system: the status, or none where it names something to be opened.
+fn refused(rules: Rules, target: &str) -> Option<u16> {
+    let mut scratch = vec![0; target.len()];
+    let decoded = match portico_http::target::decode(target, &mut scratch) {
+        Ok(decoded) => decoded,
+        Err(rejection) => return Some(rejection.status.code()),
+    };
+    if decoded.has_empty_segment() {
+        return Some(404);
+    }
+    rules.resolve(decoded.segments(), &mut String::new()).err().map(Refusal::status)
+}
+
+/// The same list is tried at the socket; here both systems' rules see it on every system.
+#[test]
+fn hostile_targets_are_refused() {
+    use hostile_targets::*;
+    let mut wrong = Vec::new();
+    for (targets, unix, windows) in [
+        (ABOVE, Some(400), Some(400)),
+        (SEPARATORS, Some(400), Some(400)),
+        (BYTES, Some(400), Some(400)),
+        (NO_SEGMENTS, Some(400), Some(400)),
+        (REFUSED, Some(404), Some(404)),
+        (ON_WINDOWS, None, Some(404)),
+        (MISSING, None, None),
+    ] {
+        for target in targets {
+            let found = (refused(UNIX, target), refused(WINDOWS, target));
+            if found != (unix, windows) {
+                wrong.push(format!("{target}: {found:?} instead of {:?}", (unix, windows)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -316,10 +379,15 @@ fn ordinary_names_are_served_everywhere() {
         "portico.toml.html",
         "e\u{301}",
         "\u{200b}",
-        "$MFT",
+        "$MFT.txt",
+        "$",
         "@",
         "!",
         "emoji-😀",
+        "family-\u{1f468}\u{200d}\u{1f469}.png",
+        "\u{2764}\u{fe0f}.html",
+        "می\u{200c}خواهم.html",
+        "\u{2026}and justice.mp3",
     ] {
         assert_eq!(file(UNIX, name), Ok(()), "{name:?}");
         assert_eq!(file(WINDOWS, name), Ok(()), "{name:?}");

@@ -13,6 +13,7 @@ impl Connection {
     /// A file of a form is done with, and this came of it. The next part may begin.
     pub(super) fn end_file(&mut self, status: Status, context: &mut Context) {
         self.abandon_upload(context);
+        self.disk_moved(context);
         let Activity::Uploading(upload) = &mut self.activity else { return };
         upload.next_part(status);
     }

@@ -261,10 +261,10 @@ impl Connection {
             (OperationKind::WriteAt, Ok(bytes)) => {
                 upload.writing = false;
                 upload.offset += bytes;
-                self.progressed = true;
                 if let Some(trace) = &context.site.trace {
                     trace.written(context.port.number(), bytes, upload.offset);
                 }
+                self.disk_moved(context);
             }
             (OperationKind::Sync, Ok(_)) => self.publish_upload(false, context),
             (OperationKind::Link, Ok(_)) => {
@@ -377,11 +377,13 @@ impl Connection {
             ErrorKind::NotFound => Status::NOT_FOUND,
             _ => status_of(Some(error)),
         };
-        if status != Status::CONFLICT {
-            tracing::warn!(%error, "an upload failed");
-        } else if matches!(&self.activity, Activity::Uploading(upload) if upload.form.is_some()) {
-            // The other files of the form are none the worse for it.
-            return self.end_file(status, context);
+        if status == Status::CONFLICT {
+            if matches!(&self.activity, Activity::Uploading(upload) if upload.form.is_some()) {
+                // The other files of the form are none the worse for it.
+                return self.end_file(status, context);
+            }
+        } else if let Some(held_back) = context.warnings.may_warn(context.port.now()) {
+            tracing::warn!(%error, held_back, "an upload failed");
         }
         self.fail_upload(status, context);
     }

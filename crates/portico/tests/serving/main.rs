@@ -6,6 +6,8 @@ mod common;
 mod changes;
 mod conditional;
 mod files;
+mod hostile_paths;
+mod hostile_targets;
 mod hosts;
 mod limits;
 mod listing;
@@ -13,6 +15,8 @@ mod paths;
 mod protocol;
 mod refusals;
 mod rough;
+#[cfg(target_os = "linux")]
+mod swapped_links;
 mod time_limits;
 mod uploads;
 mod uploads_deleted;
