@@ -1,5 +1,6 @@
 //! What the server knows of one path: a file with its ready-made head, a redirect, or that there is nothing.
 
+use crate::listing::Page;
 use completion_port::{Handle, Metadata, Port, Slice};
 use portico_http::{
     body::BodyLength,
@@ -36,6 +37,10 @@ pub(crate) enum Kind {
     File(Box<File>),
     /// A folder that was asked for without its trailing slash.
     Folder,
+    /// A folder without an index, which may be listed.
+    Listed,
+    /// The listing of a folder, in one of its forms.
+    Page(Page),
     /// Nothing to serve, and with which status.
     Nothing(Status),
 }
@@ -59,7 +64,7 @@ impl Entry {
     pub(crate) fn file(&self) -> Option<&File> {
         match &self.kind {
             Kind::File(file) => Some(file),
-            Kind::Folder | Kind::Nothing(_) => None,
+            Kind::Folder | Kind::Listed | Kind::Page(_) | Kind::Nothing(_) => None,
         }
     }
 }

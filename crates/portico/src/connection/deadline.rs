@@ -89,6 +89,8 @@ impl Connection {
             Activity::Uploading(_)
             | Activity::LookingUp(_)
             | Activity::Loading(_)
+            | Activity::Listing(_)
+            | Activity::Deleting(_)
             | Activity::Streaming(_) => Waiting::Disk,
         }
     }
