@@ -267,7 +267,8 @@ fn is_current(page: &Entry, changes: u64) -> bool {
 
 fn decide_for_page(request: &Request<'_>, entry: Arc<Entry>) -> Decision {
     let Kind::Page(page) = &entry.kind else { return Decision::Simple(Simple::new(Status::NOT_FOUND)) };
-    let representation = Representation { etag: Some(page.etag.as_etag()), last_modified: None };
+    let representation =
+        Representation { etag: Some(page.etag.as_etag()), last_modified: None, date_is_strong: false };
     let status = match conditional::evaluate(request, Some(&representation)) {
         Outcome::Proceed => Status::OK,
         Outcome::NotModified => Status::NOT_MODIFIED,
