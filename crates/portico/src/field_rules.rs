@@ -43,12 +43,15 @@ impl FieldRules {
 
     /// The lines for a file: a rule is for it by the path that was asked for or by its own, both decoded and without the leading
     /// slash. The first that names a field counts.
-    pub(crate) fn lines_for(&self, asked: &str, file: &str) -> Box<[u8]> {
+    ///
+    /// Also gives whether a rule decides about `Content-Language`.
+    pub(crate) fn lines_for(&self, asked: &str, file: &str) -> (Box<[u8]>, bool) {
         let is_for = |pattern: &Pattern| [asked, file].iter().any(|path| pattern.matches(path).is_some());
         let rules = self.rules.iter().filter(|rule| rule.paths.iter().any(is_for));
         let rules = rules.flat_map(|rule| &rule.headers).map(|(name, value)| (name.as_str(), value.as_str()));
+        let language_ruled = rules.clone().any(|(name, _)| name.eq_ignore_ascii_case("content-language"));
         let cache_control = self.cache_control.as_deref().map(|value| ("Cache-Control", value));
-        lines(rules.chain(cache_control).chain(self.preset.iter().copied()))
+        (lines(rules.chain(cache_control).chain(self.preset.iter().copied())), language_ruled)
     }
 }
 

@@ -1,6 +1,9 @@
 //! The open-file cache of one worker: entries by path, bounded in number and in bytes, the long unused ones leaving first.
 
-use crate::{entry::Entry, host::HostNumber};
+use crate::{
+    entry::{Entry, Kind},
+    host::HostNumber,
+};
 use completion_port::Handle;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -123,7 +126,10 @@ impl FileCache {
 }
 
 fn bytes_of(entry: &Entry) -> usize {
-    entry.file().and_then(|file| file.bytes.as_ref()).map_or(0, |bytes| bytes.len())
+    match &entry.kind {
+        Kind::Page(page) => page.bytes.len(),
+        _ => entry.file().and_then(|file| file.bytes.as_ref()).map_or(0, |bytes| bytes.len()),
+    }
 }
 
 fn is_open(entry: &Entry) -> bool {
@@ -133,7 +139,7 @@ fn is_open(entry: &Entry) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::{File, HeadFields, Kind, OpenFile};
+    use crate::entry::{File, HeadFields, OpenFile};
     use completion_port::{FileKind, Metadata, Slice};
     use portico_http::status::Status;
     use std::time::{Duration, SystemTime};
@@ -148,9 +154,10 @@ mod tests {
         let length = bytes.len() as u64;
         let metadata =
             Metadata { length, kind: FileKind::File, modified: SystemTime::UNIX_EPOCH, identity: (0, 0) };
-        let fields = HeadFields::new(None);
+        let fields = HeadFields::new(None, None);
         let bytes = Some(Slice::from_static(bytes));
-        let file = File::new(metadata, "text/plain", bytes, OpenFile::none(), &fields);
+        let file =
+            File::new(metadata, "text/plain".into(), bytes, OpenFile::none(), SystemTime::now(), &fields);
         Arc::new(Entry::new(Kind::File(Box::new(file)), Duration::ZERO))
     }
 
@@ -200,8 +207,9 @@ mod tests {
                 modified: SystemTime::UNIX_EPOCH,
                 identity: (0, 0),
             };
-            let fields = HeadFields::new(None);
-            let file = File::new(metadata, "text/plain", None, OpenFile::new(worker.port(), handle), &fields);
+            let fields = HeadFields::new(None, None);
+            let handle = OpenFile::new(worker.port(), handle);
+            let file = File::new(metadata, "text/plain".into(), None, handle, SystemTime::now(), &fields);
             Arc::new(Entry::new(Kind::File(Box::new(file)), Duration::ZERO))
         };
         let mut cache = FileCache::new(100, 2, 100);

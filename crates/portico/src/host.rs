@@ -4,14 +4,15 @@ use crate::{
     cors::CorsRules,
     entry::HeadFields,
     field_rules::FieldRules,
+    mime,
     path::Rules,
     routing::Routing,
-    settings::{Folders, FollowSymlinks, Settings},
+    settings::{Charset, Folders, FollowSymlinks, Settings},
     upload::UploadFolder,
 };
 use completion_port::{Directory, OpenOptions};
 use rustc_hash::FxHashMap;
-use std::{io, ops::Index, sync::Arc};
+use std::{borrow::Cow, io, ops::Index, sync::Arc};
 
 /// The `Server` field.
 const SERVER: &str = concat!("Portico/", env!("CARGO_PKG_VERSION"));
@@ -44,12 +45,13 @@ pub(crate) struct Host {
 
 impl Host {
     fn open(settings: &Settings, folders: &Folders) -> io::Result<Self> {
+        let root = Arc::new(Directory::open(&folders.root)?);
         let upload = match &folders.upload {
-            Some(relative) => Some(UploadFolder::open(&folders.root, relative)?),
+            Some(relative) => Some(UploadFolder::open(&root, &folders.root, relative)?),
             None => None,
         };
         Ok(Self {
-            root: Arc::new(Directory::open(&folders.root)?),
+            root,
             rules: Rules::native(settings.dot_files),
             routing: Routing::new(settings),
             fields: FieldRules::new(settings),
@@ -64,7 +66,12 @@ impl Host {
     }
 
     pub(crate) fn head_fields(&self) -> HeadFields<'_> {
-        HeadFields::new(self.server())
+        HeadFields::new(self.server(), self.settings.content_language.as_deref())
+    }
+
+    /// The content type of a file of this name, with the charset of the settings.
+    pub(crate) fn content_type(&self, name: &str) -> Cow<'static, str> {
+        mime::with_charset(mime::content_type(name), self.settings.charset.as_ref().map(Charset::as_str))
     }
 
     /// How files are opened for sending.

@@ -39,6 +39,7 @@ mod field_rules;
 mod file_cache;
 mod host;
 mod input;
+mod listing;
 pub mod log;
 pub mod mime;
 mod output;

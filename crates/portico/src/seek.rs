@@ -40,9 +40,13 @@ impl Lookup {
         Self { host, key: key.into(), index: 0, purpose, found_folder: false }
     }
 
-    /// The file itself, whatever rules say of its path.
-    pub(crate) fn inside(host: HostNumber, file: &str) -> Self {
-        Self::new(host, &routing::inside_key(file), Purpose::Inside)
+    /// The file of exactly this name. Where no other may stand in for it, that is what the cache knows of the path.
+    pub(crate) fn exact(number: HostNumber, host: &Host, file: &str) -> Self {
+        if host.settings.clean_urls || host.settings.fallback.is_some() {
+            Self::new(number, &routing::inside_key(file), Purpose::Inside)
+        } else {
+            Self::new(number, file, Purpose::Path)
+        }
     }
 
     /// The path below the root, with a slash at the end for a folder.
@@ -88,8 +92,11 @@ impl Lookup {
             return Kind::Folder;
         }
         match host.routing.fallback_for(self.file()) {
-            Some(key) if self.purpose == Purpose::Path => Kind::Alias(key.into()),
-            _ => Kind::Nothing(Status::NOT_FOUND),
+            _ if self.purpose != Purpose::Path => Kind::Nothing(Status::NOT_FOUND),
+            // There is nothing of this name, or a folder without an index: listing it tells which, where that is allowed.
+            _ if self.is_folder() && host.settings.listing => Kind::Listed,
+            Some(key) => Kind::Alias(key.into()),
+            None => Kind::Nothing(Status::NOT_FOUND),
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io,
     os::windows::{
-        ffi::OsStrExt,
+        ffi::{OsStrExt, OsStringExt},
         io::{AsRawHandle, FromRawHandle, OwnedHandle},
     },
     path::{Component, Path},
@@ -48,6 +48,24 @@ impl Directory {
         }
         let path = final_path(&handle)?;
         Ok(Self { _handle: handle, path })
+    }
+
+    pub(super) fn directory(&self, path: &Path, options: OpenOptions) -> io::Result<Self> {
+        let expected = join(&self.path, &names(path)?);
+        let access = fs::FILE_LIST_DIRECTORY | fs::FILE_READ_ATTRIBUTES;
+        let share = fs::FILE_SHARE_READ | fs::FILE_SHARE_WRITE;
+        let flags = fs::FILE_FLAG_BACKUP_SEMANTICS;
+        let handle = create(&with_end(&expected), access, share, fs::OPEN_EXISTING, flags)?;
+        if metadata(&handle)?.kind != FileKind::Directory {
+            return Err(code(ERROR_DIRECTORY));
+        }
+        let path = check(&handle, self, &expected, options)?;
+        Ok(Self { _handle: handle, path })
+    }
+
+    /// The final path.
+    pub(super) fn path(&self) -> std::path::PathBuf {
+        std::ffi::OsString::from_wide(&self.path).into()
     }
 }
 
@@ -411,17 +429,32 @@ mod tests {
             r"\windows\win.ini",
             r"\\?\C:\windows\win.ini",
             r"\\.\NUL",
+            r"\\.\GLOBALROOT\Device\Null",
+            r"\\?\GLOBALROOT\Device\Null",
+            r"\\?\UNC\host\share\page",
+            r"\\host\share\page",
+            "//host/share/page",
+            "//?/C:/windows/win.ini",
+            r"\??\C:\windows\win.ini",
+            r"\Device\Null",
+            "C:page",
+            "/page",
+            "sub/page:",
+            "sub::$INDEX_ALLOCATION/page",
+            r"sub\..\..\secret",
         ] {
             for options in [read(), read().write(true).create(true)] {
                 let error = open(Some(&directory), Path::new(path), options).expect_err(path);
                 assert_eq!(error.raw_os_error(), Some(ERROR_STOPPED_ON_SYMLINK as i32), "{path}: {error}");
             }
         }
-        // No device: a name like any other, of a file that is not there.
-        assert_eq!(
-            open(Some(&directory), Path::new("NUL"), read()).unwrap_err().kind(),
-            io::ErrorKind::NotFound
-        );
+        // No devices and nothing dropped: names like any others, of files that are not there.
+        for path in
+            ["NUL", "CON", "aux.txt", "COM1", "COM\u{b9}", "CONIN$", "sub/page.", "sub/page ", "sub /page"]
+        {
+            let error = open(Some(&directory), Path::new(path), read()).expect_err(path);
+            assert_eq!(error.kind(), io::ErrorKind::NotFound, "{path}: {error}");
+        }
         let (_, metadata) = open(Some(&directory), Path::new("sub/page"), read().refuse_links(true)).unwrap();
         assert_eq!((metadata.length, metadata.kind), (4, FileKind::File));
         for path in ["sub", "", "."] {

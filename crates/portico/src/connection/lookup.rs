@@ -5,7 +5,6 @@ use crate::{
     context::Context,
     entry::{Entry, File, HeadFields, Kind, OpenFile},
     host::Host,
-    mime,
     seek::{self, Lookup, Purpose},
 };
 use completion_port::{Buffer, Completion, Error, ErrorKind, FileKind, Metadata, Operation, Payload, Slice};
@@ -92,7 +91,7 @@ impl Connection {
         }
         // The same as before: what is in the cache goes on being good.
         if let Some(entry) = context.cache.get(lookup.host, &lookup.key)
-            && entry.file().is_some_and(|known| known.metadata == metadata)
+            && entry.file().is_some_and(|known| known.settled && known.metadata == metadata)
         {
             self.known = Some(Arc::clone(entry));
             return;
@@ -161,11 +160,11 @@ impl Connection {
         let host = &context.site.hosts[lookup.host];
         let path = lookup.candidate(host).unwrap_or_default();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
-        let content_type = mime::content_type(name);
-        let (lines, cors) = fields_for(lookup, &path.to_string_lossy(), host);
+        let content_type = host.content_type(name);
+        let (lines, language_ruled, cors) = fields_for(lookup, &path.to_string_lossy(), host);
         let status = if let Purpose::Page(status) = lookup.purpose { status } else { Status::OK };
-        let fields = HeadFields { status, lines: &lines, cors, ..host.head_fields() };
-        let file = File::new(metadata, content_type, bytes, file, &fields);
+        let fields = HeadFields { status, lines: &lines, language_ruled, cors, ..host.head_fields() };
+        let file = File::new(metadata, content_type, bytes, file, context.wall, &fields);
         self.found(lookup, Kind::File(Box::new(file)), context);
     }
 
@@ -186,27 +185,29 @@ impl Connection {
     }
 }
 
-/// The field lines that depend on the path of a file only, and whether an answer depends on the origin of its request as well.
-fn fields_for(lookup: &Lookup, file: &str, host: &Host) -> (Vec<u8>, bool) {
+/// The field lines that depend on the path of a file only, whether a rule decides about its language, and whether an answer depends
+/// on the origin of its request as well.
+fn fields_for(lookup: &Lookup, file: &str, host: &Host) -> (Vec<u8>, bool, bool) {
     let (asked, file) = (seek::url(lookup.file()), seek::url(file));
     let asked = if asked == "/" { "" } else { &asked };
-    let mut lines = Vec::from(host.fields.lines_for(asked, &file));
+    let (lines, language_ruled) = host.fields.lines_for(asked, &file);
+    let mut lines = Vec::from(lines);
     // What a page says to other origins is for the path that was asked for, which differs.
     let is_page = matches!(lookup.purpose, Purpose::Page(_));
     let Some(cors) = host.cors.as_ref().filter(|cors| !is_page && cors.covers(asked)) else {
-        return (lines, false);
+        return (lines, language_ruled, false);
     };
     match cors.lines_for_any() {
         Some(for_any) => {
             lines.extend_from_slice(for_any);
-            (lines, false)
+            (lines, language_ruled, false)
         }
-        None => (lines, true),
+        None => (lines, language_ruled, true),
     }
 }
 
 /// Whether the name leads nowhere, for whatever reason that does not pass.
-fn is_missing(error: &Error) -> bool {
+pub(super) fn is_missing(error: &Error) -> bool {
     use ErrorKind as Kind;
     matches!(
         error.kind(),

@@ -20,7 +20,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use choices::{AccessLogFormat, BackendChoice, FollowSymlinks, LogFormat, LogLevel, LogTarget};
+pub use choices::{AccessLogFormat, BackendChoice, Charset, FollowSymlinks, LogFormat, LogLevel, LogTarget};
 pub use error::{Place, SettingsError};
 pub use folders::{FolderError, Folders};
 pub use site_rules::{
@@ -52,6 +52,8 @@ pub struct Settings {
     pub port: u16,
     /// Files that answer for their folder, in order of preference. Default: `index.html`.
     pub index: Vec<String>,
+    /// Whether a folder without an index file is listed. Default: false.
+    pub listing: bool,
     /// Whether a connection may carry more than one request. Default: true.
     pub keep_alive: bool,
     /// Whether answers carry a `Server` field. Default: true.
@@ -74,6 +76,10 @@ pub struct Settings {
     pub error_pages: Vec<(u16, SitePath)>,
     /// Which pages of other origins may read answers. Default: none.
     pub cors: Option<Cors>,
+    /// The character encoding that the types of text files name; none names none. Default: utf-8.
+    pub charset: Option<Charset>,
+    /// The `Content-Language` field sent with text files. Default: none.
+    pub content_language: Option<String>,
 
     /// Which symbolic links are followed. Default: those that stay inside the root.
     pub follow_symlinks: FollowSymlinks,
@@ -90,6 +96,8 @@ pub struct Settings {
     /// How long a cached file is trusted before it is compared with the disk again. Default: 1 second.
     pub file_revalidate: Duration,
 
+    /// Names in the listing of one folder. Default: 10,000.
+    pub listing_entries: usize,
     /// Connections at one time. Default: 16,384.
     pub connections: usize,
     /// The request line and all fields of one request. Default: 16,384 bytes.
@@ -125,6 +133,8 @@ pub struct Settings {
     pub upload: Option<PathBuf>,
     /// The largest upload. Default: 1 GiB.
     pub upload_bytes: u64,
+    /// Whether DELETE removes files from the upload folder. Default: false.
+    pub upload_delete: bool,
 
     /// Where the access log goes. Default: none is written.
     pub access_log: Option<LogTarget>,
@@ -172,6 +182,7 @@ impl Settings {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 8080,
             index: vec!["index.html".to_owned()],
+            listing: false,
             keep_alive: true,
             server_name: true,
             cache_control: None,
@@ -183,6 +194,8 @@ impl Settings {
             rules: Vec::new(),
             error_pages: Vec::new(),
             cors: None,
+            charset: Charset::new("utf-8"),
+            content_language: None,
             follow_symlinks: FollowSymlinks::Inside,
             dot_files: false,
             send_slice_bytes: 128 << 10,
@@ -190,6 +203,7 @@ impl Settings {
             file_cache_bytes: 64 << 20,
             file_cache_file_bytes: 64 << 10,
             file_revalidate: Duration::from_millis(1_000),
+            listing_entries: 10_000,
             connections: 16_384,
             head_bytes: 16 << 10,
             header_fields: 100,
@@ -206,6 +220,7 @@ impl Settings {
             shutdown_timeout: Duration::from_millis(30_000),
             upload: None,
             upload_bytes: 1 << 30,
+            upload_delete: false,
             access_log: None,
             access_log_format: AccessLogFormat::Combined,
             access_log_queue_bytes: 16 << 20,
