@@ -10,7 +10,7 @@ use crate::{
 use portico_http::{
     body::{BodyDecoder, BodyLength},
     method::Method,
-    request::{Request, Version},
+    request::{self, Parsed, Request, Version},
     response::{self, Connection as ConnectionField, ContentRange, MAX_END_BYTES, ResponseHead},
     status::Status,
 };
@@ -113,13 +113,21 @@ impl Connection {
     /// As [`Self::refuse`]; false if there is no room for the answer yet.
     pub(super) fn try_refuse(&mut self, status: Status, context: &mut Context) -> bool {
         // The refusal of a HEAD request has no body either (RFC 9110 section 9.3.2), be the rest of it as it may.
-        let received = self.held.as_deref().unwrap_or(self.input.bytes());
-        let is_head = self.answers_head || received.trim_ascii_start().starts_with(b"HEAD ");
+        let mut received = self.held.as_deref().unwrap_or(self.input.bytes());
+        while let Some(behind) = received.strip_prefix(b"\r\n") {
+            received = behind;
+        }
+        let is_head = self.answers_head || received.starts_with(b"HEAD ");
         let simple = Simple { with_body: !is_head, ..Simple::closing(status) };
         let Some(sent) = self.write_simple(Version::Http11, &simple, 0, context) else { return false };
         // What such a client sends further is not looked at, but it has to be read for it to see the answer.
         self.still_sends = true;
-        self.log(None, status, sent, context);
+        let held = self.held.take();
+        let request = match held.as_deref().map(|head| request::parse(head, &context.site.limits)) {
+            Some(Ok(Parsed::Complete(request))) => Some(request),
+            _ => None,
+        };
+        self.log(request.as_ref(), status, sent, context);
         true
     }
 
