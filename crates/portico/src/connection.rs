@@ -11,6 +11,7 @@ mod delete;
 mod form;
 mod listing;
 mod lookup;
+mod parts;
 mod receive;
 mod stream;
 mod upload;
@@ -99,6 +100,10 @@ pub(crate) struct Connection {
     known: Option<Arc<Entry>>,
     /// A body nobody wants, in front of the next request.
     discarding: Option<BodyDecoder>,
+    /// The head of the request with that body: it is answered when the body has been read and found well formed.
+    held: Option<Box<[u8]>>,
+    /// The request that is being answered, and is out of `input` meanwhile, is a HEAD.
+    answers_head: bool,
     output: Output,
     /// Answers in `output`.
     batched: usize,
@@ -128,6 +133,8 @@ impl Connection {
             host: HostNumber::FIRST,
             known: None,
             discarding: None,
+            held: None,
+            answers_head: false,
             output: Output::default(),
             batched: 0,
             sending: false,
@@ -178,7 +185,7 @@ impl Connection {
     /// answer.
     pub(crate) fn drain(&mut self, context: &mut Context) {
         let waits = matches!(self.activity, Activity::Reading) && !self.sending;
-        if waits && self.is_between_requests() && self.discarding.is_none() {
+        if waits && self.is_between_requests() && self.held.is_none() {
             self.close(context);
         } else {
             self.hasten(context);
@@ -215,6 +222,9 @@ impl Connection {
         if let Some(progress) = self.discard(context) {
             return progress;
         }
+        if let Some(head) = self.held.take() {
+            return self.answer_held(head, context);
+        }
         if self.input.is_empty() {
             return Progress::Wait;
         }
@@ -224,33 +234,44 @@ impl Connection {
         // Out of `self` while the request borrows from it.
         let mut input = std::mem::take(&mut self.input);
         let parsed = self.scanner.parse(input.bytes(), &context.site.limits);
+        let mut refused = None;
         let progress = match parsed {
             Ok(Parsed::Incomplete) => {
                 let joined = input.join(context.port.buffers());
                 if joined { Progress::Again } else { Progress::Wait }
             }
             Ok(Parsed::Complete(request)) => {
+                let length = request.head_length;
                 let known = self.known.take();
                 self.host = context.site.hosts.find(request.host);
-                let decision = decide(&request, self.host, known, context);
-                let behind = input.len() > request.head_length;
-                match self.answer(&request, decision, behind, context) {
-                    Taken::Answered(progress) => {
-                        let length = request.head_length;
-                        input.consume(length);
-                        self.batched += 1;
-                        progress
+                let decision = decide(&request, self.host, known.clone(), context);
+                if self.reads_body_first(&request, &decision, context) {
+                    self.known = known;
+                    self.held = Some(input.bytes()[..length].into());
+                    input.consume(length);
+                    Progress::Again
+                } else {
+                    let behind = input.len() > length;
+                    match self.answer(&request, decision, behind, context) {
+                        Taken::Answered(progress) => {
+                            input.consume(length);
+                            self.batched += 1;
+                            progress
+                        }
+                        Taken::Kept(progress) => progress,
                     }
-                    Taken::Kept(progress) => progress,
                 }
             }
             Err(rejection) => {
                 tracing::debug!(%rejection, "refused a request");
-                self.refuse(rejection.status, context);
+                refused = Some(rejection.status);
                 Progress::Wait
             }
         };
         self.input = input;
+        if let Some(status) = refused {
+            self.refuse(status, context);
+        }
         progress
     }
 
@@ -302,12 +323,11 @@ impl Connection {
                 self.close(context);
             } else {
                 self.activity = Activity::Lingering;
-                self.discarding = None;
+                (self.discarding, self.held) = (None, None);
                 self.input.clear();
                 self.submit(Operation::Disconnect, context);
             }
-        } else if self.ended || (context.draining && self.is_between_requests() && self.discarding.is_none())
-        {
+        } else if self.ended || (context.draining && self.is_between_requests() && self.held.is_none()) {
             // After the end no byte comes any more, so that a request that is not whole never will be.
             self.close(context);
         }

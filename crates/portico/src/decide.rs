@@ -10,7 +10,7 @@ use crate::{
 use portico_http::{
     conditional::{self, Outcome, Representation},
     method::Method,
-    range::{self, RangeOutcome},
+    range::{self, RangeOutcome, Ranges},
     request::{Request, TargetForm},
     status::Status,
     target,
@@ -29,6 +29,8 @@ pub(crate) enum Decision {
     LookUp(Lookup),
     /// Send a file or a part of it.
     File(FileAnswer),
+    /// Send several parts of a file.
+    Parts(Arc<Entry>, Box<Ranges>),
     /// An answer without a file.
     Simple(Simple),
     /// Read a folder, and decide again.
@@ -134,6 +136,12 @@ fn decide_for_any(
             allow: Some(ALLOW),
             ..Simple::closing(Status::METHOD_NOT_ALLOWED)
         });
+    }
+    if request.target_form == TargetForm::Absolute
+        && !request.target.as_bytes()[..5].eq_ignore_ascii_case(b"http:")
+    {
+        // Nobody may be told that this came over a secured connection (RFC 9110 section 7.4).
+        return Decision::Simple(Simple::new(Status::MISDIRECTED_REQUEST));
     }
     let path = match target::decode(request.target, &mut context.scratch) {
         Ok(path) => path,
@@ -242,6 +250,7 @@ fn decide_for_any(
                     let (status, range) = (Status::PARTIAL_CONTENT, Some((first, last)));
                     Decision::File(FileAnswer { entry, status, range, with_body })
                 }
+                RangeOutcome::Several(ranges) => Decision::Parts(entry, Box::new(ranges)),
                 RangeOutcome::Unsatisfiable => {
                     let unsatisfied = Some(file.length());
                     Decision::Simple(Simple { unsatisfied, ..Simple::new(Status::RANGE_NOT_SATISFIABLE) })
@@ -258,7 +267,8 @@ fn is_current(page: &Entry, changes: u64) -> bool {
 
 fn decide_for_page(request: &Request<'_>, entry: Arc<Entry>) -> Decision {
     let Kind::Page(page) = &entry.kind else { return Decision::Simple(Simple::new(Status::NOT_FOUND)) };
-    let representation = Representation { etag: Some(page.etag.as_etag()), last_modified: None };
+    let representation =
+        Representation { etag: Some(page.etag.as_etag()), last_modified: None, date_is_strong: false };
     let status = match conditional::evaluate(request, Some(&representation)) {
         Outcome::Proceed => Status::OK,
         Outcome::NotModified => Status::NOT_MODIFIED,

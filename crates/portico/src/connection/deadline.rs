@@ -182,6 +182,11 @@ impl Connection {
                 }
                 self.start_linger_limit(context);
             }
+            Waiting::Write => {
+                // Else the system would hold for this client what it does not take.
+                let _ = context.port.reset_on_close(self.handle);
+                self.close(context);
+            }
             _ => self.close(context),
         }
     }

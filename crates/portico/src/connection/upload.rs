@@ -74,6 +74,7 @@ impl Connection {
             writing: false,
             offset: 0,
             version: request.version,
+            target: request.target.into(),
             close: !keep,
             log,
         }));
@@ -356,7 +357,8 @@ impl Connection {
             return;
         };
         let status = if new { Status::CREATED } else { Status::NO_CONTENT };
-        let simple = Simple { close: upload.close || context.draining, ..Simple::new(status) };
+        let location = new.then(|| upload.target.split('?').next().unwrap_or_default().to_owned());
+        let simple = Simple { location, close: upload.close || context.draining, ..Simple::new(status) };
         match self.write_simple(upload.version, &simple, 0, context) {
             Some(sent) => {
                 if let Some(late) = upload.log {

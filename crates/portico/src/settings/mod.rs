@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use choices::{AccessLogFormat, BackendChoice, FollowSymlinks, LogFormat, LogLevel, LogTarget};
+pub use choices::{AccessLogFormat, BackendChoice, Charset, FollowSymlinks, LogFormat, LogLevel, LogTarget};
 pub use error::{Place, SettingsError};
 pub use folders::{FolderError, Folders};
 pub use sources::{ConfigFile, Effective, Origin, Sources};
@@ -54,6 +54,10 @@ pub struct Settings {
     pub server_name: bool,
     /// The `Cache-Control` field sent with files. Default: none.
     pub cache_control: Option<String>,
+    /// The character encoding that the types of text files name; none names none. Default: utf-8.
+    pub charset: Option<Charset>,
+    /// The `Content-Language` field sent with text files. Default: none.
+    pub content_language: Option<String>,
 
     /// Which symbolic links are followed. Default: those that stay inside the root.
     pub follow_symlinks: FollowSymlinks,
@@ -160,6 +164,8 @@ impl Settings {
             keep_alive: true,
             server_name: true,
             cache_control: None,
+            charset: Charset::new("utf-8"),
+            content_language: None,
             follow_symlinks: FollowSymlinks::Inside,
             dot_files: false,
             send_slice_bytes: 128 << 10,

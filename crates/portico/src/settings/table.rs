@@ -166,6 +166,8 @@ pub static OF_HOST: &[&str] = &[
     "listing",
     "server_name",
     "cache_control",
+    "charset",
+    "content_language",
     "follow_symlinks",
     "dot_files",
     "upload",
@@ -184,6 +186,8 @@ pub static TABLE: &[Setting] = &[
     row!(Serving, keep_alive, "BOOL", "Let a connection carry more than one request"),
     row!(Serving, server_name, "BOOL", "Send a Server field"),
     row!(Serving, cache_control, "TEXT", "Send this Cache-Control field with files, such as max-age=3600"),
+    row!(Serving, charset, "NAME", "The character encoding of text files, as their type names it; empty names none"),
+    row!(Serving, content_language, "TEXT", "Send this Content-Language field with text files, such as en"),
 
     row!(Files, follow_symlinks, "POLICY", "Symbolic links that are followed: relative ones that stay inside ROOT, or none"),
     row!(Files, dot_files, "BOOL", "Serve names that begin with a dot (.well-known always is)"),

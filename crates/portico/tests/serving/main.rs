@@ -6,6 +6,7 @@ mod common;
 mod changes;
 mod conditional;
 mod files;
+mod framing;
 mod hostile_paths;
 mod hostile_targets;
 mod hosts;
