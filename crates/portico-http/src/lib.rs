@@ -108,6 +108,7 @@ pub mod etag;
 pub mod fields;
 pub mod limits;
 pub mod method;
+pub mod multipart;
 pub mod proxy_protocol;
 pub mod range;
 pub mod rejection;

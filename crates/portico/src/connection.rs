@@ -7,6 +7,9 @@
 mod answer;
 mod body;
 mod deadline;
+mod delete;
+mod form;
+mod listing;
 mod lookup;
 mod parts;
 mod receive;
@@ -19,6 +22,7 @@ use crate::{
     entry::Entry,
     host::HostNumber,
     input::Input,
+    listing::Listing,
     output::Output,
     upload::Upload,
 };
@@ -27,6 +31,7 @@ use completion_port::{
     BufferChain, Completion, ErrorKind, Handle, Operation, OperationKind, Payload, Slice, Token,
 };
 use deadline::Clock;
+use delete::Deletion;
 use lookup::Loading;
 use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner};
 use receive::Receiving;
@@ -45,6 +50,10 @@ enum Activity {
     Streaming(Box<FileBody>),
     /// A request body is being written to a file.
     Uploading(Box<Upload>),
+    /// A folder is being listed.
+    Listing(Box<Listing>),
+    /// A file is being deleted.
+    Deleting(Box<Deletion>),
     /// Everything is said; what still comes is read and dropped until the client ends too.
     Lingering,
 }
@@ -146,13 +155,23 @@ impl Connection {
             OperationKind::Send => self.on_sent(completion, context),
             OperationKind::Open => self.on_opened(completion, context),
             OperationKind::ReadAt => self.on_read(completion, context),
-            OperationKind::WriteAt | OperationKind::Sync | OperationKind::Link | OperationKind::Call => {
+            OperationKind::Call => self.on_called(completion, context),
+            OperationKind::WriteAt | OperationKind::Sync | OperationKind::Link => {
                 self.on_upload_step(completion, context);
             }
             _ => {}
         }
         self.advance(context);
         Fate::Open
+    }
+
+    /// What the pool was asked to do is done.
+    fn on_called(&mut self, completion: Completion, context: &mut Context) {
+        match self.activity {
+            Activity::Listing(_) => self.on_listed(completion, context),
+            Activity::Deleting(_) => self.on_deleted(completion, context),
+            _ => self.on_upload_step(completion, context),
+        }
     }
 
     /// Ends a connection whose state cannot be trusted any more, without a look at it.

@@ -4,9 +4,11 @@ use crate::{
     context::Context,
     entry::{Entry, File, Kind},
     host::HostNumber,
+    listing::{Listing, PageAnswer, View},
+    upload::{self, Goal},
 };
 use portico_http::{
-    conditional::{self, Outcome},
+    conditional::{self, Outcome, Representation},
     method::Method,
     range::{self, RangeOutcome, Ranges},
     request::{Request, TargetForm},
@@ -18,6 +20,8 @@ use std::{path::PathBuf, sync::Arc};
 /// The methods that files answer to, and those of the upload folder.
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 const ALLOW_UPLOAD: &str = "GET, HEAD, OPTIONS, POST, PUT";
+const ALLOW_DELETE: &str = "GET, HEAD, OPTIONS, POST, PUT, DELETE";
+const ALLOW_FORM: &str = "GET, HEAD, OPTIONS, POST";
 
 /// What is to be done about a request.
 pub(crate) enum Decision {
@@ -29,8 +33,14 @@ pub(crate) enum Decision {
     Parts(Arc<Entry>, Box<Ranges>),
     /// An answer without a file.
     Simple(Simple),
-    /// Take the body and make it a file with this name in the upload folder.
-    Upload { name: String, replace: bool },
+    /// Read a folder, and decide again.
+    List(Listing),
+    /// Send the listing of a folder.
+    Page(PageAnswer),
+    /// Take the body and make files of it in the upload folder.
+    Upload(Goal),
+    /// Remove the file with this name from the upload folder.
+    Delete { name: String },
 }
 
 /// A path on its way into the cache.
@@ -151,24 +161,39 @@ fn decide_for_any(
         return Decision::Simple(Simple::new(status));
     }
     let upload = host.upload.as_ref().and_then(|folder| folder.name_in(key));
+    let upload = upload.filter(|_| !path.ends_with_slash());
+    let form = path.ends_with_slash() && host.upload.as_ref().is_some_and(|folder| folder.is(key));
+    let allow = match (upload.is_some(), form) {
+        (true, _) if host.settings.upload_delete => ALLOW_DELETE,
+        (true, _) => ALLOW_UPLOAD,
+        (false, true) => ALLOW_FORM,
+        (false, false) => ALLOW,
+    };
     match request.method {
         Method::Get | Method::Head => {}
         Method::Options => {
-            let allow = if upload.is_some() { ALLOW_UPLOAD } else { ALLOW };
             return Decision::Simple(Simple { allow: Some(allow), ..Simple::new(Status::NO_CONTENT) });
         }
+        Method::Post if (form || upload.is_some()) && upload::is_foreign(request) => {
+            return Decision::Simple(Simple::new(Status::FORBIDDEN));
+        }
+        Method::Post if form => return Decision::Upload(Goal::Form { folder: path.written().to_owned() }),
         Method::Put | Method::Post => {
-            return match upload.filter(|_| !path.ends_with_slash()) {
+            return match upload {
                 Some(name) => decide_for_upload(request, number, known, key, name),
                 None => {
-                    Decision::Simple(Simple { allow: Some(ALLOW), ..Simple::new(Status::METHOD_NOT_ALLOWED) })
+                    Decision::Simple(Simple { allow: Some(allow), ..Simple::new(Status::METHOD_NOT_ALLOWED) })
                 }
             };
+        }
+        Method::Other
+            if request.method_text == "DELETE" && host.settings.upload_delete && upload.is_some() =>
+        {
+            return decide_for_deletion(request, number, known, key, upload.unwrap_or_default());
         }
         Method::Other => {
             let known = ["DELETE", "PATCH", "TRACE", "CONNECT"].contains(&request.method_text);
             let status = if known { Status::METHOD_NOT_ALLOWED } else { Status::NOT_IMPLEMENTED };
-            let allow = if upload.is_some() { ALLOW_UPLOAD } else { ALLOW };
             return Decision::Simple(Simple { allow: known.then_some(allow), ..Simple::new(status) });
         }
     }
@@ -184,6 +209,20 @@ fn decide_for_any(
         },
     };
     match &entry.kind {
+        Kind::Listed => {
+            let view = View::of(request, path.query());
+            let changes = host.upload.as_ref().filter(|_| form).map_or(0, |folder| folder.changes());
+            view.extend(key);
+            match context.cache.get(number, key) {
+                Some(page)
+                    if is_current(page, changes) && !page.is_due(now, site.settings.file_revalidate) =>
+                {
+                    decide_for_page(request, Arc::clone(page))
+                }
+                _ => Decision::List(Listing { host: number, key: key.as_str().into(), view }),
+            }
+        }
+        Kind::Page(_) => decide_for_page(request, entry),
         Kind::Nothing(status) => Decision::Simple(Simple::new(*status)),
         Kind::Folder => {
             let query = path.query().map_or(String::new(), |query| format!("?{query}"));
@@ -221,6 +260,54 @@ fn decide_for_any(
     }
 }
 
+/// Whether nothing was uploaded or deleted since a page was made.
+fn is_current(page: &Entry, changes: u64) -> bool {
+    matches!(&page.kind, Kind::Page(page) if page.changes == changes)
+}
+
+fn decide_for_page(request: &Request<'_>, entry: Arc<Entry>) -> Decision {
+    let Kind::Page(page) = &entry.kind else { return Decision::Simple(Simple::new(Status::NOT_FOUND)) };
+    let representation =
+        Representation { etag: Some(page.etag.as_etag()), last_modified: None, date_is_strong: false };
+    let status = match conditional::evaluate(request, Some(&representation)) {
+        Outcome::Proceed => Status::OK,
+        Outcome::NotModified => Status::NOT_MODIFIED,
+        Outcome::PreconditionFailed => return Decision::Simple(Simple::new(Status::PRECONDITION_FAILED)),
+    };
+    let with_body = request.method == Method::Get && status == Status::OK;
+    Decision::Page(PageAnswer { entry, status, with_body })
+}
+
+/// As for an upload: what the disk says now counts.
+fn decide_for_deletion(
+    request: &Request<'_>,
+    host: HostNumber,
+    known: Option<Arc<Entry>>,
+    key: &str,
+    name: &str,
+) -> Decision {
+    if has_preconditions(request) {
+        let Some(entry) = known else { return Decision::LookUp(Lookup { host, key: key.into(), index: 0 }) };
+        match &entry.kind {
+            Kind::File(file)
+                if conditional::evaluate(request, Some(&file.representation())) != Outcome::Proceed =>
+            {
+                return Decision::Simple(Simple::new(Status::PRECONDITION_FAILED));
+            }
+            Kind::File(_) => {}
+            Kind::Nothing(status) => return Decision::Simple(Simple::new(*status)),
+            _ => return Decision::Simple(Simple::new(Status::CONFLICT)),
+        }
+    }
+    Decision::Delete { name: name.to_owned() }
+}
+
+fn has_preconditions(request: &Request<'_>) -> bool {
+    request.if_match.is_present()
+        || request.if_none_match.is_present()
+        || request.if_unmodified_since.is_some()
+}
+
 /// An upload with preconditions is decided by what the disk says now: what the cache trusts may be older than the client's knowledge.
 fn decide_for_upload(
     request: &Request<'_>,
@@ -230,10 +317,7 @@ fn decide_for_upload(
     name: &str,
 ) -> Decision {
     let mut replace = request.method == Method::Put;
-    if request.if_match.is_present()
-        || request.if_none_match.is_present()
-        || request.if_unmodified_since.is_some()
-    {
+    if has_preconditions(request) {
         let Some(entry) = known else { return Decision::LookUp(Lookup { host, key: key.into(), index: 0 }) };
         let current = entry.file().map(File::representation);
         if conditional::evaluate(request, current.as_ref()) != Outcome::Proceed {
@@ -242,5 +326,5 @@ fn decide_for_upload(
         // A file that comes into being before this one is whole must not be lost either.
         replace &= !(request.if_none_match.is_present() && current.is_none());
     }
-    Decision::Upload { name: name.to_owned(), replace }
+    Decision::Upload(Goal::File { name: name.to_owned(), replace })
 }

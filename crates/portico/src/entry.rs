@@ -1,5 +1,6 @@
 //! What the server knows of one path: a file with its ready-made head, a redirect, or that there is nothing.
 
+use crate::listing::Page;
 use completion_port::{Handle, Metadata, Port, Slice};
 use portico_http::{
     body::BodyLength,
@@ -36,6 +37,10 @@ pub(crate) enum Kind {
     File(Box<File>),
     /// A folder that was asked for without its trailing slash.
     Folder,
+    /// A folder without an index, which may be listed.
+    Listed,
+    /// The listing of a folder, in one of its forms.
+    Page(Page),
     /// Nothing to serve, and with which status.
     Nothing(Status),
 }
@@ -59,7 +64,7 @@ impl Entry {
     pub(crate) fn file(&self) -> Option<&File> {
         match &self.kind {
             Kind::File(file) => Some(file),
-            Kind::Folder | Kind::Nothing(_) => None,
+            Kind::Folder | Kind::Listed | Kind::Page(_) | Kind::Nothing(_) => None,
         }
     }
 }
@@ -292,6 +297,32 @@ mod tests {
         };
         assert_ne!(tag(b"a"), tag(b"b"));
         assert_eq!(tag(b"a"), tag(b"a"));
+    }
+
+    #[test]
+    fn the_longest_head_has_room() {
+        let long = "x".repeat(512);
+        let fields = HeadFields {
+            server: Some("Portico/1000.1000.1000"),
+            cache_control: Some(&long),
+            content_language: Some(&long),
+        };
+        let length = u64::MAX;
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::MAX);
+        let metadata = Metadata { length, kind: FileKind::File, modified, identity: (0, 0) };
+        let content_type = format!("text/{}; charset={0}", "x".repeat(80));
+        let file = File::new(
+            metadata,
+            content_type.into(),
+            Some(Slice::from_static(b"x")),
+            OpenFile::none(),
+            modified,
+            &fields,
+        );
+        let mut room = [0; HEAD_ROOM];
+        for extent in [Extent::Part(u64::MAX - 1, u64::MAX - 1), Extent::Parts(&long[..80], u64::MAX)] {
+            assert!(file.head_for(extent, false, &fields, &mut room) < HEAD_ROOM);
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The open-file cache of one worker: entries by path, bounded in number and in bytes, the long unused ones leaving first.
 
-use crate::{entry::Entry, host::HostNumber};
+use crate::{
+    entry::{Entry, Kind},
+    host::HostNumber,
+};
 use completion_port::Handle;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -123,7 +126,10 @@ impl FileCache {
 }
 
 fn bytes_of(entry: &Entry) -> usize {
-    entry.file().and_then(|file| file.bytes.as_ref()).map_or(0, |bytes| bytes.len())
+    match &entry.kind {
+        Kind::Page(page) => page.bytes.len(),
+        _ => entry.file().and_then(|file| file.bytes.as_ref()).map_or(0, |bytes| bytes.len()),
+    }
 }
 
 fn is_open(entry: &Entry) -> bool {
@@ -133,7 +139,7 @@ fn is_open(entry: &Entry) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::{File, HeadFields, Kind, OpenFile};
+    use crate::entry::{File, HeadFields, OpenFile};
     use completion_port::{FileKind, Metadata, Slice};
     use portico_http::status::Status;
     use std::time::{Duration, SystemTime};

@@ -39,16 +39,12 @@ pub(crate) struct Host {
 
 impl Host {
     fn open(settings: &Settings, folders: &Folders) -> io::Result<Self> {
+        let root = Arc::new(Directory::open(&folders.root)?);
         let upload = match &folders.upload {
-            Some(relative) => Some(UploadFolder::open(&folders.root, relative)?),
+            Some(relative) => Some(UploadFolder::open(&root, &folders.root, relative)?),
             None => None,
         };
-        Ok(Self {
-            root: Arc::new(Directory::open(&folders.root)?),
-            rules: Rules::native(settings.dot_files),
-            upload,
-            settings: settings.clone(),
-        })
+        Ok(Self { root, rules: Rules::native(settings.dot_files), upload, settings: settings.clone() })
     }
 
     pub(crate) fn server(&self) -> Option<&'static str> {

@@ -40,11 +40,24 @@ impl Connection {
                 self.answers_head = false;
                 return Taken::Kept(if self.known.is_some() { Progress::Again } else { Progress::Wait });
             }
-            Decision::Upload { name, replace } => {
-                return match self.begin_upload(request, &name, replace, context) {
+            Decision::List(listing) => {
+                self.list(listing, context);
+                return Taken::Kept(Progress::Wait);
+            }
+            Decision::Page(answer) => {
+                let close = self.decide_end(request, false, context);
+                self.write_page(request, &answer, close, batch, context)
+            }
+            Decision::Upload(goal) => {
+                return match self.begin_upload(request, goal, context) {
                     Some(()) => Taken::Answered(Progress::Again),
                     None => Taken::Kept(Progress::Wait),
                 };
+            }
+            Decision::Delete { name } => {
+                let close = self.decide_end(request, false, context);
+                self.begin_deletion(request, name, close, context);
+                Some(())
             }
             Decision::Simple(simple) => {
                 let close = self.decide_end(request, simple.close, context);

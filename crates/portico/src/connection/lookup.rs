@@ -22,7 +22,7 @@ impl Connection {
     pub(super) fn look_up(&mut self, lookup: Lookup, context: &mut Context) {
         let host = &context.site.hosts[lookup.host];
         let Some(path) = lookup.candidate(&host.settings.index) else {
-            return self.found(&lookup, Kind::Nothing(Status::NOT_FOUND), context);
+            return self.found_no_index(&lookup, context);
         };
         let (directory, options) = (Some(Arc::clone(&host.root)), host.open_options());
         match context.port.submit(self.handle, Operation::Open { directory, path, options }) {
@@ -52,7 +52,7 @@ impl Connection {
                 if lookup.next(&context.site.hosts[lookup.host].settings.index) {
                     self.look_up(*lookup, context);
                 } else {
-                    self.found(&lookup, Kind::Nothing(Status::NOT_FOUND), context);
+                    self.found_no_index(&lookup, context);
                 }
             }
             (result, _) => {
@@ -85,7 +85,7 @@ impl Connection {
             FileKind::Directory if lookup.next(&context.site.hosts[lookup.host].settings.index) => {
                 return self.look_up(*lookup, context);
             }
-            FileKind::Directory => return self.found(&lookup, Kind::Nothing(Status::NOT_FOUND), context),
+            FileKind::Directory => return self.found_no_index(&lookup, context),
             FileKind::Other => return self.found(&lookup, Kind::Nothing(Status::FORBIDDEN), context),
         }
         // The same as before: what is in the cache goes on being good.
@@ -165,6 +165,13 @@ impl Connection {
         self.found(lookup, Kind::File(Box::new(file)), context);
     }
 
+    /// There is nothing of this name, or a folder without an index: listing it tells which, where that is allowed.
+    fn found_no_index(&mut self, lookup: &Lookup, context: &mut Context) {
+        let listed = lookup.key.ends_with('/') && context.site.hosts[lookup.host].settings.listing;
+        let kind = if listed { Kind::Listed } else { Kind::Nothing(Status::NOT_FOUND) };
+        self.found(lookup, kind, context);
+    }
+
     fn found(&mut self, lookup: &Lookup, kind: Kind, context: &mut Context) {
         let entry = Arc::new(Entry::new(kind, context.port.now()));
         context.cache.insert(lookup.host, &lookup.key, Arc::clone(&entry));
@@ -173,7 +180,7 @@ impl Connection {
 }
 
 /// Whether the name leads nowhere, for whatever reason that does not pass.
-fn is_missing(error: &Error) -> bool {
+pub(super) fn is_missing(error: &Error) -> bool {
     use ErrorKind as Kind;
     matches!(
         error.kind(),

@@ -46,6 +46,8 @@ pub struct Settings {
     pub port: u16,
     /// Files that answer for their folder, in order of preference. Default: `index.html`.
     pub index: Vec<String>,
+    /// Whether a folder without an index file is listed. Default: false.
+    pub listing: bool,
     /// Whether a connection may carry more than one request. Default: true.
     pub keep_alive: bool,
     /// Whether answers carry a `Server` field. Default: true.
@@ -72,6 +74,8 @@ pub struct Settings {
     /// How long a cached file is trusted before it is compared with the disk again. Default: 1 second.
     pub file_revalidate: Duration,
 
+    /// Names in the listing of one folder. Default: 10,000.
+    pub listing_entries: usize,
     /// Connections at one time. Default: 16,384.
     pub connections: usize,
     /// The request line and all fields of one request. Default: 16,384 bytes.
@@ -107,6 +111,8 @@ pub struct Settings {
     pub upload: Option<PathBuf>,
     /// The largest upload. Default: 1 GiB.
     pub upload_bytes: u64,
+    /// Whether DELETE removes files from the upload folder. Default: false.
+    pub upload_delete: bool,
 
     /// Where the access log goes. Default: none is written.
     pub access_log: Option<LogTarget>,
@@ -154,6 +160,7 @@ impl Settings {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 8080,
             index: vec!["index.html".to_owned()],
+            listing: false,
             keep_alive: true,
             server_name: true,
             cache_control: None,
@@ -166,6 +173,7 @@ impl Settings {
             file_cache_bytes: 64 << 20,
             file_cache_file_bytes: 64 << 10,
             file_revalidate: Duration::from_millis(1_000),
+            listing_entries: 10_000,
             connections: 16_384,
             head_bytes: 16 << 10,
             header_fields: 100,
@@ -182,6 +190,7 @@ impl Settings {
             shutdown_timeout: Duration::from_millis(30_000),
             upload: None,
             upload_bytes: 1 << 30,
+            upload_delete: false,
             access_log: None,
             access_log_format: AccessLogFormat::Combined,
             access_log_queue_bytes: 16 << 20,

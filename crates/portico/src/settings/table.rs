@@ -163,6 +163,7 @@ pub const MOST_WORKERS: u64 = 255;
 pub static OF_HOST: &[&str] = &[
     "root",
     "index",
+    "listing",
     "server_name",
     "cache_control",
     "charset",
@@ -171,6 +172,7 @@ pub static OF_HOST: &[&str] = &[
     "dot_files",
     "upload",
     "upload_bytes",
+    "upload_delete",
 ];
 
 /// All settings, in the order of the help.
@@ -180,6 +182,7 @@ pub static TABLE: &[Setting] = &[
     row!(Serving, address, "ADDRESS", "The interface to listen on: 127.0.0.1 is this machine only, 0.0.0.0 is every interface"),
     row!(Serving, port, "NUMBER", 0, 65_535, "The TCP port to listen on; 0 takes any free one"),
     row!(Serving, index, "NAMES", "Files that answer for their folder, in order of preference"),
+    row!(Serving, listing, "BOOL", "List a folder that has no index file, as a page or as JSON"),
     row!(Serving, keep_alive, "BOOL", "Let a connection carry more than one request"),
     row!(Serving, server_name, "BOOL", "Send a Server field"),
     row!(Serving, cache_control, "TEXT", "Send this Cache-Control field with files, such as max-age=3600"),
@@ -194,6 +197,7 @@ pub static TABLE: &[Setting] = &[
     row!(Files, file_cache_file_bytes, "BYTES", 0, MOST_MEMORY, "The largest file whose contents are cached"),
     row!(Files, file_revalidate_ms = file_revalidate, "MS", 0, DAY_MS, "How long a cached file is trusted before the disk is asked again"),
 
+    row!(Limits, listing_entries, "COUNT", 1, 1_000_000, "Names in the listing of one folder; what is beyond is left out, and that is said"),
     row!(Limits, connections, "COUNT", 1, 4 * MIB, "Connections at one time"),
     row!(Limits, head_bytes, "BYTES", 64, MIB, "The request line and all fields of one request"),
     row!(Limits, header_fields, "COUNT", 1, 4096, "Fields in one request head"),
@@ -212,6 +216,7 @@ pub static TABLE: &[Setting] = &[
 
     row!(Upload, upload, "FOLDER", "Let PUT and POST create files in this folder, which lies inside ROOT"),
     row!(Upload, upload_bytes, "BYTES", 0, i64::MAX as u64, "The largest upload"),
+    row!(Upload, upload_delete, "BOOL", "Let DELETE remove files from the upload folder"),
 
     row!(Logs, access_log, "FILE", "Write a line for each request to this file, or to standard output (-)"),
     row!(Logs, access_log_format, "FORMAT", "The form of that line"),
