@@ -6,6 +6,7 @@
 
 mod answer;
 mod body;
+mod client;
 mod deadline;
 mod lookup;
 mod receive;
@@ -14,7 +15,7 @@ mod upload;
 
 use crate::{
     context::Context,
-    decide::{Decision, Lookup, decide},
+    decide::{Decision, Lookup},
     entry::Entry,
     host::HostNumber,
     input::Input,
@@ -22,6 +23,7 @@ use crate::{
     upload::Upload,
 };
 pub(crate) use answer::LateRecord;
+use client::Client;
 use completion_port::{
     BufferChain, Completion, ErrorKind, Handle, Operation, OperationKind, Payload, Slice, Token,
 };
@@ -29,7 +31,7 @@ use deadline::Waiting;
 use lookup::Loading;
 use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner};
 use receive::Receiving;
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use stream::FileBody;
 
 /// What a connection is doing beside sending.
@@ -76,8 +78,7 @@ enum Taken {
 /// One client.
 pub(crate) struct Connection {
     handle: Handle,
-    /// Known where the access log wants it.
-    remote: Option<IpAddr>,
+    client: Client,
     input: Input,
     scanner: HeadScanner,
     receiving: Receiving,
@@ -111,10 +112,9 @@ pub(crate) struct Connection {
 impl Connection {
     /// A connection that was just accepted.
     pub(crate) fn new(handle: Handle, context: &Context) -> Self {
-        let remote = context.site.log.is_on().then(|| context.port.peer_address(handle).ok()).flatten();
         Self {
             handle,
-            remote: remote.map(|address| address.ip()),
+            client: Client::new(handle, context),
             input: Input::default(),
             scanner: HeadScanner::new(),
             receiving: Receiving::Nothing,
@@ -197,6 +197,9 @@ impl Connection {
 
     /// Reads and answers the request in front of the input, if it is there.
     fn read_request(&mut self, context: &mut Context) -> Progress {
+        if !self.welcome(context) {
+            return Progress::Wait;
+        }
         if let Some(progress) = self.discard(context) {
             return progress;
         }
@@ -217,13 +220,14 @@ impl Connection {
             Ok(Parsed::Complete(request)) => {
                 let known = self.known.take();
                 self.host = context.site.hosts.find(request.host);
-                let decision = decide(&request, self.host, known, context);
+                let decision = self.decide(&request, known, context);
                 let behind = input.len() > request.head_length;
                 match self.answer(&request, decision, behind, context) {
                     Taken::Answered(progress) => {
                         let length = request.head_length;
                         input.consume(length);
                         self.batched += 1;
+                        self.client.answered();
                         progress
                     }
                     Taken::Kept(progress) => progress,

@@ -78,6 +78,8 @@ pub(crate) struct Simple {
     pub(crate) allow: Option<&'static str>,
     /// The length of the representation, with 416.
     pub(crate) unsatisfied: Option<u64>,
+    /// With 429 and 503.
+    pub(crate) retry_after_s: Option<u32>,
     pub(crate) close: bool,
     pub(crate) with_body: bool,
 }
@@ -85,7 +87,15 @@ pub(crate) struct Simple {
 impl Simple {
     pub(crate) fn new(status: Status) -> Self {
         let with_body = !status.is_without_content();
-        Self { status, location: None, allow: None, unsatisfied: None, close: false, with_body }
+        Self {
+            status,
+            location: None,
+            allow: None,
+            unsatisfied: None,
+            retry_after_s: (status == Status::SERVICE_UNAVAILABLE).then_some(1),
+            close: false,
+            with_body,
+        }
     }
 
     pub(crate) fn closing(status: Status) -> Self {

@@ -28,6 +28,7 @@
 //! the crate needs no command-line parser.
 #![forbid(unsafe_code)]
 
+mod clients;
 mod connection;
 mod connections;
 mod context;
@@ -37,6 +38,7 @@ mod entry;
 mod file_cache;
 mod host;
 mod input;
+mod listeners;
 pub mod log;
 pub mod mime;
 mod output;
@@ -47,6 +49,8 @@ pub mod settings;
 pub mod simulation;
 mod site;
 mod trace;
+#[cfg(unix)]
+mod unix_socket;
 mod upload;
 mod worker;
 

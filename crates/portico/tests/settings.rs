@@ -82,9 +82,16 @@ fn every_setting_is_a_flag_a_variable_and_a_key() {
                 let other = names.iter().find(|name| before.as_deref() != Some(name)).unwrap();
                 (other.to_string(), format!("{other:?}"))
             }
+            (Shape::List, "listen") => {
+                ("127.0.0.1:1,[::1]:2".to_owned(), "[\"127.0.0.1:1\", \"[::1]:2\"]".to_owned())
+            }
+            (Shape::List, "proxy_protocol_from") => {
+                ("10.0.0.0/8,unix".to_owned(), "[\"10.0.0.0/8\", \"unix\"]".to_owned())
+            }
             (Shape::List, _) => ("a.html,b.html".to_owned(), "[\"a.html\", \"b.html\"]".to_owned()),
             (Shape::Path, _) => ("folder".to_owned(), "\"folder\"".to_owned()),
             (Shape::Text, "address") => ("::1".to_owned(), "\"::1\"".to_owned()),
+            (Shape::Text, "unix_socket_mode") => ("600".to_owned(), "\"600\"".to_owned()),
             (Shape::Text, _) => ("max-age=60".to_owned(), "\"max-age=60\"".to_owned()),
             (Shape::Integer, _) => {
                 let number = before.unwrap().parse::<u64>().unwrap() + 1;
@@ -379,7 +386,10 @@ fn a_host_has_settings_of_its_own_and_the_others_from_above() {
     let [a, c] = &effective.settings.hosts[..] else { panic!("{:?}", effective.settings.hosts) };
     assert_eq!(a.names, ["a.example", "*.b.example"]);
     assert_eq!((&*a.settings.root, a.settings.port, a.settings.server_name), (Path::new("a"), 99, false));
-    assert_eq!((&*c.settings.root, c.settings.cache_control.as_deref()), (Path::new("all"), Some("no-store")));
+    assert_eq!(
+        (&*c.settings.root, c.settings.cache_control.as_deref()),
+        (Path::new("all"), Some("no-store"))
+    );
     let again = good(&file(&effective.to_toml()));
     assert_eq!(again.settings, effective.settings);
     again.settings.check().unwrap();
@@ -402,6 +412,9 @@ fn a_mistake_in_a_host_is_named_with_its_line() {
         ("host = 1", 2, "two brackets"),
     ] {
         let mistake = error(&file(&format!("port = 1\n{host}\n")));
-        assert!(mistake.contains(words) && mistake.contains(&format!("portico.toml:{line}")), "{host}: {mistake}");
+        assert!(
+            mistake.contains(words) && mistake.contains(&format!("portico.toml:{line}")),
+            "{host}: {mistake}"
+        );
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     context::Context,
     decide::{FileAnswer, Simple},
     entry::HEAD_ROOM,
-    log::AccessRecord,
+    log::{AccessRecord, Remote},
 };
 use portico_http::{
     body::{BodyDecoder, BodyFraming, BodyLength},
@@ -13,7 +13,7 @@ use portico_http::{
     response::{self, Connection as ConnectionField, ContentRange, MAX_END_BYTES, ResponseHead},
     status::Status,
 };
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 /// Room for the head and the text of an answer without a file, beside its variable fields.
 const SIMPLE_ROOM: usize = 768;
@@ -125,7 +125,7 @@ impl Connection {
             content_range: simple.unsatisfied.map(|length| ContentRange::Unsatisfied { length }),
             location,
             allow: simple.allow,
-            retry_after_s: (simple.status == Status::SERVICE_UNAVAILABLE).then_some(1),
+            retry_after_s: simple.retry_after_s,
             server: host.server(),
             date: Some(context.dates.at(context.wall)),
             connection,
@@ -213,7 +213,7 @@ impl Connection {
 
     /// Says what was answered to the access log.
     pub(super) fn log(&self, request: Option<&Request<'_>>, status: Status, bytes: u64, context: &Context) {
-        let Some(remote) = self.remote else { return };
+        let Some(remote) = self.client.remote else { return };
         let now = context.port.now();
         let record = AccessRecord {
             time: context.wall,
@@ -235,7 +235,7 @@ impl Connection {
         if let Activity::Streaming(body) = &mut self.activity
             && let Some(late) = body.log.take()
         {
-            late.record(self.remote, body.sent(), context);
+            late.record(self.client.remote, body.sent(), context);
         }
     }
 }
@@ -274,12 +274,12 @@ impl LateRecord {
         Box::new(Self { text: parts.concat().into(), ends, version: request.version, status, arrived })
     }
 
-    pub(super) fn record(&self, remote: Option<IpAddr>, bytes: u64, context: &Context) {
+    pub(super) fn record(&self, remote: Option<Remote>, bytes: u64, context: &Context) {
         self.record_as(self.status, remote, bytes, context);
     }
 
     /// Records with another status than was expected at first.
-    pub(super) fn record_as(&self, status: Status, remote: Option<IpAddr>, bytes: u64, context: &Context) {
+    pub(super) fn record_as(&self, status: Status, remote: Option<Remote>, bytes: u64, context: &Context) {
         let Some(remote) = remote else { return };
         let part = |place: usize| {
             let begin = if place == 0 { 0 } else { self.ends[place - 1] };

@@ -14,6 +14,8 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 pub(super) enum Waiting {
     /// The next request.
     Request,
+    /// The header of the PROXY protocol; the limit counts from the connection's begin.
+    ProxyHeader,
     /// The rest of a head; the limit counts from its first byte, whatever comes in between.
     Head,
     /// The next bytes of a body.
@@ -30,6 +32,7 @@ impl Connection {
             Activity::Lingering => Waiting::End,
             _ if self.sending => Waiting::Write,
             Activity::Uploading(upload) if upload.wants_input() => Waiting::Body,
+            Activity::Reading if self.client.expects_header() => Waiting::ProxyHeader,
             Activity::Reading if self.discarding.is_some() => Waiting::Body,
             Activity::Reading if self.scanner.examined() > 0 => Waiting::Head,
             Activity::Reading => Waiting::Request,
@@ -51,7 +54,7 @@ impl Connection {
         let settings = &context.site.settings;
         let limit = match waiting {
             Waiting::Request => settings.idle_timeout,
-            Waiting::Head => settings.header_timeout,
+            Waiting::Head | Waiting::ProxyHeader => settings.header_timeout,
             Waiting::Body => settings.body_timeout,
             Waiting::Write => settings.write_timeout,
             Waiting::End => LINGER_TIME,

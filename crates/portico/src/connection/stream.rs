@@ -58,7 +58,7 @@ impl Connection {
         for part in head {
             buffer.extend_from_slice(part);
         }
-        let log = self.remote.map(|_| LateRecord::new(request, answer.status, self.arrived));
+        let log = self.client.remote.map(|_| LateRecord::new(request, answer.status, self.arrived));
         let entry = Arc::clone(&answer.entry);
         self.activity = Activity::Streaming(Box::new(FileBody {
             entry,
@@ -154,7 +154,7 @@ impl Connection {
             let (log, total) = (body.log.take(), body.total);
             self.activity = Activity::Reading;
             if let Some(late) = log {
-                late.record(self.remote, total, context);
+                late.record(self.client.remote, total, context);
             }
         } else if let Some(buffer) = body.ready.take() {
             self.send_slice(buffer, context);

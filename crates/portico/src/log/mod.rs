@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::settings::{LogTarget, Settings};
 
 use batches::Put;
-pub use line::AccessRecord;
+pub use line::{AccessRecord, Remote};
 use sink::Sink;
 use thread::Shared;
 

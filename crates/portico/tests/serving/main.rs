@@ -4,10 +4,12 @@
 mod common;
 
 mod changes;
+mod clients;
 mod conditional;
 mod files;
 mod hosts;
 mod limits;
+mod listening;
 mod paths;
 mod protocol;
 mod refusals;
