@@ -40,6 +40,8 @@ enum Activity {
     Reading,
     /// A request's path is being looked up.
     LookingUp(Box<Lookup>),
+    /// The password of the request in front is being checked.
+    Verifying,
     /// A small file is being read into the cache.
     Loading(Box<Loading>),
     /// A file is being sent in slices.
@@ -139,6 +141,9 @@ impl Connection {
             OperationKind::Send => self.on_sent(&completion, context),
             OperationKind::Open => self.on_opened(completion, context),
             OperationKind::ReadAt => self.on_read(completion, context),
+            OperationKind::Call if matches!(self.activity, Activity::Verifying) => {
+                self.on_checked(completion, context);
+            }
             OperationKind::WriteAt | OperationKind::Sync | OperationKind::Link | OperationKind::Call => {
                 self.on_upload_step(completion, context);
             }

@@ -4,6 +4,7 @@ use crate::{
     context::Context,
     entry::{Entry, File, Kind},
     host::HostNumber,
+    protection::Check,
 };
 use portico_http::{
     conditional::{self, Outcome},
@@ -27,6 +28,10 @@ pub(crate) enum Decision {
     File(FileAnswer),
     /// An answer without a file.
     Simple(Simple),
+    /// Ask for the name and the password of a user, and decide again.
+    Authenticate,
+    /// Check those that the request has on the pool, and decide again.
+    Check(Box<Check>),
     /// Take the body and make it a file with this name in the upload folder.
     Upload { name: String, replace: bool },
 }
@@ -103,14 +108,16 @@ impl Simple {
     }
 }
 
-/// Decides about `request`, which is for `host`. `known` is the entry of its path where it has just been looked up.
+/// Decides about `request`, which is for `host`. `known` is the entry of its path where it has just been looked up; `granted` says that it
+/// comes from a user of that host.
 pub(crate) fn decide(
     request: &Request<'_>,
     host: HostNumber,
     known: Option<Arc<Entry>>,
+    granted: bool,
     context: &mut Context,
 ) -> Decision {
-    let mut decision = decide_for_any(request, host, known, context);
+    let mut decision = decide_for_any(request, host, known, granted, context);
     if let Decision::Simple(simple) = &mut decision {
         simple.with_body &= request.method != Method::Head;
     }
@@ -121,6 +128,7 @@ fn decide_for_any(
     request: &Request<'_>,
     number: HostNumber,
     known: Option<Arc<Entry>>,
+    granted: bool,
     context: &mut Context,
 ) -> Decision {
     let site = Arc::clone(&context.site);
@@ -151,6 +159,9 @@ fn decide_for_any(
     };
     if let Err(status) = resolved {
         return Decision::Simple(Simple::new(status));
+    }
+    if !granted && host.protection.as_ref().is_some_and(|protection| protection.covers(key)) {
+        return Decision::Authenticate;
     }
     let upload = host.upload.as_ref().and_then(|folder| folder.name_in(key));
     match request.method {

@@ -3,7 +3,8 @@
 use crate::{
     entry::HeadFields,
     path::Rules,
-    settings::{Folders, FollowSymlinks, Settings},
+    protection::Protection,
+    settings::{Folders, FollowSymlinks, Settings, UnknownHosts},
     upload::UploadFolder,
 };
 use completion_port::{Directory, OpenOptions};
@@ -34,6 +35,8 @@ pub(crate) struct Host {
     pub(crate) root: Arc<Directory>,
     pub(crate) rules: Rules,
     pub(crate) upload: Option<UploadFolder>,
+    /// None where everybody may see everything.
+    pub(crate) protection: Option<Protection>,
 }
 
 impl Host {
@@ -46,6 +49,7 @@ impl Host {
             root: Arc::new(Directory::open(&folders.root)?),
             rules: Rules::native(settings.dot_files),
             upload,
+            protection: None,
             settings: settings.clone(),
         })
     }
@@ -89,6 +93,18 @@ impl Hosts {
             }
         }
         Ok(hosts)
+    }
+
+    /// Has each host ask for passwords, in their order.
+    pub(crate) fn protect(&mut self, protections: Vec<Option<Protection>>) {
+        for (host, protection) in self.all.iter_mut().zip(protections) {
+            host.protection = protection;
+        }
+    }
+
+    /// Whether requests for this host are to be refused: it is the one for all names that no other has.
+    pub(crate) fn refuses(&self, number: HostNumber) -> bool {
+        number == HostNumber::FIRST && self[number].settings.unknown_hosts == UnknownHosts::Refuse
     }
 
     /// The host that a request is for, by its `Host` or the authority of its target: the whole name, else the longest `*.` above it.

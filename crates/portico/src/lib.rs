@@ -43,6 +43,7 @@ pub mod log;
 pub mod mime;
 mod output;
 pub mod path;
+mod protection;
 mod server;
 pub mod settings;
 #[cfg(all(unix, feature = "simulation"))]
@@ -52,10 +53,13 @@ mod trace;
 #[cfg(unix)]
 mod unix_socket;
 mod upload;
+mod users;
 mod worker;
 
 pub use completion_port::{Backend, ShutdownReport};
+pub use protection::UsersError;
 pub use server::{End, Server, StartError};
+pub use users::hash_password;
 
 // The examples of the project's front page compile.
 #[cfg(doctest)]

@@ -5,6 +5,7 @@ use crate::{
     context::Context,
     listeners::Listeners,
     log::{AccessLog, LogError, Stopped},
+    protection::{Protection, UsersError},
     settings::{BackendChoice, FolderError, Folders, ListenAddress, Settings},
     site::Site,
     worker,
@@ -46,6 +47,8 @@ pub struct Server {
 pub enum StartError {
     /// The root or the upload folder cannot be used.
     Folder(FolderError),
+    /// A users file cannot be used.
+    Users(UsersError),
     /// The access log cannot be written.
     Log(LogError),
     /// The address cannot be listened on.
@@ -196,6 +199,8 @@ impl Parts {
     pub(crate) fn open(settings: Settings, configuration: Configuration) -> Result<Self, StartError> {
         let folders = settings.each_host().map(|(_, settings)| Folders::find(settings));
         let folders: Vec<_> = folders.collect::<Result<_, _>>().map_err(StartError::Folder)?;
+        let protections = settings.each_host().map(|(_, settings)| Protection::open(settings));
+        let protections = protections.collect::<Result<_, _>>().map_err(StartError::Users)?;
         let port = Port::new(configuration).map_err(StartError::Port)?;
         let workers = port.queues() * port.configuration().workers_per_queue;
         let listeners = Listeners::open(&settings, port.queues());
@@ -206,6 +211,7 @@ impl Parts {
         let site = Site::open(settings, &folders, log.clone());
         let mut site =
             site.map_err(|error| StartError::Folder(FolderError::Other(folders[0].root.clone(), error)))?;
+        site.hosts.protect(protections);
         #[cfg(unix)]
         {
             site.socket_files = listeners.files;
@@ -290,6 +296,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(error) => error.fmt(formatter),
+            Self::Users(error) => error.fmt(formatter),
             Self::Log(error) => error.fmt(formatter),
             Self::Listen(address, error) => write!(formatter, "cannot listen on {address}: {error}"),
             Self::Port(error) => write!(formatter, "the completion port cannot be made: {error}"),

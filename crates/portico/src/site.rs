@@ -4,6 +4,7 @@ use crate::{
     clients::Clients,
     host::Hosts,
     log::AccessLog,
+    protection::Checks,
     settings::{Folders, Settings},
     trace::Trace,
 };
@@ -20,6 +21,7 @@ pub(crate) struct Site {
     pub(crate) trace: Option<Trace>,
     /// None where clients are not limited by their address.
     pub(crate) clients: Option<Clients>,
+    pub(crate) checks: Checks,
     /// They live as long as a worker does.
     #[cfg(unix)]
     pub(crate) socket_files: Vec<crate::unix_socket::SocketFile>,
@@ -43,6 +45,7 @@ impl Site {
             limits,
             log,
             clients: Clients::new(&settings),
+            checks: Checks::default(),
             trace: settings.trace.then(Trace::new),
             #[cfg(unix)]
             socket_files: Vec::new(),

@@ -85,6 +85,7 @@ fn every_setting_is_a_flag_a_variable_and_a_key() {
             (Shape::List, "listen") => {
                 ("127.0.0.1:1,[::1]:2".to_owned(), "[\"127.0.0.1:1\", \"[::1]:2\"]".to_owned())
             }
+            (Shape::List, "auth_folders") => ("/a/,/b/".to_owned(), "[\"/a/\", \"/b/\"]".to_owned()),
             (Shape::List, "proxy_protocol_from") => {
                 ("10.0.0.0/8,unix".to_owned(), "[\"10.0.0.0/8\", \"unix\"]".to_owned())
             }
@@ -416,5 +417,23 @@ fn a_mistake_in_a_host_is_named_with_its_line() {
             mistake.contains(words) && mistake.contains(&format!("portico.toml:{line}")),
             "{host}: {mistake}"
         );
+    }
+}
+
+#[test]
+fn addresses_that_cannot_be_listened_on_together_are_named() {
+    for (listen, part) in [
+        ("[\"127.0.0.1:80\", \"127.0.0.1:80\"]", "named twice"),
+        ("[\"[::]:80\", \"0.0.0.0:80\"]", "ipv6_only"),
+        ("[\"localhost:80\"]", "no address to listen on"),
+    ] {
+        let mistake = file(&format!("listen = {listen}\n")).resolve().unwrap_err().to_string();
+        assert!(mistake.contains("listen:") && mistake.contains(part), "{mistake}");
+    }
+    for good_ones in [
+        "listen = [\"127.0.0.1:0\", \"127.0.0.1:0\", \"[::]:80\", \"0.0.0.0:81\"]\n",
+        "listen = [\"[::]:80\", \"0.0.0.0:80\"]\nipv6_only = true\n",
+    ] {
+        good(&file(good_ones));
     }
 }

@@ -37,6 +37,11 @@ impl Connection {
                 self.look_up(lookup, context);
                 return Taken::Kept(if self.known.is_some() { Progress::Again } else { Progress::Wait });
             }
+            Decision::Authenticate => unreachable!("it was replaced by what became of it"),
+            Decision::Check(check) => {
+                self.check(*check, context);
+                return Taken::Kept(Progress::Wait);
+            }
             Decision::Upload { name, replace } => {
                 return match self.begin_upload(request, &name, replace, context) {
                     Some(()) => Taken::Answered(Progress::Again),
@@ -97,7 +102,10 @@ impl Connection {
     ) -> Option<u64> {
         let host = &context.site.hosts[self.host];
         let location = simple.location.as_deref();
-        let needed = SIMPLE_ROOM + location.map_or(0, str::len);
+        let challenge = host.protection.as_ref().filter(|_| simple.status == Status::UNAUTHORIZED);
+        let challenge = challenge.map(|protection| ("WWW-Authenticate", protection.challenge.as_bytes()));
+        let needed =
+            SIMPLE_ROOM + location.map_or(0, str::len) + challenge.map_or(0, |(_, value)| value.len());
         let room = self.output.room(context.port.buffers(), needed, batch);
         let Some(buffer) = room else { return self.wait_for_room(context) };
         let code = simple.status.code();
@@ -126,6 +134,7 @@ impl Connection {
             location,
             allow: simple.allow,
             retry_after_s: simple.retry_after_s,
+            fields: challenge.as_slice(),
             server: host.server(),
             date: Some(context.dates.at(context.wall)),
             connection,

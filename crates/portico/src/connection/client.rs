@@ -1,16 +1,17 @@
 //! Who is at the other end: the address of the client, behind a proxy too, and what its address may ask for.
 
-use super::{Connection, Progress};
+use super::{Activity, Connection, Progress};
 use crate::{
     clients::Share,
     context::Context,
     decide::{Decision, Simple, decide},
     entry::Entry,
     log::Remote,
+    protection::{self, Check, Checked, Verdict},
 };
-use completion_port::{ErrorKind, Handle};
+use completion_port::{Completion, ErrorKind, Handle, Operation, Payload};
 use portico_http::{method::Method, proxy_protocol, request::Request, status::Status};
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{any::Any, net::IpAddr, sync::Arc, time::Duration};
 
 /// What is known of the client.
 pub(super) struct Client {
@@ -21,6 +22,8 @@ pub(super) struct Client {
     share: Option<Share>,
     /// The request in front has been counted already.
     counted: bool,
+    /// Whether the request in front comes from a user; none where that was not asked, or is being checked.
+    granted: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +44,7 @@ impl Client {
         let proxied =
             remote.is_some_and(|remote| trusted.iter().any(|peers| peers.include(remote.address())));
         let stage = if proxied { Stage::ExpectsHeader } else { Stage::New };
-        Self { stage, remote, share: None, counted: false }
+        Self { stage, remote, share: None, counted: false, granted: None }
     }
 
     /// Whether the header of the PROXY protocol has yet to come.
@@ -51,7 +54,7 @@ impl Client {
 
     /// The request in front has been answered.
     pub(super) fn answered(&mut self) {
-        self.counted = false;
+        (self.counted, self.granted) = (false, None);
     }
 }
 
@@ -98,7 +101,6 @@ impl Connection {
                         self.client.remote = Some(Remote::Internet(source.ip()));
                     }
                     self.client.stage = Stage::New;
-                    self.progressed = true;
                     return Progress::Again;
                 }
                 Ok(None) if self.input.join(context.port.buffers()) => {}
@@ -121,11 +123,74 @@ impl Connection {
         known: Option<Arc<Entry>>,
         context: &mut Context,
     ) -> Decision {
+        let with_body = request.method != Method::Head;
+        let simple = |simple| Decision::Simple(Simple { with_body, ..simple });
         if let Some(refusal) = self.limit_rate(context) {
-            let with_body = request.method != Method::Head;
-            return Decision::Simple(Simple { with_body, ..refusal });
+            return simple(refusal);
         }
-        decide(request, self.host, known, context)
+        if context.site.hosts.refuses(self.host) {
+            return simple(Simple::new(Status::MISDIRECTED_REQUEST));
+        }
+        let granted = self.client.granted == Some(true);
+        let decision = decide(request, self.host, known.clone(), granted, context);
+        if !matches!(decision, Decision::Authenticate) {
+            return decision;
+        }
+        match self.authenticate(request, context) {
+            Verdict::Granted => {
+                self.client.granted = Some(true);
+                decide(request, self.host, known, true, context)
+            }
+            Verdict::Refused => {
+                self.client.granted = Some(false);
+                simple(Simple::new(Status::UNAUTHORIZED))
+            }
+            Verdict::Busy => simple(Simple::new(Status::SERVICE_UNAVAILABLE)),
+            Verdict::Check(check) => Decision::Check(Box::new(check)),
+        }
+    }
+
+    /// Whether the request in front comes from a user of its host.
+    fn authenticate(&self, request: &Request<'_>, context: &mut Context) -> Verdict {
+        let site = Arc::clone(&context.site);
+        let Some(protection) = &site.hosts[self.host].protection else { return Verdict::Granted };
+        if self.client.granted == Some(false) {
+            return Verdict::Refused;
+        }
+        let mut values = request.fields().named("authorization");
+        let value = values.next().filter(|_| values.next().is_none());
+        let (now, revalidate) = (context.port.now(), site.settings.file_revalidate);
+        let (verdict, refresh) =
+            context.remembered.judge(value, &protection.users, &site.checks, now, revalidate);
+        if refresh {
+            let work = protection::refresh(&protection.users);
+            // Where the pool is full, the next request whose turn it is tries again.
+            let _ = context.port.submit(Handle::NONE, Operation::Call { work });
+        }
+        verdict
+    }
+
+    /// Has a password checked; the request in front is decided again when that is done.
+    pub(super) fn check(&mut self, check: Check, context: &mut Context) {
+        let work = Box::new(move || -> Box<dyn Any + Send> { Box::new(check.run()) });
+        match context.port.submit(self.handle, Operation::Call { work }) {
+            Ok(_) => self.activity = Activity::Verifying,
+            Err(_) => self.refuse(Status::SERVICE_UNAVAILABLE, context),
+        }
+    }
+
+    pub(super) fn on_checked(&mut self, completion: Completion, context: &mut Context) {
+        self.activity = Activity::Reading;
+        let checked = match completion.payload {
+            Payload::Returned(returned) => returned.downcast::<Checked>().ok(),
+            _ => None,
+        };
+        // A check that was cancelled, or that panicked, found nobody.
+        self.client.granted = Some(checked.as_ref().is_some_and(|checked| checked.granted));
+        if let Some(checked) = checked {
+            let now = context.port.now();
+            context.remembered.remember(&checked, now, context.site.settings.auth_remember);
+        }
     }
 
     /// The refusal of the request in front, if its client asks too often.

@@ -62,10 +62,9 @@ impl Connection {
             Activity::Reading => !self.sending,
             Activity::Uploading(upload) => upload.wants_input(),
             Activity::Lingering => true,
-            Activity::Verifying
-            | Activity::LookingUp(_)
-            | Activity::Loading(_)
-            | Activity::Streaming(_) => false,
+            Activity::Verifying | Activity::LookingUp(_) | Activity::Loading(_) | Activity::Streaming(_) => {
+                false
+            }
         };
         if !wanted || self.receiving != Receiving::Nothing {
             return;

@@ -1,4 +1,4 @@
-//! Addresses in settings: where to listen, and which peers are meant.
+//! Addresses in settings: where to listen, which peers are meant, and which folders.
 
 use super::field::{Field, Range, Shape, Value, list};
 use std::{
@@ -148,6 +148,48 @@ impl Field for SocketMode {
     }
 }
 
+/// A folder of a site as clients name it: decoded, with a slash at both ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteFolder(String);
+
+impl SiteFolder {
+    /// The whole site.
+    pub fn whole() -> Self {
+        Self("/".to_owned())
+    }
+
+    /// The folder as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SiteFolder {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let strange = |segment: &str| {
+            segment.is_empty() || segment == "." || segment == ".." || segment.contains(['\\', '\0'])
+        };
+        let inside = text
+            .strip_prefix('/')
+            .and_then(|rest| if rest.is_empty() { Some("") } else { rest.strip_suffix('/') });
+        match inside {
+            Some("") if text == "/" => Ok(Self(text.to_owned())),
+            Some(inside) if !inside.split('/').any(strange) => Ok(Self(text.to_owned())),
+            _ => Err(format!(
+                "{text:?} is no folder of the site: begin and end it with a slash, as in /private/"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for SiteFolder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
 macro_rules! lists {
     ($($type:ty),+) => {$(
         impl Field for Vec<$type> {
@@ -164,7 +206,7 @@ macro_rules! lists {
     )+};
 }
 
-lists!(ListenAddress, Peers);
+lists!(ListenAddress, Peers, SiteFolder);
 
 #[cfg(test)]
 mod tests {
@@ -208,6 +250,16 @@ mod tests {
             "2001:db8::1/64",
         ] {
             assert!(wrong.parse::<Peers>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_folder_of_the_site_has_a_slash_at_both_ends() {
+        for text in ["/", "/private/", "/a b/ü/"] {
+            assert_eq!(text.parse::<SiteFolder>().unwrap().as_str(), text);
+        }
+        for wrong in ["", "//", "private/", "/private", "/a//b/", "/../", "/./", "/a\\b/"] {
+            assert!(wrong.parse::<SiteFolder>().is_err(), "{wrong}");
         }
     }
 

@@ -18,8 +18,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use addresses::{ListenAddress, Peers, SocketMode};
-pub use choices::{AccessLogFormat, BackendChoice, FollowSymlinks, LogFormat, LogLevel, LogTarget};
+pub use addresses::{ListenAddress, Peers, SiteFolder, SocketMode};
+pub use choices::{
+    AccessLogFormat, BackendChoice, FollowSymlinks, LogFormat, LogLevel, LogTarget, UnknownHosts,
+};
 pub use error::{Place, SettingsError};
 pub use folders::{FolderError, Folders};
 pub use sources::{ConfigFile, Effective, Origin, Sources};
@@ -54,6 +56,8 @@ pub struct Settings {
     pub unix_socket_mode: SocketMode,
     /// The peers that begin each connection with a header of the PROXY protocol. Default: none.
     pub proxy_protocol_from: Vec<Peers>,
+    /// What is done about requests for a host that no virtual host names. Default: they are served.
+    pub unknown_hosts: UnknownHosts,
     /// Files that answer for their folder, in order of preference. Default: `index.html`.
     pub index: Vec<String>,
     /// Whether a connection may carry more than one request. Default: true.
@@ -62,6 +66,15 @@ pub struct Settings {
     pub server_name: bool,
     /// The `Cache-Control` field sent with files. Default: none.
     pub cache_control: Option<String>,
+
+    /// The users of basic authentication: a file with lines of the form `name:hash`. Default: none, nobody is asked.
+    pub auth_users: Option<PathBuf>,
+    /// The folders that only they may see. Default: the whole site.
+    pub auth_folders: Vec<SiteFolder>,
+    /// What the browser shows where it asks for the name and the password. Default: `Restricted`.
+    pub auth_realm: String,
+    /// How long a password that was right is not checked again; zero checks each time. Default: 5 minutes.
+    pub auth_remember: Duration,
 
     /// Which symbolic links are followed. Default: those that stay inside the root.
     pub follow_symlinks: FollowSymlinks,
@@ -169,6 +182,11 @@ impl Settings {
             ipv6_only: false,
             unix_socket_mode: SocketMode(0o660),
             proxy_protocol_from: Vec::new(),
+            unknown_hosts: UnknownHosts::Serve,
+            auth_users: None,
+            auth_folders: vec![SiteFolder::whole()],
+            auth_realm: "Restricted".to_owned(),
+            auth_remember: Duration::from_millis(300_000),
             index: vec!["index.html".to_owned()],
             keep_alive: true,
             server_name: true,

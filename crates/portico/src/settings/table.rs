@@ -10,6 +10,8 @@ pub use super::field::Shape;
 pub enum Heading {
     /// What is served, and where.
     Serving,
+    /// Who may see what.
+    Access,
     /// Files and their cache.
     Files,
     /// Limits of size and number.
@@ -29,6 +31,7 @@ impl Heading {
     pub fn title(self) -> &'static str {
         match self {
             Heading::Serving => "Serving",
+            Heading::Access => "Access",
             Heading::Files => "Files",
             Heading::Limits => "Limits",
             Heading::TimeLimits => "Time limits",
@@ -76,7 +79,7 @@ impl Setting {
         }
     }
 
-    /// The value as text for the help; none where the setting is off.
+    /// The value as text for the help; none where the setting is off, or an empty list.
     pub fn shown(&self, settings: &Settings) -> Option<String> {
         match (self.show)(settings) {
             Value::Off => None,
@@ -84,7 +87,8 @@ impl Setting {
             Value::Integer(number) => Some(number.to_string()),
             Value::Boolean(yes) => Some(yes.to_string()),
             Value::Text(text) => Some(text),
-            Value::List(names) => Some(names.join(",")),
+            Value::List(items) if items.is_empty() => None,
+            Value::List(items) => Some(items.join(",")),
         }
     }
 
@@ -169,6 +173,9 @@ pub static OF_HOST: &[&str] = &[
     "dot_files",
     "upload",
     "upload_bytes",
+    "auth_users",
+    "auth_folders",
+    "auth_realm",
 ];
 
 /// All settings, in the order of the help.
@@ -181,10 +188,16 @@ pub static TABLE: &[Setting] = &[
     row!(Serving, ipv6_only, "BOOL", "Let a socket of IPv6 take connections of IPv6 only; else [::] takes those of IPv4 too"),
     row!(Serving, unix_socket_mode, "MODE", "Permissions of Unix sockets, in octal: who may connect"),
     row!(Serving, proxy_protocol_from, "NETWORKS", "The peers that begin each connection with a header of the PROXY protocol, which says whose it is: 10.0.0.0/8, unix"),
+    row!(Serving, unknown_hosts, "POLICY", "Requests for a host that no [[host]] names: serve them as at the top level, or refuse them with 421"),
     row!(Serving, index, "NAMES", "Files that answer for their folder, in order of preference"),
     row!(Serving, keep_alive, "BOOL", "Let a connection carry more than one request"),
     row!(Serving, server_name, "BOOL", "Send a Server field"),
     row!(Serving, cache_control, "TEXT", "Send this Cache-Control field with files, such as max-age=3600"),
+
+    row!(Access, auth_users, "FILE", "The users of basic authentication: lines of the form name:hash, with hashes of Argon2 or bcrypt"),
+    row!(Access, auth_folders, "FOLDERS", "The folders that only these users may see, as clients name them: /private/"),
+    row!(Access, auth_realm, "TEXT", "What the browser shows where it asks for the name and the password"),
+    row!(Access, auth_remember_ms = auth_remember, "MS", 0, DAY_MS, "How long a password that was right is not checked again"),
 
     row!(Files, follow_symlinks, "POLICY", "Symbolic links that are followed: relative ones that stay inside ROOT, or none"),
     row!(Files, dot_files, "BOOL", "Serve names that begin with a dot (.well-known always is)"),

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod authentication;
 mod changes;
 mod clients;
 mod conditional;
