@@ -197,23 +197,24 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded_and_keeps_who_asks_most() {
-        let clients = clients(|settings| {
-            settings.connections = 1;
+        let mut clients = clients(|settings| {
             settings.client_requests_per_s = 1;
             settings.client_request_burst = 5;
         });
+        assert_eq!(clients.most_in_shard, (16_384 + REMEMBERED) / SHARDS);
+        clients.most_in_shard = 8;
         let now = Duration::from_secs(1);
         let busy = address("192.0.2.1");
         let share = clients.join(busy, now).unwrap();
         while share.take(now).is_ok() {}
         drop(share);
         let connected = clients.join(address("192.0.2.2"), now).unwrap();
-        for number in 0..3 * REMEMBERED as u32 {
+        for number in 0..5_000_u32 {
             let share = clients.join(IpAddr::from((0x0a00_0000 + number).to_be_bytes()), now).unwrap();
             share.take(now).unwrap();
         }
         let count = || clients.shards.iter().map(|shard| shard.lock().unwrap().len()).sum::<usize>();
-        assert!(count() <= REMEMBERED + SHARDS, "{}", count());
+        assert!(count() <= 8 * SHARDS, "{}", count());
         assert!(clients.join(busy, now).unwrap().take(now).is_err(), "forgotten");
         assert_eq!(Arc::strong_count(&connected.state), 2, "forgotten while connected");
         // Everybody rests: one more makes room in its shard.

@@ -9,6 +9,7 @@ mod body;
 mod client;
 mod deadline;
 mod lookup;
+mod parts;
 mod receive;
 mod stream;
 mod upload;
@@ -93,6 +94,10 @@ pub(crate) struct Connection {
     known: Option<Arc<Entry>>,
     /// A body nobody wants, in front of the next request.
     discarding: Option<BodyDecoder>,
+    /// The head of the request with that body: it is answered when the body has been read and found well formed.
+    held: Option<Box<[u8]>>,
+    /// The request that is being answered, and is out of `input` meanwhile, is a HEAD.
+    answers_head: bool,
     output: Output,
     /// Answers in `output`.
     batched: usize,
@@ -121,6 +126,8 @@ impl Connection {
             host: HostNumber::FIRST,
             known: None,
             discarding: None,
+            held: None,
+            answers_head: false,
             output: Output::default(),
             batched: 0,
             sending: false,
@@ -138,7 +145,7 @@ impl Connection {
             OperationKind::Close => return Fate::Gone,
             OperationKind::Timer => self.on_timer(&completion, context),
             OperationKind::Receive | OperationKind::ReceiveStream => self.on_received(completion, context),
-            OperationKind::Send => self.on_sent(&completion, context),
+            OperationKind::Send => self.on_sent(completion, context),
             OperationKind::Open => self.on_opened(completion, context),
             OperationKind::ReadAt => self.on_read(completion, context),
             OperationKind::Call if matches!(self.activity, Activity::Verifying) => {
@@ -164,7 +171,7 @@ impl Connection {
     /// answer.
     pub(crate) fn drain(&mut self, context: &mut Context) {
         let waits = matches!(self.activity, Activity::Reading) && !self.sending;
-        if waits && self.is_between_requests() && self.discarding.is_none() {
+        if waits && self.is_between_requests() && self.held.is_none() {
             self.close(context);
         } else {
             self.hasten(context);
@@ -204,6 +211,9 @@ impl Connection {
         if let Some(progress) = self.discard(context) {
             return progress;
         }
+        if let Some(head) = self.held.take() {
+            return self.answer_held(head, context);
+        }
         if self.input.is_empty() {
             return Progress::Wait;
         }
@@ -213,34 +223,45 @@ impl Connection {
         // Out of `self` while the request borrows from it.
         let mut input = std::mem::take(&mut self.input);
         let parsed = self.scanner.parse(input.bytes(), &context.site.limits);
+        let mut refused = None;
         let progress = match parsed {
             Ok(Parsed::Incomplete) => {
                 let joined = input.join(context.port.buffers());
                 if joined { Progress::Again } else { Progress::Wait }
             }
             Ok(Parsed::Complete(request)) => {
+                let length = request.head_length;
                 let known = self.known.take();
                 self.host = context.site.hosts.find(request.host);
-                let decision = self.decide(&request, known, context);
-                let behind = input.len() > request.head_length;
-                match self.answer(&request, decision, behind, context) {
-                    Taken::Answered(progress) => {
-                        let length = request.head_length;
-                        input.consume(length);
-                        self.batched += 1;
-                        self.client.answered();
-                        progress
+                let decision = self.decide(&request, known.clone(), context);
+                if self.reads_body_first(&request, &decision, context) {
+                    self.known = known;
+                    self.held = Some(input.bytes()[..length].into());
+                    input.consume(length);
+                    Progress::Again
+                } else {
+                    let behind = input.len() > length;
+                    match self.answer(&request, decision, behind, context) {
+                        Taken::Answered(progress) => {
+                            input.consume(length);
+                            self.batched += 1;
+                            self.client.answered();
+                            progress
+                        }
+                        Taken::Kept(progress) => progress,
                     }
-                    Taken::Kept(progress) => progress,
                 }
             }
             Err(rejection) => {
                 tracing::debug!(%rejection, "refused a request");
-                self.refuse(rejection.status, context);
+                refused = Some(rejection.status);
                 Progress::Wait
             }
         };
         self.input = input;
+        if let Some(status) = refused {
+            self.refuse(status, context);
+        }
         progress
     }
 
@@ -258,9 +279,12 @@ impl Connection {
         self.submit(Operation::Send { chain }, context);
     }
 
-    fn on_sent(&mut self, completion: &Completion, context: &mut Context) {
+    fn on_sent(&mut self, completion: Completion, context: &mut Context) {
         self.sending = false;
-        match completion.result {
+        let result = completion.result;
+        // What was sent is free, before a buffer is looked for that holds what comes next.
+        drop(completion);
+        match result {
             Ok(bytes) => {
                 self.clock.count_sent(bytes);
                 if !matches!(self.activity, Activity::Streaming(_))
@@ -289,12 +313,11 @@ impl Connection {
                 self.close(context);
             } else {
                 self.activity = Activity::Lingering;
-                self.discarding = None;
+                (self.discarding, self.held) = (None, None);
                 self.input.clear();
                 self.submit(Operation::Disconnect, context);
             }
-        } else if self.ended || (context.draining && self.is_between_requests() && self.discarding.is_none())
-        {
+        } else if self.ended || (context.draining && self.is_between_requests() && self.held.is_none()) {
             // After the end no byte comes any more, so that a request that is not whole never will be.
             self.close(context);
         }
@@ -307,8 +330,10 @@ impl Connection {
             Err(rejected) => {
                 let error = rejected.error;
                 // At the deadline of a shutdown this is what ends the connections; the report counts them.
-                if error.kind() != ErrorKind::ShuttingDown {
-                    tracing::warn!(%error, "a connection ends because the port refused an operation");
+                if error.kind() != ErrorKind::ShuttingDown
+                    && let Some(held_back) = context.warnings.may_warn(context.port.now())
+                {
+                    tracing::warn!(%error, held_back, "a connection ends because the port refused an operation");
                 }
                 self.close(context);
                 None

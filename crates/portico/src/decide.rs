@@ -9,7 +9,7 @@ use crate::{
 use portico_http::{
     conditional::{self, Outcome},
     method::Method,
-    range::{self, RangeOutcome},
+    range::{self, RangeOutcome, Ranges},
     request::{Request, TargetForm},
     status::Status,
     target,
@@ -26,6 +26,8 @@ pub(crate) enum Decision {
     LookUp(Lookup),
     /// Send a file or a part of it.
     File(FileAnswer),
+    /// Send several parts of a file.
+    Parts(Arc<Entry>, Box<Ranges>),
     /// An answer without a file.
     Simple(Simple),
     /// Ask for the name and the password of a user, and decide again.
@@ -143,6 +145,12 @@ fn decide_for_any(
             ..Simple::closing(Status::METHOD_NOT_ALLOWED)
         });
     }
+    if request.target_form == TargetForm::Absolute
+        && !request.target.as_bytes()[..5].eq_ignore_ascii_case(b"http:")
+    {
+        // Nobody may be told that this came over a secured connection (RFC 9110 section 7.4).
+        return Decision::Simple(Simple::new(Status::MISDIRECTED_REQUEST));
+    }
     let path = match target::decode(request.target, &mut context.scratch) {
         Ok(path) => path,
         Err(rejection) => {
@@ -224,6 +232,7 @@ fn decide_for_any(
                     let (status, range) = (Status::PARTIAL_CONTENT, Some((first, last)));
                     Decision::File(FileAnswer { entry, status, range, with_body })
                 }
+                RangeOutcome::Several(ranges) => Decision::Parts(entry, Box::new(ranges)),
                 RangeOutcome::Unsatisfiable => {
                     let unsatisfied = Some(file.length());
                     Decision::Simple(Simple { unsatisfied, ..Simple::new(Status::RANGE_NOT_SATISFIABLE) })

@@ -148,9 +148,10 @@ mod tests {
         let length = bytes.len() as u64;
         let metadata =
             Metadata { length, kind: FileKind::File, modified: SystemTime::UNIX_EPOCH, identity: (0, 0) };
-        let fields = HeadFields { server: None, cache_control: None };
+        let fields = HeadFields { server: None, cache_control: None, content_language: None };
         let bytes = Some(Slice::from_static(bytes));
-        let file = File::new(metadata, "text/plain", bytes, OpenFile::none(), &fields);
+        let file =
+            File::new(metadata, "text/plain".into(), bytes, OpenFile::none(), SystemTime::now(), &fields);
         Arc::new(Entry::new(Kind::File(Box::new(file)), Duration::ZERO))
     }
 
@@ -200,8 +201,9 @@ mod tests {
                 modified: SystemTime::UNIX_EPOCH,
                 identity: (0, 0),
             };
-            let fields = HeadFields { server: None, cache_control: None };
-            let file = File::new(metadata, "text/plain", None, OpenFile::new(worker.port(), handle), &fields);
+            let fields = HeadFields { server: None, cache_control: None, content_language: None };
+            let handle = OpenFile::new(worker.port(), handle);
+            let file = File::new(metadata, "text/plain".into(), None, handle, SystemTime::now(), &fields);
             Arc::new(Entry::new(Kind::File(Box::new(file)), Duration::ZERO))
         };
         let mut cache = FileCache::new(100, 2, 100);

@@ -2,14 +2,15 @@
 
 use crate::{
     entry::HeadFields,
+    mime,
     path::Rules,
     protection::Protection,
-    settings::{Folders, FollowSymlinks, Settings, UnknownHosts},
+    settings::{Charset, Folders, FollowSymlinks, Settings, UnknownHosts},
     upload::UploadFolder,
 };
 use completion_port::{Directory, OpenOptions};
 use rustc_hash::FxHashMap;
-use std::{io, ops::Index, sync::Arc};
+use std::{borrow::Cow, io, ops::Index, sync::Arc};
 
 /// The `Server` field.
 const SERVER: &str = concat!("Portico/", env!("CARGO_PKG_VERSION"));
@@ -59,7 +60,16 @@ impl Host {
     }
 
     pub(crate) fn head_fields(&self) -> HeadFields<'_> {
-        HeadFields { server: self.server(), cache_control: self.settings.cache_control.as_deref() }
+        HeadFields {
+            server: self.server(),
+            cache_control: self.settings.cache_control.as_deref(),
+            content_language: self.settings.content_language.as_deref(),
+        }
+    }
+
+    /// The content type of a file of this name, with the charset of the settings.
+    pub(crate) fn content_type(&self, name: &str) -> Cow<'static, str> {
+        mime::with_charset(mime::content_type(name), self.settings.charset.as_ref().map(Charset::as_str))
     }
 
     /// How files are opened for sending.

@@ -167,6 +167,8 @@ pub(crate) struct Upload {
     /// Bytes written.
     pub(crate) offset: u64,
     pub(crate) version: Version,
+    /// As the request had it: where the new file is to be found.
+    pub(crate) target: Box<str>,
     /// The connection ends after the answer.
     pub(crate) close: bool,
     pub(crate) log: Option<Box<LateRecord>>,

@@ -5,7 +5,6 @@ use crate::{
     context::Context,
     decide::Lookup,
     entry::{Entry, File, Kind, OpenFile},
-    mime,
 };
 use completion_port::{Buffer, Completion, Error, ErrorKind, FileKind, Metadata, Operation, Payload, Slice};
 use portico_http::status::Status;
@@ -91,7 +90,7 @@ impl Connection {
         }
         // The same as before: what is in the cache goes on being good.
         if let Some(entry) = context.cache.get(lookup.host, &lookup.key)
-            && entry.file().is_some_and(|known| known.metadata == metadata)
+            && entry.file().is_some_and(|known| known.settled && known.metadata == metadata)
         {
             self.known = Some(Arc::clone(entry));
             return;
@@ -161,7 +160,8 @@ impl Connection {
         let host = &context.site.hosts[lookup.host];
         let path = lookup.candidate(&host.settings.index).unwrap_or_default();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
-        let file = File::new(metadata, mime::content_type(name), bytes, file, &host.head_fields());
+        let content_type = host.content_type(name);
+        let file = File::new(metadata, content_type, bytes, file, context.wall, &host.head_fields());
         self.found(lookup, Kind::File(Box::new(file)), context);
     }
 

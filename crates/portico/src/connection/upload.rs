@@ -63,6 +63,7 @@ impl Connection {
             writing: false,
             offset: 0,
             version: request.version,
+            target: request.target.into(),
             close: !keep,
             log,
         }));
@@ -265,7 +266,8 @@ impl Connection {
             }
         }
         let status = if new { Status::CREATED } else { Status::NO_CONTENT };
-        let simple = Simple { close: upload.close || context.draining, ..Simple::new(status) };
+        let location = new.then(|| upload.target.split('?').next().unwrap_or_default().to_owned());
+        let simple = Simple { location, close: upload.close || context.draining, ..Simple::new(status) };
         match self.write_simple(upload.version, &simple, 0, context) {
             Some(sent) => {
                 if let Some(late) = upload.log {
@@ -284,8 +286,10 @@ impl Connection {
             ErrorKind::StorageFull => Status::INSUFFICIENT_STORAGE,
             _ => status_of(Some(error)),
         };
-        if status != Status::CONFLICT {
-            tracing::warn!(%error, "an upload failed");
+        if status != Status::CONFLICT
+            && let Some(held_back) = context.warnings.may_warn(context.port.now())
+        {
+            tracing::warn!(%error, held_back, "an upload failed");
         }
         self.fail_upload(status, context);
     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 pub use addresses::{ListenAddress, Peers, SiteFolder, SocketMode};
 pub use choices::{
-    AccessLogFormat, BackendChoice, FollowSymlinks, LogFormat, LogLevel, LogTarget, UnknownHosts,
+    AccessLogFormat, BackendChoice, Charset, FollowSymlinks, LogFormat, LogLevel, LogTarget, UnknownHosts,
 };
 pub use error::{Place, SettingsError};
 pub use folders::{FolderError, Folders};
@@ -66,6 +66,10 @@ pub struct Settings {
     pub server_name: bool,
     /// The `Cache-Control` field sent with files. Default: none.
     pub cache_control: Option<String>,
+    /// The character encoding that the types of text files name; none names none. Default: utf-8.
+    pub charset: Option<Charset>,
+    /// The `Content-Language` field sent with text files. Default: none.
+    pub content_language: Option<String>,
 
     /// The users of basic authentication: a file with lines of the form `name:hash`. Default: none, nobody is asked.
     pub auth_users: Option<PathBuf>,
@@ -191,6 +195,8 @@ impl Settings {
             keep_alive: true,
             server_name: true,
             cache_control: None,
+            charset: Charset::new("utf-8"),
+            content_language: None,
             follow_symlinks: FollowSymlinks::Inside,
             dot_files: false,
             send_slice_bytes: 128 << 10,

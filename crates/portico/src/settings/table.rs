@@ -169,6 +169,8 @@ pub static OF_HOST: &[&str] = &[
     "index",
     "server_name",
     "cache_control",
+    "charset",
+    "content_language",
     "follow_symlinks",
     "dot_files",
     "upload",
@@ -193,6 +195,8 @@ pub static TABLE: &[Setting] = &[
     row!(Serving, keep_alive, "BOOL", "Let a connection carry more than one request"),
     row!(Serving, server_name, "BOOL", "Send a Server field"),
     row!(Serving, cache_control, "TEXT", "Send this Cache-Control field with files, such as max-age=3600"),
+    row!(Serving, charset, "NAME", "The character encoding of text files, as their type names it; empty names none"),
+    row!(Serving, content_language, "TEXT", "Send this Content-Language field with text files, such as en"),
 
     row!(Access, auth_users, "FILE", "The users of basic authentication: lines of the form name:hash, with hashes of Argon2 or bcrypt"),
     row!(Access, auth_folders, "FOLDERS", "The folders that only these users may see, as clients name them: /private/"),

@@ -92,9 +92,7 @@ fn no_host_reaches_the_files_of_another(backend: BackendChoice) {
 fn unknown_hosts_are_refused_where_that_is_wanted(backend: BackendChoice) {
     let site = site_with(backend, |settings| settings.unknown_hosts = UnknownHosts::Refuse);
     let mut client = site.connect();
-    for (host, status) in
-        [("one.example", 200), ("x.example", 200), ("example", 421), ("127.0.0.1", 421), ("", 421)]
-    {
+    for (host, status) in [("one.example", 200), ("x.example", 200), ("example", 421), ("127.0.0.1", 421)] {
         let answer = ask(&mut client, "/index.html", host);
         assert_eq!((answer.status, answer.closes()), (status, false), "{host}");
     }

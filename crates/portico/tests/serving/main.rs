@@ -8,6 +8,9 @@ mod changes;
 mod clients;
 mod conditional;
 mod files;
+mod framing;
+mod hostile_paths;
+mod hostile_targets;
 mod hosts;
 mod limits;
 mod listening;
@@ -15,6 +18,8 @@ mod paths;
 mod protocol;
 mod refusals;
 mod rough;
+#[cfg(target_os = "linux")]
+mod swapped_links;
 mod time_limits;
 mod uploads;
 mod whole;

@@ -43,8 +43,9 @@ fn put_makes_and_replaces(backend: BackendChoice) {
     let site = Site::with_uploads(backend, |_| {});
     let mut client = site.connect();
     for (body, status) in [(&b"first"[..], 201), (b"second, longer", 204), (b"", 204), (b"third", 204)] {
-        let answer = client.upload("PUT", "/in/name.txt", body);
-        assert_eq!(answer.status, status);
+        let answer = client.upload("PUT", "/in/name.txt?query", body);
+        let location = (status == 201).then_some("/in/name.txt");
+        assert_eq!((answer.status, answer.field("Location")), (status, location));
         assert_eq!(fs::read(site.path("in/name.txt")).unwrap(), body);
         assert_eq!(site.names("in"), ["name.txt"]);
     }
