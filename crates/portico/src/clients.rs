@@ -28,8 +28,11 @@ pub(crate) struct Clients {
     rate: Option<Rate>,
     most_in_shard: usize,
     hasher: RandomState,
-    shards: Box<[Mutex<HashMap<u128, Arc<State>>>]>,
+    shards: Box<[Mutex<Shard>]>,
 }
+
+/// Clients by the number of their address.
+type Shard = HashMap<u128, Arc<State>>;
 
 /// A bucket of `burst` tokens that is refilled at a steady pace; a request takes one.
 #[derive(Clone, Copy)]
@@ -86,7 +89,7 @@ impl Clients {
 }
 
 /// Forgets the clients at rest, or, if all have a connection or ask often, the one without a connection that asks least.
-fn make_room(shard: &mut HashMap<u128, Arc<State>>, now_ns: u64) {
+fn make_room(shard: &mut Shard, now_ns: u64) {
     let gone = |state: &State| state.connections.load(Ordering::Relaxed) == 0;
     let full_at = |state: &State| state.full_at_ns.load(Ordering::Relaxed);
     let before = shard.len();
