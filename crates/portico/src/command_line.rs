@@ -17,6 +17,11 @@ pub(crate) enum Request {
         /// And which backends work here.
         verbose: bool,
     },
+    /// Ask for a password, and print a line of a users file for it.
+    HashPassword {
+        /// The user's name.
+        name: String,
+    },
     /// Serve.
     Serve(Box<Effective>),
 }
@@ -57,6 +62,14 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Requ
     }
     if matches.get_flag("verbose") {
         return Err("--verbose goes with --version; the program log has --log debug".to_owned());
+    }
+    if let Some(name) = matches.get_one::<String>("hash_password") {
+        return match name.contains(':') || name.trim() != name || name.is_empty() || name.starts_with('#') {
+            true => Err(format!(
+                "{name:?} cannot be a user's name: it is empty, or has a colon, a # or white space at its ends"
+            )),
+            false => Ok(Request::HashPassword { name: name.clone() }),
+        };
     }
     let config = matches.get_one::<OsString>("config");
     let mut sources =
@@ -105,6 +118,11 @@ fn command() -> Command {
             .value_name("FILE")
             .value_parser(value_parser!(OsString))
             .help("Read this configuration file [default: portico.toml in the current folder, when it is there]")
+            .help_heading(about),
+        Arg::new("hash_password")
+            .long("hash-password")
+            .value_name("NAME")
+            .help("Ask for a password, and print the line for this user in the file of --auth-users")
             .help_heading(about),
         flag("print_config", "Print the settings that hold as a portico.toml, and where each comes from"),
         flag("version", "Print the version").short('V'),

@@ -6,6 +6,7 @@
 
 mod answer;
 mod body;
+mod client;
 mod deadline;
 mod delete;
 mod form;
@@ -17,17 +18,11 @@ mod stream;
 mod upload;
 
 use crate::{
-    context::Context,
-    decide::{Decision, decide},
-    entry::Entry,
-    host::HostNumber,
-    input::Input,
-    listing::Listing,
-    output::Output,
-    seek::Lookup,
-    upload::Upload,
+    context::Context, decide::Decision, entry::Entry, host::HostNumber, input::Input, listing::Listing,
+    output::Output, seek::Lookup, upload::Upload,
 };
 pub(crate) use answer::LateRecord;
+use client::Client;
 use completion_port::{
     BufferChain, Completion, ErrorKind, Handle, Operation, OperationKind, Payload, Slice, Token,
 };
@@ -36,7 +31,7 @@ use delete::Deletion;
 use lookup::Loading;
 use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner};
 use receive::Receiving;
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use stream::FileBody;
 
 /// What a connection is doing beside sending.
@@ -45,6 +40,8 @@ enum Activity {
     Reading,
     /// A request's path is being looked up.
     LookingUp(Box<Lookup>),
+    /// The password of the request in front is being checked.
+    Verifying,
     /// A small file is being read into the cache.
     Loading(Box<Loading>),
     /// A file is being sent in slices.
@@ -87,8 +84,7 @@ enum Taken {
 /// One client.
 pub(crate) struct Connection {
     handle: Handle,
-    /// Known where the access log wants it.
-    remote: Option<IpAddr>,
+    client: Client,
     input: Input,
     scanner: HeadScanner,
     receiving: Receiving,
@@ -122,10 +118,9 @@ pub(crate) struct Connection {
 impl Connection {
     /// A connection that was just accepted.
     pub(crate) fn new(handle: Handle, context: &Context) -> Self {
-        let remote = context.site.log.is_on().then(|| context.port.peer_address(handle).ok()).flatten();
         Self {
             handle,
-            remote: remote.map(|address| address.ip()),
+            client: Client::new(handle, context),
             input: Input::default(),
             scanner: HeadScanner::new(),
             receiving: Receiving::Nothing,
@@ -156,6 +151,9 @@ impl Connection {
             OperationKind::Send => self.on_sent(completion, context),
             OperationKind::Open => self.on_opened(completion, context),
             OperationKind::ReadAt => self.on_read(completion, context),
+            OperationKind::Call if matches!(self.activity, Activity::Verifying) => {
+                self.on_checked(completion, context);
+            }
             OperationKind::Call => self.on_called(completion, context),
             OperationKind::WriteAt | OperationKind::Sync | OperationKind::Link => {
                 self.on_upload_step(completion, context);
@@ -220,6 +218,9 @@ impl Connection {
 
     /// Reads and answers the request in front of the input, if it is there.
     fn read_request(&mut self, context: &mut Context) -> Progress {
+        if !self.welcome(context) {
+            return Progress::Wait;
+        }
         if let Some(progress) = self.discard(context) {
             return progress;
         }
@@ -245,7 +246,7 @@ impl Connection {
                 let length = request.head_length;
                 let known = self.known.take();
                 self.host = context.site.hosts.find(request.host);
-                let decision = decide(&request, self.host, known.clone(), context);
+                let decision = self.decide(&request, known.clone(), context);
                 if self.reads_body_first(&request, &decision, context) {
                     self.known = known;
                     self.held = Some(input.bytes()[..length].into());
@@ -257,6 +258,7 @@ impl Connection {
                         Taken::Answered(progress) => {
                             input.consume(length);
                             self.batched += 1;
+                            self.client.answered();
                             progress
                         }
                         Taken::Kept(progress) => progress,

@@ -25,12 +25,12 @@ pub(crate) struct Connections {
     count: AtomicUsize,
     /// Accepted when there was no place left: they are served when a connection ends.
     waiting: Mutex<VecDeque<Handle>>,
-    listening: Mutex<Listening>,
-    /// No accept stream is under way.
+    listening: Mutex<Vec<Listening>>,
+    /// On some listener no accept stream is under way.
     paused: AtomicBool,
 }
 
-/// The listening socket, and the accept stream on it.
+/// A listening socket, and the accept stream on it.
 #[derive(Clone, Copy)]
 pub(crate) struct Listening {
     pub(crate) listener: Handle,
@@ -44,7 +44,7 @@ impl Connections {
             free: Mutex::new((0..limit as u32).rev().collect()),
             count: AtomicUsize::new(0),
             waiting: Mutex::new(VecDeque::new()),
-            listening: Mutex::new(Listening { listener: Handle::NONE, accepting: Token::NONE }),
+            listening: Mutex::new(Vec::new()),
             paused: AtomicBool::new(true),
         }
     }
@@ -116,7 +116,7 @@ impl Connections {
         lock(&self.places[(key - 1) as usize])
     }
 
-    pub(crate) fn lock_listening(&self) -> MutexGuard<'_, Listening> {
+    pub(crate) fn lock_listening(&self) -> MutexGuard<'_, Vec<Listening>> {
         lock(&self.listening)
     }
 

@@ -1,6 +1,6 @@
 //! What a worker lends to the connection whose turn it is.
 
-use crate::{descriptors, file_cache::FileCache, site::Site};
+use crate::{descriptors, file_cache::FileCache, protection::Remembered, site::Site};
 use completion_port::Worker;
 use portico_http::date::DateCache;
 use std::{
@@ -13,6 +13,8 @@ pub(crate) struct Context {
     pub(crate) site: Arc<Site>,
     pub(crate) cache: FileCache,
     pub(crate) dates: DateCache,
+    /// Passwords that were right.
+    pub(crate) remembered: Remembered,
     /// The wall clock, as of the last wait's end.
     pub(crate) wall: SystemTime,
     /// Where targets are decoded.
@@ -58,6 +60,7 @@ impl Context {
             port,
             cache,
             dates,
+            remembered: Remembered::new(),
             wall,
             scratch,
             key: String::new(),

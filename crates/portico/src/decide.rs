@@ -6,6 +6,7 @@ use crate::{
     entry::{Entry, File, Kind},
     host::{Host, HostNumber},
     listing::{Listing, PageAnswer, View},
+    protection::Check,
     seek::{Asked, Lookup, Purpose},
     upload::{self, Goal},
 };
@@ -43,6 +44,10 @@ pub(crate) enum Decision {
     Upload(Goal),
     /// Remove the file with this name from the upload folder.
     Delete { name: String },
+    /// Ask for the name and the password of a user, and decide again.
+    Authenticate,
+    /// Check those that the request has on the pool, and decide again.
+    Check(Box<Check>),
 }
 
 /// A file to be sent.
@@ -61,6 +66,8 @@ pub(crate) struct Simple {
     pub(crate) allow: Option<&'static str>,
     /// The length of the representation, with 416.
     pub(crate) unsatisfied: Option<u64>,
+    /// With 429 and 503.
+    pub(crate) retry_after_s: Option<u32>,
     pub(crate) close: bool,
     pub(crate) with_body: bool,
     /// The body, where it is not a page that says the status.
@@ -79,6 +86,7 @@ impl Simple {
             location: None,
             allow: None,
             unsatisfied: None,
+            retry_after_s: (status == Status::SERVICE_UNAVAILABLE).then_some(1),
             close: false,
             with_body,
             text: None,
@@ -92,18 +100,20 @@ impl Simple {
     }
 }
 
-/// Decides about `request`, which is for `host`. `known` is the entry of its path where it has just been looked up.
+/// Decides about `request`, which is for `host`. `known` is the entry of its path where it has just been looked up; `granted` says that it
+/// comes from a user of that host.
 pub(crate) fn decide(
     request: &Request<'_>,
     host: HostNumber,
     known: Option<Arc<Entry>>,
+    granted: bool,
     context: &mut Context,
 ) -> Decision {
     let with_body = request.method != Method::Head;
     let mut decision = match known.as_ref().filter(|known| known.page_of.is_some()) {
         Some(page) => answer_with_page(page, with_body),
         None => {
-            let decision = decide_for_any(request, host, known, context);
+            let decision = decide_for_any(request, host, known, granted, context);
             let page = match &decision {
                 Decision::Simple(simple) => find_page(simple, host, with_body, context),
                 _ => None,
@@ -167,6 +177,7 @@ fn decide_for_any(
     request: &Request<'_>,
     number: HostNumber,
     known: Option<Arc<Entry>>,
+    granted: bool,
     context: &mut Context,
 ) -> Decision {
     let site = Arc::clone(&context.site);
@@ -206,6 +217,16 @@ fn decide_for_any(
     };
     if let Err(status) = resolved {
         return Decision::Simple(Simple::new(status));
+    }
+    // What a browser asks before it asks a question for a page of another origin comes without a password.
+    let is_barred = |file: &str| {
+        let protection = host.protection.as_ref();
+        !granted
+            && request.method != Method::Options
+            && protection.is_some_and(|folders| folders.covers(file))
+    };
+    if is_barred(key) {
+        return Decision::Authenticate;
     }
     if !matches!(request.method, Method::Get | Method::Head | Method::Options)
         && let Some((status, location)) = host.routing.redirect(path.text(), host.rules)
@@ -253,9 +274,11 @@ fn decide_for_any(
         key.push('/');
     }
     let (now, revalidate) = (context.port.now(), site.settings.file_revalidate);
-    let asked = Asked { number, host, path: path.text(), key, now, revalidate };
+    let asked = Asked { number, host, path: path.text(), key, now, revalidate, is_barred: &is_barred };
     let entry = match asked.seek(known, &mut context.cache) {
         Ok(entry) => entry,
+        // Where a rule leads into such a folder from outside.
+        Err(lookup) if is_barred(lookup.file()) => return Decision::Authenticate,
         Err(lookup) => return Decision::LookUp(lookup),
     };
     match &entry.kind {

@@ -2,8 +2,10 @@
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
+
+use portico::settings::ListenAddress;
 
 /// The exit code for a mistake in flags, environment or configuration.
 pub(crate) const USAGE: u8 = 2;
@@ -34,7 +36,11 @@ pub(crate) fn announce(text: &str) {
 }
 
 /// Why listening at `address` failed, and what to do.
-pub(crate) fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
+pub(crate) fn cannot_listen(address: &ListenAddress, error: &io::Error) -> String {
+    let address = match address {
+        ListenAddress::Internet(address) => *address,
+        ListenAddress::Unix(path) => return cannot_listen_at(path, error),
+    };
     let port = address.port();
     match error.kind() {
         io::ErrorKind::AddrInUse => format!(
@@ -57,6 +63,23 @@ pub(crate) fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
     }
 }
 
+fn cannot_listen_at(path: &Path, error: &io::Error) -> String {
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "the socket {path} is in use by another program: stop it, or choose another path in `listen`"
+        ),
+        io::ErrorKind::AlreadyExists => {
+            format!("{path} is a file that is no socket: remove it, or choose another path in `listen`")
+        }
+        io::ErrorKind::NotFound => format!("the folder of the socket {path} does not exist: create it"),
+        io::ErrorKind::PermissionDenied => {
+            format!("no permission to create the socket {path}: let this user write to its folder")
+        }
+        _ => format!("cannot listen on unix:{path}: {error}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,11 +92,26 @@ mod tests {
         let error = TcpListener::bind(address).unwrap_err();
         let port = address.port();
         assert_eq!(
-            cannot_listen(address, &error),
+            cannot_listen(&address.into(), &error),
             format!(
                 "port {port} of 127.0.0.1 is in use by another program: stop it, or choose another port with --port"
             )
         );
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_is_said_with_the_way_out() {
+        let address = ListenAddress::Unix("/run/portico.sock".into());
+        for (kind, part) in [
+            (io::ErrorKind::AddrInUse, "is in use by another program"),
+            (io::ErrorKind::AlreadyExists, "is a file that is no socket"),
+            (io::ErrorKind::NotFound, "does not exist"),
+            (io::ErrorKind::PermissionDenied, "let this user write"),
+            (io::ErrorKind::Other, "cannot listen on unix:/run/portico.sock: "),
+        ] {
+            let sentence = cannot_listen(&address, &kind.into());
+            assert!(sentence.contains(part) && sentence.contains("/run/portico.sock"), "{sentence}");
+        }
     }
 
     #[test]
@@ -89,7 +127,7 @@ mod tests {
             ),
             ("127.0.0.1:80", &io::ErrorKind::Other.into(), "cannot listen on 127.0.0.1:80: "),
         ] {
-            let sentence = cannot_listen(address.parse().unwrap(), error);
+            let sentence = cannot_listen(&address.parse().unwrap(), error);
             assert!(sentence.contains(part), "{sentence}");
         }
     }

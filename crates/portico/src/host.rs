@@ -6,8 +6,9 @@ use crate::{
     field_rules::FieldRules,
     mime,
     path::Rules,
+    protection::Protection,
     routing::Routing,
-    settings::{Charset, Folders, FollowSymlinks, Settings},
+    settings::{Charset, Folders, FollowSymlinks, Settings, UnknownHosts},
     upload::UploadFolder,
 };
 use completion_port::{Directory, OpenOptions};
@@ -41,6 +42,8 @@ pub(crate) struct Host {
     pub(crate) fields: FieldRules,
     pub(crate) cors: Option<Arc<CorsRules>>,
     pub(crate) upload: Option<UploadFolder>,
+    /// None where everybody may see everything.
+    pub(crate) protection: Option<Protection>,
 }
 
 impl Host {
@@ -57,6 +60,7 @@ impl Host {
             fields: FieldRules::new(settings),
             cors: settings.cors.as_ref().map(|cors| Arc::new(CorsRules::new(cors))),
             upload,
+            protection: None,
             settings: settings.clone(),
         })
     }
@@ -105,6 +109,18 @@ impl Hosts {
             }
         }
         Ok(hosts)
+    }
+
+    /// Has each host ask for passwords, in their order.
+    pub(crate) fn protect(&mut self, protections: Vec<Option<Protection>>) {
+        for (host, protection) in self.all.iter_mut().zip(protections) {
+            host.protection = protection;
+        }
+    }
+
+    /// Whether requests for this host are to be refused: it is the one for all names that no other has.
+    pub(crate) fn refuses(&self, number: HostNumber) -> bool {
+        number == HostNumber::FIRST && self[number].settings.unknown_hosts == UnknownHosts::Refuse
     }
 
     /// The host that a request is for, by its `Host` or the authority of its target: the whole name, else the longest `*.` above it.

@@ -28,6 +28,7 @@
 //! the crate needs no command-line parser.
 #![forbid(unsafe_code)]
 
+mod clients;
 mod connection;
 mod connections;
 mod context;
@@ -39,12 +40,14 @@ mod field_rules;
 mod file_cache;
 mod host;
 mod input;
+mod listeners;
 mod listing;
 pub mod log;
 pub mod mime;
 mod output;
 pub mod path;
 pub mod pattern;
+mod protection;
 mod routing;
 mod seek;
 mod server;
@@ -53,11 +56,16 @@ pub mod settings;
 pub mod simulation;
 mod site;
 mod trace;
+#[cfg(unix)]
+mod unix_socket;
 mod upload;
+mod users;
 mod worker;
 
 pub use completion_port::{Backend, ShutdownReport};
+pub use protection::UsersError;
 pub use server::{End, Server, StartError};
+pub use users::hash_password;
 
 // The examples of the project's front page compile.
 #[cfg(doctest)]

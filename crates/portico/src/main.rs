@@ -3,6 +3,7 @@
 
 mod command_line;
 mod explain;
+mod hash_password;
 mod program_log;
 mod run;
 mod signals;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
             let backends = if verbose { run::backends() } else { Vec::new() };
             explain::print(&command_line::version(&backends))
         }
+        Request::HashPassword { name } => hash_password::run(&name),
         Request::Serve(effective) => {
             program_log::install(&effective.settings);
             for warning in &effective.warnings {

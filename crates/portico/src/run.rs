@@ -7,7 +7,7 @@ use crate::{
 use completion_port::{Backend, ErrorKind, Port};
 use portico::{
     Server, StartError,
-    settings::{BackendChoice, LogTarget, Settings},
+    settings::{BackendChoice, ListenAddress, LogTarget, Settings},
 };
 use std::{net::SocketAddr, process::ExitCode};
 
@@ -52,7 +52,7 @@ pub(crate) fn run(settings: Settings) -> ExitCode {
     let server = match Server::start(settings) {
         Ok(server) => server,
         Err(StartError::Listen(address, error)) => {
-            explain::say(&explain::cannot_listen(address, &error));
+            explain::say(&explain::cannot_listen(&address, &error));
             return ExitCode::from(explain::FAILED);
         }
         Err(StartError::Port(error)) if error.kind() == ErrorKind::Unsupported => {
@@ -72,7 +72,7 @@ pub(crate) fn run(settings: Settings) -> ExitCode {
         "Serving {} at {} on {}, with {workers}.\n{uploads}Open that address in a browser; Ctrl-C stops the server, \
          `portico --help` shows its settings.\n",
         root.display(),
-        url(server.address()),
+        places(server.addresses()),
         server.backend().name(),
     ));
     while let Ok(Order::Reopen) = orders.recv() {
@@ -94,6 +94,15 @@ fn backend(choice: BackendChoice) -> Option<Backend> {
         BackendChoice::IoUring => Some(Backend::IoUring),
         BackendChoice::Readiness => Some(Backend::Readiness),
     }
+}
+
+/// Where to find the server.
+fn places(addresses: &[ListenAddress]) -> String {
+    let place = |address: &ListenAddress| match address {
+        ListenAddress::Internet(address) => url(*address),
+        ListenAddress::Unix(_) => address.to_string(),
+    };
+    addresses.iter().map(place).collect::<Vec<_>>().join(", ")
 }
 
 /// An address that a browser on this machine can open: "every interface" is none.

@@ -135,6 +135,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) key: &'a str,
     pub(crate) now: Duration,
     pub(crate) revalidate: Duration,
+    /// Whether a file is not for this client: it is never taken from the cache for it.
+    pub(crate) is_barred: &'a dyn Fn(&str) -> bool,
 }
 
 impl Asked<'_> {
@@ -163,7 +165,8 @@ impl Asked<'_> {
         };
         match &entry.kind {
             Kind::Alias(key) => {
-                self.cached(key, cache).ok_or_else(|| Lookup::new(self.number, key, Purpose::Inside))
+                let cached = self.cached(key, cache).filter(|_| !(self.is_barred)(routing::file_of(key)));
+                cached.ok_or_else(|| Lookup::new(self.number, key, Purpose::Inside))
             }
             _ => Ok(entry),
         }

@@ -3,16 +3,18 @@
 use crate::{
     connections::{Connections, SPARE_HANDLES},
     context::Context,
+    listeners::Listeners,
     log::{AccessLog, LogError, Stopped},
-    settings::{BackendChoice, FolderError, Folders, Settings},
+    protection::{Protection, UsersError},
+    settings::{BackendChoice, FolderError, Folders, ListenAddress, Settings},
     site::Site,
     worker,
 };
 use completion_port::{Backend, BufferClass, Configuration, Port, ShutdownReport};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 use std::{
     fmt, io,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::{Arc, mpsc},
     thread::JoinHandle,
     time::Duration,
@@ -34,6 +36,7 @@ use std::{
 pub struct Server {
     port: Port,
     address: SocketAddr,
+    addresses: Vec<ListenAddress>,
     log: AccessLog,
     threads: Vec<JoinHandle<()>>,
 }
@@ -44,10 +47,12 @@ pub struct Server {
 pub enum StartError {
     /// The root or the upload folder cannot be used.
     Folder(FolderError),
+    /// A users file cannot be used.
+    Users(UsersError),
     /// The access log cannot be written.
     Log(LogError),
     /// The address cannot be listened on.
-    Listen(SocketAddr, io::Error),
+    Listen(ListenAddress, io::Error),
     /// The completion port cannot be made.
     Port(completion_port::Error),
     /// No thread could be started.
@@ -91,7 +96,8 @@ impl Server {
         let configuration = configuration(&settings);
         let mut parts = Parts::open(settings, configuration)?;
         let (port, log) = (parts.port.clone(), parts.log.clone());
-        let mut server = Self { port, address: parts.address, log, threads: Vec::new() };
+        let addresses = std::mem::take(&mut parts.addresses);
+        let mut server = Self { port, address: parts.address, addresses, log, threads: Vec::new() };
         for _ in 0..parts.workers {
             if let Err(error) = server.start_worker(parts.next()) {
                 server.port.cancel_all();
@@ -125,9 +131,14 @@ impl Server {
         }
     }
 
-    /// Where the server listens.
+    /// Where the server listens: its first address of IPv4 or IPv6. With Unix-domain sockets only, it is one with port 0.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// All addresses where the server listens, with the ports that the system chose, in the order of the settings.
+    pub fn addresses(&self) -> &[ListenAddress] {
+        &self.addresses
     }
 
     /// The backend in use.
@@ -165,12 +176,13 @@ impl Server {
 pub(crate) struct Parts {
     pub(crate) port: Port,
     pub(crate) address: SocketAddr,
+    pub(crate) addresses: Vec<ListenAddress>,
     pub(crate) log: AccessLog,
     /// How many workers there are to be.
     pub(crate) workers: usize,
     site: Arc<Site>,
     connections: Arc<[Arc<Connections>]>,
-    listeners: std::vec::IntoIter<TcpListener>,
+    listeners: std::vec::IntoIter<Vec<Socket>>,
 }
 
 /// What one worker is made of, on its own thread.
@@ -179,7 +191,7 @@ pub(crate) struct Part {
     workers: usize,
     site: Arc<Site>,
     connections: Arc<[Arc<Connections>]>,
-    listener: Option<TcpListener>,
+    listeners: Vec<Socket>,
 }
 
 impl Parts {
@@ -187,28 +199,37 @@ impl Parts {
     pub(crate) fn open(settings: Settings, configuration: Configuration) -> Result<Self, StartError> {
         let folders = settings.each_host().map(|(_, settings)| Folders::find(settings));
         let folders: Vec<_> = folders.collect::<Result<_, _>>().map_err(StartError::Folder)?;
+        let protections = settings.each_host().map(|(_, settings)| Protection::open(settings));
+        let protections = protections.collect::<Result<_, _>>().map_err(StartError::Users)?;
         let port = Port::new(configuration).map_err(StartError::Port)?;
         let workers = port.queues() * port.configuration().workers_per_queue;
-        let listeners = listen(&settings, port.queues())?;
-        let address = local_address(&listeners[0], &settings)?;
+        let listeners = Listeners::open(&settings, port.queues());
+        let listeners = listeners.map_err(|(address, error)| StartError::Listen(address, error))?;
+        let address = listeners.internet_address();
         let log = AccessLog::start(&settings).map_err(StartError::Log)?;
         let limit = settings.connections.div_ceil(port.queues());
         let site = Site::open(settings, &folders, log.clone());
-        let site = Arc::new(
-            site.map_err(|error| StartError::Folder(FolderError::Other(folders[0].root.clone(), error)))?,
-        );
+        let mut site =
+            site.map_err(|error| StartError::Folder(FolderError::Other(folders[0].root.clone(), error)))?;
+        site.hosts.protect(protections);
+        #[cfg(unix)]
+        {
+            site.socket_files = listeners.files;
+        }
+        let (site, addresses, listeners) =
+            (Arc::new(site), listeners.addresses, listeners.of_queues.into_iter());
         let connections = (0..port.queues()).map(|_| Arc::new(Connections::new(limit))).collect();
-        Ok(Self { port, address, log, workers, site, connections, listeners: listeners.into_iter() })
+        Ok(Self { port, address, addresses, log, workers, site, connections, listeners })
     }
 
-    /// For the next worker. The first of each queue gets a listener.
+    /// For the next worker. The first of each queue gets listeners.
     pub(crate) fn next(&mut self) -> Part {
         Part {
             port: self.port.clone(),
             workers: self.workers,
             site: Arc::clone(&self.site),
             connections: Arc::clone(&self.connections),
-            listener: self.listeners.next(),
+            listeners: self.listeners.next().unwrap_or_default(),
         }
     }
 }
@@ -217,7 +238,7 @@ impl Part {
     pub(crate) fn into_worker(self) -> Result<worker::Server, completion_port::Error> {
         let worker = self.port.worker()?;
         let connections = Arc::clone(&self.connections[worker.queue()]);
-        worker::Server::new(Context::new(worker, self.site, self.workers), connections, self.listener)
+        worker::Server::new(Context::new(worker, self.site, self.workers), connections, self.listeners)
     }
 }
 
@@ -272,62 +293,11 @@ fn buffer_classes(settings: &Settings) -> Vec<BufferClass> {
     classes
 }
 
-/// One listening socket for each queue that accepts: the system spreads connections over them. On Windows one for all.
-fn listen(settings: &Settings, queues: usize) -> Result<Vec<TcpListener>, StartError> {
-    let wanted = settings.socket_address();
-    let failed = |error| StartError::Listen(wanted, error);
-    let shared = cfg!(target_os = "linux") && queues > 1;
-    if shared && wanted.port() != 0 {
-        // Sockets that share a port would join another server's without a word: see first that it is free.
-        bind(wanted, false).map_err(failed)?;
-    }
-    let first = bind(wanted, shared).map_err(failed)?;
-    let address = first.local_addr().map_err(failed)?;
-    let mut listeners = vec![first];
-    if shared {
-        for _ in 1..queues {
-            listeners.push(bind(address, true).map_err(failed)?);
-        }
-    } else if cfg!(unix) {
-        for _ in 1..queues {
-            listeners.push(listeners[0].try_clone().map_err(failed)?);
-        }
-    }
-    for listener in &listeners {
-        Socket::from(listener.try_clone().map_err(failed)?)
-            .listen(settings.backlog as i32)
-            .map_err(failed)?;
-    }
-    Ok(listeners)
-}
-
-/// Bound only: a socket that listens takes connections, and one that is only to see whether the port is free must not.
-fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // On Windows this option means something else: that others may take the port over.
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
-    #[cfg(target_os = "linux")]
-    socket.set_reuse_port(shared)?;
-    #[cfg(not(target_os = "linux"))]
-    let _ = shared;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.bind(&address.into())?;
-    // Inherited by what is accepted. Answers are gathered, so there is nothing for Nagle's algorithm to wait for.
-    socket.set_tcp_nodelay(true)?;
-    Ok(socket.into())
-}
-
-fn local_address(listener: &TcpListener, settings: &Settings) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|error| StartError::Listen(settings.socket_address(), error))
-}
-
 impl fmt::Display for StartError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(error) => error.fmt(formatter),
+            Self::Users(error) => error.fmt(formatter),
             Self::Log(error) => error.fmt(formatter),
             Self::Listen(address, error) => write!(formatter, "cannot listen on {address}: {error}"),
             Self::Port(error) => write!(formatter, "the completion port cannot be made: {error}"),

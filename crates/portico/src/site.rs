@@ -1,8 +1,10 @@
 //! What all workers share: the settings as the request path needs them, the folders, the logs.
 
 use crate::{
+    clients::Clients,
     host::Hosts,
     log::AccessLog,
+    protection::Checks,
     settings::{Folders, Settings},
     trace::Trace,
 };
@@ -17,6 +19,12 @@ pub(crate) struct Site {
     pub(crate) discard_limits: Limits,
     pub(crate) log: AccessLog,
     pub(crate) trace: Option<Trace>,
+    /// None where clients are not limited by their address.
+    pub(crate) clients: Option<Clients>,
+    pub(crate) checks: Checks,
+    /// They live as long as a worker does.
+    #[cfg(unix)]
+    pub(crate) socket_files: Vec<crate::unix_socket::SocketFile>,
 }
 
 /// A body that is not wanted is read up to this length; behind a longer one the connection closes.
@@ -36,7 +44,11 @@ impl Site {
             discard_limits: Limits { body_bytes: DISCARD_BYTES, ..limits },
             limits,
             log,
+            clients: Clients::new(&settings),
+            checks: Checks::default(),
             trace: settings.trace.then(Trace::new),
+            #[cfg(unix)]
+            socket_files: Vec::new(),
             settings,
         })
     }

@@ -8,8 +8,8 @@ use crate::{
 use completion_port::{
     Completion, Error, ErrorKind, Handle, Operation, OperationKind, Packet, Payload, Source, Token,
 };
+use socket2::Socket;
 use std::{
-    net::TcpListener,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -39,16 +39,16 @@ pub(crate) enum Turn {
 }
 
 impl Server {
-    /// `listener` comes with the first worker of a queue.
+    /// `listeners` come with the first worker of a queue.
     pub(crate) fn new(
         mut context: Context,
         connections: Arc<Connections>,
-        listener: Option<TcpListener>,
+        listeners: Vec<Socket>,
     ) -> Result<Self, Error> {
-        if let Some(listener) = listener {
+        for listener in listeners {
             let associated = context.port.associate(Source::from(listener), NO_CONNECTION);
             let listener = associated.map_err(|(error, _)| error)?;
-            *connections.lock_listening() = Listening { listener, accepting: Token::NONE };
+            connections.lock_listening().push(Listening { listener, accepting: Token::NONE });
             connections.set_paused(true);
         }
         let mut server =
@@ -129,7 +129,11 @@ impl Server {
 
     fn on_accepted(&mut self, completion: Completion) {
         if completion.last {
-            self.connections.lock_listening().accepting = Token::NONE;
+            for listening in self.connections.lock_listening().iter_mut() {
+                if listening.listener == completion.handle {
+                    listening.accepting = Token::NONE;
+                }
+            }
             self.connections.set_paused(true);
             match completion.result {
                 // Cancelled where the limit was reached; since then a connection may have ended.
@@ -159,8 +163,9 @@ impl Server {
         self.admit_waiting();
         if self.connections.is_full() {
             // Further clients wait in the system's backlog until a connection ends.
-            let accepting = self.connections.lock_listening().accepting;
-            self.context.port.cancel(accepting);
+            for listening in self.connections.lock_listening().iter() {
+                self.context.port.cancel(listening.accepting);
+            }
         }
     }
 
@@ -180,19 +185,18 @@ impl Server {
         if self.context.draining || !self.connections.is_paused() || self.connections.is_full() {
             return;
         }
-        let mut listening = self.connections.lock_listening();
-        if listening.listener == Handle::NONE || listening.accepting != Token::NONE {
-            return;
+        let mut all = self.connections.lock_listening();
+        let mut refused = None;
+        for listening in all.iter_mut().filter(|listening| listening.accepting == Token::NONE) {
+            match self.context.port.submit(listening.listener, Operation::AcceptStream) {
+                Ok(token) => listening.accepting = token,
+                Err(rejected) => refused = Some(rejected.error),
+            }
         }
-        match self.context.port.submit(listening.listener, Operation::AcceptStream) {
-            Ok(token) => {
-                listening.accepting = token;
-                self.connections.set_paused(false);
-            }
-            Err(rejected) => {
-                drop(listening);
-                self.rest(rejected.error);
-            }
+        drop(all);
+        match refused {
+            None => self.connections.set_paused(false),
+            Some(error) => self.rest(error),
         }
     }
 
@@ -211,9 +215,8 @@ impl Server {
     /// The server shuts down: refuse new connections, end the idle ones, let the others finish their answer.
     fn drain(&mut self) {
         self.context.draining = true;
-        let listener = std::mem::replace(&mut self.connections.lock_listening().listener, Handle::NONE);
-        if listener != Handle::NONE {
-            self.context.port.close(listener);
+        for listening in std::mem::take(&mut *self.connections.lock_listening()) {
+            self.context.port.close(listening.listener);
         }
         for handle in self.connections.take_waiting() {
             self.context.port.close(handle);

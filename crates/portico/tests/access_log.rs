@@ -18,7 +18,7 @@ fn settings(path: &Path) -> Settings {
 fn record(target: &str) -> AccessRecord<'_> {
     AccessRecord {
         time: UNIX_EPOCH + Duration::from_secs(971_186_136),
-        remote: "127.0.0.1".parse().unwrap(),
+        remote: std::net::IpAddr::from([127, 0, 0, 1]).into(),
         method: b"GET",
         target: target.as_bytes(),
         version: b"HTTP/1.1",

@@ -50,7 +50,7 @@ impl tracing::Subscriber for Collector {
 fn record(log: &AccessLog) {
     log.record(&AccessRecord {
         time: UNIX_EPOCH,
-        remote: "127.0.0.1".parse().unwrap(),
+        remote: std::net::IpAddr::from([127, 0, 0, 1]).into(),
         method: b"GET",
         target: b"/",
         version: b"HTTP/1.1",

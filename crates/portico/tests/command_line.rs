@@ -1,7 +1,8 @@
 //! The program `portico` as its user meets it: help, version, configuration, and mistakes.
 
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn portico(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portico"));
@@ -51,6 +52,30 @@ fn help_shows_every_setting_under_its_heading() {
         assert!(words.contains(part), "{part} is not in\n{help}");
     }
     assert_eq!(portico(folder.path()).arg("-h").output().unwrap().stdout, output.stdout);
+}
+
+#[test]
+fn a_line_for_the_users_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let hash = |name: &str, password: &str| {
+        let mut command = portico(folder.path());
+        command
+            .args(["--hash-password", name])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A name that is refused ends the program before it reads.
+        let _ = child.stdin.take().unwrap().write_all(password.as_bytes());
+        child.wait_with_output().unwrap()
+    };
+    let output = hash("alice", "secret\n");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let line = text(&output.stdout);
+    assert!(line.starts_with("alice:$argon2id$v=19$m=19456,t=2,p=1$") && line.ends_with('\n'), "{line}");
+    assert_ne!(text(&hash("alice", "secret\n").stdout), line, "the salt is the same");
+    refused(&hash("alice", "\n"), 1);
+    refused(&hash("al:ice", "secret\n"), 2);
 }
 
 #[test]

@@ -82,10 +82,18 @@ fn every_setting_is_a_flag_a_variable_and_a_key() {
                 let other = names.iter().find(|name| before.as_deref() != Some(name)).unwrap();
                 (other.to_string(), format!("{other:?}"))
             }
+            (Shape::List, "listen") => {
+                ("127.0.0.1:1,[::1]:2".to_owned(), "[\"127.0.0.1:1\", \"[::1]:2\"]".to_owned())
+            }
+            (Shape::List, "auth_folders") => ("/a/,/b/".to_owned(), "[\"/a/\", \"/b/\"]".to_owned()),
+            (Shape::List, "proxy_protocol_from") => {
+                ("10.0.0.0/8,unix".to_owned(), "[\"10.0.0.0/8\", \"unix\"]".to_owned())
+            }
             (Shape::List, _) => ("a.html,b.html".to_owned(), "[\"a.html\", \"b.html\"]".to_owned()),
             (Shape::Path, _) => ("folder".to_owned(), "\"folder\"".to_owned()),
             (Shape::Text, "address") => ("::1".to_owned(), "\"::1\"".to_owned()),
             (Shape::Text, "fallback" | "health_path") => ("/a".to_owned(), "\"/a\"".to_owned()),
+            (Shape::Text, "unix_socket_mode") => ("600".to_owned(), "\"600\"".to_owned()),
             (Shape::Text, "charset") => ("us-ascii".to_owned(), "\"us-ascii\"".to_owned()),
             (Shape::Text, _) => ("max-age=60".to_owned(), "\"max-age=60\"".to_owned()),
             (Shape::Integer, _) => {
@@ -411,5 +419,23 @@ fn a_mistake_in_a_host_is_named_with_its_line() {
             mistake.contains(words) && mistake.contains(&format!("portico.toml:{line}")),
             "{host}: {mistake}"
         );
+    }
+}
+
+#[test]
+fn addresses_that_cannot_be_listened_on_together_are_named() {
+    for (listen, part) in [
+        ("[\"127.0.0.1:80\", \"127.0.0.1:80\"]", "named twice"),
+        ("[\"[::]:80\", \"0.0.0.0:80\"]", "ipv6_only"),
+        ("[\"localhost:80\"]", "no address to listen on"),
+    ] {
+        let mistake = file(&format!("listen = {listen}\n")).resolve().unwrap_err().to_string();
+        assert!(mistake.contains("listen:") && mistake.contains(part), "{mistake}");
+    }
+    for good_ones in [
+        "listen = [\"127.0.0.1:0\", \"127.0.0.1:0\", \"[::]:80\", \"0.0.0.0:81\"]\n",
+        "listen = [\"[::]:80\", \"0.0.0.0:80\"]\nipv6_only = true\n",
+    ] {
+        good(&file(good_ones));
     }
 }

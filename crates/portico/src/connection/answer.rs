@@ -5,7 +5,7 @@ use crate::{
     context::Context,
     decide::{FileAnswer, Simple, cors_answer},
     entry::{Extent, HEAD_ROOM},
-    log::AccessRecord,
+    log::{AccessRecord, Remote},
 };
 use portico_http::{
     body::{BodyDecoder, BodyLength},
@@ -14,7 +14,7 @@ use portico_http::{
     response::{self, Connection as ConnectionField, ContentRange, MAX_END_BYTES, ResponseHead},
     status::Status,
 };
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 /// Room for the head and the text of an answer without a file, beside its variable fields.
 const SIMPLE_ROOM: usize = 768;
@@ -49,6 +49,13 @@ impl Connection {
             Decision::Page(answer) => {
                 let close = self.decide_end(request, false, context);
                 self.write_page(request, &answer, close, batch, context)
+            }
+            Decision::Authenticate => unreachable!("it was replaced by what became of it"),
+            Decision::Check(check) => {
+                self.answers_head = request.method == Method::Head;
+                self.check(*check, context);
+                self.answers_head = false;
+                return Taken::Kept(Progress::Wait);
             }
             Decision::Upload(goal) => {
                 return match self.begin_upload(request, goal, context) {
@@ -141,10 +148,13 @@ impl Connection {
     ) -> Option<u64> {
         let host = &context.site.hosts[self.host];
         let location = simple.location.as_deref();
+        let challenge = host.protection.as_ref().filter(|_| simple.status == Status::UNAUTHORIZED);
+        let challenge = challenge.map(|protection| ("WWW-Authenticate", protection.challenge.as_bytes()));
+        let challenge_bytes = challenge.map_or(0, |(_, value)| value.len());
         let cors = simple.cors.zip(host.cors.as_ref()).map_or(&[][..], |(answer, cors)| cors.lines(answer));
         let lines = [host.fields.preset_lines(), cors];
         let line_bytes = lines.iter().map(|lines| lines.len()).sum::<usize>();
-        let needed = SIMPLE_ROOM + location.map_or(0, str::len) + line_bytes;
+        let needed = SIMPLE_ROOM + location.map_or(0, str::len) + challenge_bytes + line_bytes;
         let room = self.output.room(context.port.buffers(), needed, batch);
         let Some(buffer) = room else { return self.wait_for_room(context) };
         let code = simple.status.code();
@@ -178,9 +188,9 @@ impl Connection {
             content_range: simple.unsatisfied.map(|length| ContentRange::Unsatisfied { length }),
             location,
             allow: simple.allow,
-            retry_after_s: (simple.status == Status::SERVICE_UNAVAILABLE).then_some(1),
+            retry_after_s: simple.retry_after_s,
             server: host.server(),
-            fields: if plain.is_some() { NOT_STORED } else { &[] },
+            fields: if plain.is_some() { NOT_STORED } else { challenge.as_slice() },
             ..ResponseHead::new(simple.status)
         };
         let Ok(written) = head.write_open(buffer.spare_mut()) else {
@@ -281,7 +291,7 @@ impl Connection {
 
     /// Says what was answered to the access log.
     pub(super) fn log(&self, request: Option<&Request<'_>>, status: Status, bytes: u64, context: &Context) {
-        let Some(remote) = self.remote else { return };
+        let Some(remote) = self.client.remote else { return };
         let now = context.port.now();
         let record = AccessRecord {
             time: context.wall,
@@ -303,7 +313,7 @@ impl Connection {
         if let Activity::Streaming(body) = &mut self.activity
             && let Some(late) = body.log.take()
         {
-            late.record(self.remote, body.sent(), context);
+            late.record(self.client.remote, body.sent(), context);
         }
     }
 }
@@ -342,12 +352,12 @@ impl LateRecord {
         Box::new(Self { text: parts.concat().into(), ends, version: request.version, status, arrived })
     }
 
-    pub(super) fn record(&self, remote: Option<IpAddr>, bytes: u64, context: &Context) {
+    pub(super) fn record(&self, remote: Option<Remote>, bytes: u64, context: &Context) {
         self.record_as(self.status, remote, bytes, context);
     }
 
     /// Records with another status than was expected at first.
-    pub(super) fn record_as(&self, status: Status, remote: Option<IpAddr>, bytes: u64, context: &Context) {
+    pub(super) fn record_as(&self, status: Status, remote: Option<Remote>, bytes: u64, context: &Context) {
         let Some(remote) = remote else { return };
         let part = |place: usize| {
             let begin = if place == 0 { 0 } else { self.ends[place - 1] };

@@ -5,10 +5,7 @@
 //! request starts: a server that answers early keeps the connection going while the proxy still sends the body.
 
 use super::{Connection, Progress, Taken};
-use crate::{
-    context::Context,
-    decide::{Decision, decide},
-};
+use crate::{context::Context, decide::Decision};
 use portico_http::{
     body::{BodyDecoder, BodyFraming},
     request::{self, Parsed, Request},
@@ -28,7 +25,7 @@ impl Connection {
         decision: &Decision,
         context: &Context,
     ) -> bool {
-        let wanted = matches!(decision, Decision::LookUp(_) | Decision::Upload { .. });
+        let wanted = matches!(decision, Decision::LookUp(_) | Decision::Check(_) | Decision::Upload { .. });
         if wanted || !needs_body(request) || request.expect_continue {
             return false;
         }
@@ -45,10 +42,11 @@ impl Connection {
         };
         request.body = BodyFraming::None;
         let known = self.known.take();
-        let decision = decide(&request, self.host, known, context);
+        let decision = self.decide(&request, known, context);
         match self.answer(&request, decision, !self.input.is_empty(), context) {
             Taken::Answered(progress) => {
                 self.batched += 1;
+                self.client.answered();
                 progress
             }
             Taken::Kept(progress) => {

@@ -19,6 +19,8 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 enum Waiting {
     /// The next request.
     Request,
+    /// The header of the PROXY protocol; the limit counts from the connection's begin.
+    ProxyHeader,
     /// The rest of a head; the limit counts from its first byte, whatever comes in between.
     Head,
     /// The next bytes of a body.
@@ -83,10 +85,12 @@ impl Connection {
             Activity::Lingering => Waiting::End,
             _ if self.sending => Waiting::Write,
             Activity::Uploading(upload) if upload.wants_input() => Waiting::Body,
+            Activity::Reading if self.client.expects_header() => Waiting::ProxyHeader,
             Activity::Reading if self.discarding.is_some() => Waiting::Body,
             Activity::Reading if self.is_between_requests() => Waiting::Request,
             Activity::Reading => Waiting::Head,
             Activity::Uploading(_)
+            | Activity::Verifying
             | Activity::LookingUp(_)
             | Activity::Loading(_)
             | Activity::Listing(_)
@@ -99,12 +103,13 @@ impl Connection {
         let settings = &context.site.settings;
         let limit = match waiting {
             Waiting::Request => settings.idle_timeout,
-            Waiting::Head => settings.header_timeout,
+            Waiting::Head | Waiting::ProxyHeader => settings.header_timeout,
             Waiting::Body => settings.body_timeout,
             Waiting::Disk | Waiting::Write => settings.write_timeout,
             Waiting::End => LINGER_TIME,
         };
-        let may_be_cut = waiting == Waiting::Head || (waiting == Waiting::Body && self.discarding.is_some());
+        let begun = matches!(waiting, Waiting::Head | Waiting::ProxyHeader);
+        let may_be_cut = begun || (waiting == Waiting::Body && self.discarding.is_some());
         if context.draining && may_be_cut { limit.min(DRAIN_TIME) } else { limit }
     }
 

@@ -29,7 +29,7 @@ impl Connection {
     ) {
         let Some(folder) = &context.site.hosts[self.host].upload else { return };
         let work = folder.delete(name.clone());
-        let log = self.remote.map(|_| LateRecord::new(request, Status::NO_CONTENT, self.arrived));
+        let log = self.client.remote.map(|_| LateRecord::new(request, Status::NO_CONTENT, self.arrived));
         self.activity = Activity::Deleting(Box::new(Deletion { name, version: request.version, close, log }));
         let operation = Operation::Call { work: Box::new(move || Box::new(work())) };
         if context.port.submit(self.handle, operation).is_err() {
@@ -69,7 +69,7 @@ impl Connection {
         match self.write_simple(deletion.version, &simple, 0, context) {
             Some(sent) => {
                 if let Some(late) = deletion.log {
-                    late.record_as(status, self.remote, sent, context);
+                    late.record_as(status, self.client.remote, sent, context);
                 }
             }
             // Only when no buffer is free.

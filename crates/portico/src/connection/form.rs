@@ -55,7 +55,7 @@ impl Connection {
         match self.write_made(version, made, 0, context) {
             Some(sent) => {
                 if let Some(late) = log {
-                    late.record_as(status, self.remote, sent, context);
+                    late.record_as(status, self.client.remote, sent, context);
                 }
             }
             // Only when no buffer is free; the files are there, and the client will see them.

@@ -86,7 +86,8 @@ impl Connection {
             });
             let parts = parts.collect();
             let parts = Parts { parts, end: text.slice(written..), frame_bytes: around as u64 };
-            let log = self.remote.map(|_| LateRecord::new(request, Status::PARTIAL_CONTENT, self.arrived));
+            let log =
+                self.client.remote.map(|_| LateRecord::new(request, Status::PARTIAL_CONTENT, self.arrived));
             if !self.begin_parts(entry, parts, log, context) {
                 return None;
             }

@@ -62,7 +62,8 @@ impl Connection {
             Activity::Reading => !self.sending,
             Activity::Uploading(upload) => upload.wants_input(),
             Activity::Lingering => true,
-            Activity::LookingUp(_)
+            Activity::Verifying
+            | Activity::LookingUp(_)
             | Activity::Loading(_)
             | Activity::Listing(_)
             | Activity::Deleting(_)

@@ -108,7 +108,7 @@ impl Connection {
         for part in head {
             buffer.extend_from_slice(part);
         }
-        let log = self.remote.map(|_| LateRecord::new(request, answer.status, self.arrived));
+        let log = self.client.remote.map(|_| LateRecord::new(request, answer.status, self.arrived));
         let body = FileBody::new(&answer.entry, range, slice_bytes, log);
         self.activity = Activity::Streaming(Box::new(body));
         self.read_slice(buffer, context);
@@ -240,7 +240,7 @@ impl Connection {
             let (log, total) = (body.log.take(), body.total + body.frame_bytes);
             self.activity = Activity::Reading;
             if let Some(late) = log {
-                late.record(self.remote, total, context);
+                late.record(self.client.remote, total, context);
             }
         } else if let Some(chain) = body.ready.take() {
             self.send_slice(chain, context);

@@ -58,7 +58,7 @@ impl Connection {
             },
         };
         let keep = request.keep_alive && context.site.settings.keep_alive && !context.draining;
-        let log = self.remote.map(|_| LateRecord::new(request, Status::CREATED, self.arrived));
+        let log = self.client.remote.map(|_| LateRecord::new(request, Status::CREATED, self.arrived));
         let Some(folder) = &context.site.hosts[self.host].upload else { return Some(()) };
         let work = folder.prepare(decoder.remaining_bytes());
         self.activity = Activity::Uploading(Box::new(Upload {
@@ -365,7 +365,7 @@ impl Connection {
         match self.write_simple(upload.version, &simple, 0, context) {
             Some(sent) => {
                 if let Some(late) = upload.log {
-                    late.record_as(status, self.remote, sent, context);
+                    late.record_as(status, self.client.remote, sent, context);
                 }
             }
             // Only when no buffer is free; the file is there, and the client will see it.
@@ -402,7 +402,7 @@ impl Connection {
             let sent = self.write_simple(upload.version, &Simple::closing(status), 0, context);
             // Without room the end of the connection says it, behind the answers that wait to be sent.
             if let (Some(sent), Some(late)) = (sent, upload.log) {
-                late.record_as(status, self.remote, sent, context);
+                late.record_as(status, self.client.remote, sent, context);
             }
         }
     }

@@ -173,7 +173,7 @@ mod tests {
     fn record(target: &[u8]) -> AccessRecord<'_> {
         AccessRecord {
             time: UNIX_EPOCH,
-            remote: "127.0.0.1".parse().unwrap(),
+            remote: std::net::IpAddr::from([127, 0, 0, 1]).into(),
             method: b"GET",
             target,
             version: b"HTTP/1.1",

@@ -14,7 +14,7 @@ pub struct AccessRecord<'a> {
     /// When the request had arrived.
     pub time: SystemTime,
     /// The client.
-    pub remote: IpAddr,
+    pub remote: Remote,
     /// The method; empty where no request could be made out.
     pub method: &'a [u8],
     /// The target, as it was sent.
@@ -31,6 +31,31 @@ pub struct AccessRecord<'a> {
     pub user_agent: &'a [u8],
     /// From the request's arrival to the end of its answer.
     pub duration: Duration,
+}
+
+/// Where a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// At an address of the internet.
+    Internet(IpAddr),
+    /// At a Unix-domain socket of this machine, where it has no name. The line says `unix:`.
+    Unix,
+}
+
+impl Remote {
+    /// The address, where there is one.
+    pub const fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Internet(address) => Some(address),
+            Self::Unix => None,
+        }
+    }
+}
+
+impl From<IpAddr> for Remote {
+    fn from(address: IpAddr) -> Self {
+        Self::Internet(address)
+    }
 }
 
 const MOST_TOKEN_BYTES: usize = 32;
@@ -128,7 +153,8 @@ fn write_name(name: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\":");
 }
 
-fn write_address(address: IpAddr, out: &mut Vec<u8>) {
+fn write_address(remote: Remote, out: &mut Vec<u8>) {
+    let Remote::Internet(address) = remote else { return out.extend_from_slice(b"unix:") };
     match address.to_canonical() {
         // By hand: this is in every line, and the general formatting costs as much as the rest of it.
         IpAddr::V4(address) => {
@@ -228,7 +254,7 @@ mod tests {
     fn record() -> AccessRecord<'static> {
         AccessRecord {
             time: UNIX_EPOCH + Duration::from_micros(971_186_136_000_042),
-            remote: "192.0.2.7".parse().unwrap(),
+            remote: "192.0.2.7".parse::<IpAddr>().unwrap().into(),
             method: b"GET",
             target: b"/index.html?q=1",
             version: b"HTTP/1.1",
@@ -276,7 +302,7 @@ mod tests {
     #[test]
     fn what_is_absent_is_marked() {
         let bare = AccessRecord {
-            remote: "::1".parse().unwrap(),
+            remote: "::1".parse::<IpAddr>().unwrap().into(),
             method: b"",
             target: b"",
             version: b"",
@@ -310,9 +336,13 @@ mod tests {
 
     #[test]
     fn an_address_is_shown_in_its_own_family() {
-        let mapped = AccessRecord { remote: "::ffff:192.0.2.1".parse().unwrap(), ..record() };
+        let mapped =
+            AccessRecord { remote: "::ffff:192.0.2.1".parse::<IpAddr>().unwrap().into(), ..record() };
         assert!(combined(&mapped).starts_with("192.0.2.1 - - "));
-        let all = AccessRecord { remote: "255.255.255.255".parse().unwrap(), ..record() };
+        let unix = AccessRecord { remote: Remote::Unix, ..record() };
+        assert!(combined(&unix).starts_with("unix: - - "));
+        assert!(json(&unix).contains("\"remote\":\"unix:\""));
+        let all = AccessRecord { remote: "255.255.255.255".parse::<IpAddr>().unwrap().into(), ..record() };
         assert!(json(&all).contains("\"remote\":\"255.255.255.255\""));
     }
 
@@ -336,7 +366,7 @@ mod tests {
     fn the_longest_line_has_its_limit() {
         let worst = [0; 10_000];
         let worst = AccessRecord {
-            remote: "1111:2222:3333:4444:5555:6666:7777:8888".parse().unwrap(),
+            remote: "1111:2222:3333:4444:5555:6666:7777:8888".parse::<IpAddr>().unwrap().into(),
             method: &worst,
             target: &worst,
             version: &worst,

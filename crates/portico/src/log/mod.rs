@@ -21,8 +21,8 @@ use crate::settings::{LogTarget, Settings};
 
 use batches::Put;
 pub(crate) use date::Date;
-pub use line::AccessRecord;
 pub(crate) use line::escape_json;
+pub use line::{AccessRecord, Remote};
 use sink::Sink;
 use thread::Shared;
 

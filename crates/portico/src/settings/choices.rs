@@ -43,6 +43,14 @@ choices! {
         Readiness = "readiness",
     }
 
+    /// What is done about requests for a host that no `[[host]]` names.
+    UnknownHosts {
+        /// They are answered by the settings at the top level.
+        Serve = "serve",
+        /// They are refused with 421 (Misdirected Request).
+        Refuse = "refuse",
+    }
+
     /// Which symbolic links below the root are followed.
     FollowSymlinks {
         /// Those whose target lies inside the root.

@@ -61,6 +61,16 @@ pub(super) fn text(value: Value) -> Result<String, String> {
     }
 }
 
+/// The texts of a list; separated by commas in a flag or variable.
+pub(super) fn list(value: Value) -> Result<Vec<String>, String> {
+    let texts = match value {
+        Value::List(texts) => texts,
+        Value::Off => Vec::new(),
+        other => text(other)?.split(',').map(|item| item.trim().to_owned()).collect(),
+    };
+    Ok(if texts == [""] { Vec::new() } else { texts })
+}
+
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Words(_) | Value::Text(_) => "text",
@@ -259,12 +269,7 @@ impl Field for Vec<String> {
 
     /// The list settings are file names inside one folder.
     fn read(value: Value, _: Range, _: &str) -> Result<Self, String> {
-        let names = match value {
-            Value::List(names) => names,
-            Value::Off => Vec::new(),
-            other => text(other)?.split(',').map(|name| name.trim().to_owned()).collect(),
-        };
-        let names: Vec<String> = if names == [""] { Vec::new() } else { names };
+        let names = list(value)?;
         match names
             .iter()
             .find(|name| name.is_empty() || *name == "." || *name == ".." || name.contains(['/', '\\', '\0']))

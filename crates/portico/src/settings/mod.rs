@@ -3,6 +3,7 @@
 //! [`Settings::new`] is all a library user needs. The program lays flags, environment variables and `portico.toml`
 //! over the defaults with [`Sources`]; [`table`] is the one list from which their names are made.
 
+mod addresses;
 mod choices;
 mod error;
 mod field;
@@ -20,7 +21,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use choices::{AccessLogFormat, BackendChoice, Charset, FollowSymlinks, LogFormat, LogLevel, LogTarget};
+pub use addresses::{ListenAddress, Peers, SiteFolder, SocketMode};
+pub use choices::{
+    AccessLogFormat, BackendChoice, Charset, FollowSymlinks, LogFormat, LogLevel, LogTarget, UnknownHosts,
+};
 pub use error::{Place, SettingsError};
 pub use folders::{FolderError, Folders};
 pub use site_rules::{
@@ -50,6 +54,16 @@ pub struct Settings {
     pub address: IpAddr,
     /// The TCP port to listen on; 0 takes any free one. Default: 8080.
     pub port: u16,
+    /// All addresses to listen on, instead of `address` and `port`. Default: none.
+    pub listen: Vec<ListenAddress>,
+    /// Whether a socket of IPv6 takes connections of IPv6 only; else `::` takes those of IPv4 too. Default: false.
+    pub ipv6_only: bool,
+    /// Who may connect to Unix-domain sockets, as permissions of their files. Default: 660, owner and group.
+    pub unix_socket_mode: SocketMode,
+    /// The peers that begin each connection with a header of the PROXY protocol. Default: none.
+    pub proxy_protocol_from: Vec<Peers>,
+    /// What is done about requests for a host that no virtual host names. Default: they are served.
+    pub unknown_hosts: UnknownHosts,
     /// Files that answer for their folder, in order of preference. Default: `index.html`.
     pub index: Vec<String>,
     /// Whether a folder without an index file is listed. Default: false.
@@ -81,6 +95,15 @@ pub struct Settings {
     /// The `Content-Language` field sent with text files. Default: none.
     pub content_language: Option<String>,
 
+    /// The users of basic authentication: a file with lines of the form `name:hash`. Default: none, nobody is asked.
+    pub auth_users: Option<PathBuf>,
+    /// The folders that only they may see. Default: the whole site.
+    pub auth_folders: Vec<SiteFolder>,
+    /// What the browser shows where it asks for the name and the password. Default: `Restricted`.
+    pub auth_realm: String,
+    /// How long a password that was right is not checked again; zero checks each time. Default: 5 minutes.
+    pub auth_remember: Duration,
+
     /// Which symbolic links are followed. Default: those that stay inside the root.
     pub follow_symlinks: FollowSymlinks,
     /// Whether names that begin with a dot are served. Default: false.
@@ -100,6 +123,12 @@ pub struct Settings {
     pub listing_entries: usize,
     /// Connections at one time. Default: 16,384.
     pub connections: usize,
+    /// Connections at one time from one client address, of IPv6 from one /64 network; 0 is no limit. Default: 0.
+    pub client_connections: u32,
+    /// Requests a second from one client address; 0 is no limit. Default: 0.
+    pub client_requests_per_s: u32,
+    /// Requests that one client address may make at once before it is held to that rate. Default: 100.
+    pub client_request_burst: u32,
     /// The request line and all fields of one request. Default: 16,384 bytes.
     pub head_bytes: usize,
     /// Fields in one request head. Default: 100.
@@ -181,6 +210,15 @@ impl Settings {
             root: root.into(),
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 8080,
+            listen: Vec::new(),
+            ipv6_only: false,
+            unix_socket_mode: SocketMode(0o660),
+            proxy_protocol_from: Vec::new(),
+            unknown_hosts: UnknownHosts::Serve,
+            auth_users: None,
+            auth_folders: vec![SiteFolder::whole()],
+            auth_realm: "Restricted".to_owned(),
+            auth_remember: Duration::from_millis(300_000),
             index: vec!["index.html".to_owned()],
             listing: false,
             keep_alive: true,
@@ -205,6 +243,9 @@ impl Settings {
             file_revalidate: Duration::from_millis(1_000),
             listing_entries: 10_000,
             connections: 16_384,
+            client_connections: 0,
+            client_requests_per_s: 0,
+            client_request_burst: 100,
             head_bytes: 16 << 10,
             header_fields: 100,
             pipeline_depth: 16,
@@ -247,7 +288,12 @@ impl Settings {
         std::iter::once(own).chain(self.hosts.iter().map(|host| (&host.names[..], &host.settings)))
     }
 
-    /// Where to listen.
+    /// Where to listen: `listen`, or else `address` and `port`.
+    pub fn listen_addresses(&self) -> Vec<ListenAddress> {
+        if self.listen.is_empty() { vec![self.socket_address().into()] } else { self.listen.clone() }
+    }
+
+    /// The `address` and the `port`.
     pub fn socket_address(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
     }
@@ -275,6 +321,25 @@ impl Settings {
         site_rules::check_in_code(self)?;
         hosts::check(&self.hosts).map_err(|(_, message)| SettingsError::new(Place::Code, "host", message))?;
         self.hosts.iter().try_for_each(|host| host.settings.check())
+    }
+
+    /// Addresses that cannot be listened on together.
+    fn listen_contradiction(&self) -> Option<String> {
+        for (number, address) in self.listen.iter().enumerate() {
+            let any_port = matches!(address, ListenAddress::Internet(address) if address.port() == 0);
+            if !any_port && self.listen[..number].contains(address) {
+                return Some(format!("{address} is named twice"));
+            }
+            let ListenAddress::Internet(SocketAddr::V6(six)) = address else { continue };
+            let four = SocketAddr::from((Ipv4Addr::UNSPECIFIED, six.port()));
+            let both = six.ip().is_unspecified() && !self.ipv6_only && !any_port;
+            if both && self.listen.contains(&four.into()) {
+                return Some(format!(
+                    "{address} takes the connections of IPv4 too: leave {four} out, or set ipv6_only = true"
+                ));
+            }
+        }
+        None
     }
 
     /// Two settings that cannot both hold: their names (the one to change first) and a sentence.
@@ -316,6 +381,9 @@ impl Settings {
                     "one cached file may have {file} bytes, which is more than file_cache_bytes ({all} bytes)"
                 ),
             ));
+        }
+        if let Some(message) = self.listen_contradiction() {
+            return Some((["listen", "ipv6_only"], message));
         }
         if self.workers > 0 && self.ports > self.workers {
             let (ports, workers) = (self.ports, self.workers);

@@ -10,6 +10,8 @@ pub use super::field::Shape;
 pub enum Heading {
     /// What is served, and where.
     Serving,
+    /// Who may see what.
+    Access,
     /// Files and their cache.
     Files,
     /// Limits of size and number.
@@ -29,6 +31,7 @@ impl Heading {
     pub fn title(self) -> &'static str {
         match self {
             Heading::Serving => "Serving",
+            Heading::Access => "Access",
             Heading::Files => "Files",
             Heading::Limits => "Limits",
             Heading::TimeLimits => "Time limits",
@@ -76,7 +79,7 @@ impl Setting {
         }
     }
 
-    /// The value as text for the help; none where the setting is off.
+    /// The value as text for the help; none where the setting is off, or an empty list.
     pub fn shown(&self, settings: &Settings) -> Option<String> {
         match (self.show)(settings) {
             Value::Off => None,
@@ -84,7 +87,8 @@ impl Setting {
             Value::Integer(number) => Some(number.to_string()),
             Value::Boolean(yes) => Some(yes.to_string()),
             Value::Text(text) => Some(text),
-            Value::List(names) => Some(names.join(",")),
+            Value::List(items) if items.is_empty() => None,
+            Value::List(items) => Some(items.join(",")),
         }
     }
 
@@ -178,6 +182,9 @@ pub static OF_HOST: &[&str] = &[
     "upload",
     "upload_bytes",
     "upload_delete",
+    "auth_users",
+    "auth_folders",
+    "auth_realm",
 ];
 
 /// All settings, in the order of the help.
@@ -186,6 +193,11 @@ pub static TABLE: &[Setting] = &[
     row!(Serving, root, "ROOT", "The folder whose files are served"),
     row!(Serving, address, "ADDRESS", "The interface to listen on: 127.0.0.1 is this machine only, 0.0.0.0 is every interface"),
     row!(Serving, port, "NUMBER", 0, 65_535, "The TCP port to listen on; 0 takes any free one"),
+    row!(Serving, listen, "ADDRESSES", "All addresses to listen on, instead of address and port: 127.0.0.1:8080, [::1]:8080, unix:/run/portico.sock"),
+    row!(Serving, ipv6_only, "BOOL", "Let a socket of IPv6 take connections of IPv6 only; else [::] takes those of IPv4 too"),
+    row!(Serving, unix_socket_mode, "MODE", "Permissions of Unix sockets, in octal: who may connect"),
+    row!(Serving, proxy_protocol_from, "NETWORKS", "The peers that begin each connection with a header of the PROXY protocol, which says whose it is: 10.0.0.0/8, unix"),
+    row!(Serving, unknown_hosts, "POLICY", "Requests for a host that no [[host]] names: serve them as at the top level, or refuse them with 421"),
     row!(Serving, index, "NAMES", "Files that answer for their folder, in order of preference"),
     row!(Serving, listing, "BOOL", "List a folder that has no index file, as a page or as JSON"),
     row!(Serving, keep_alive, "BOOL", "Let a connection carry more than one request"),
@@ -199,6 +211,11 @@ pub static TABLE: &[Setting] = &[
     row!(Serving, charset, "NAME", "The character encoding of text files, as their type names it; empty names none"),
     row!(Serving, content_language, "TEXT", "Send this Content-Language field with text files, such as en"),
 
+    row!(Access, auth_users, "FILE", "The users of basic authentication: lines of the form name:hash, with hashes of Argon2 or bcrypt"),
+    row!(Access, auth_folders, "FOLDERS", "The folders that only these users may see, as clients name them: /private/"),
+    row!(Access, auth_realm, "TEXT", "What the browser shows where it asks for the name and the password"),
+    row!(Access, auth_remember_ms = auth_remember, "MS", 0, DAY_MS, "How long a password that was right is not checked again"),
+
     row!(Files, follow_symlinks, "POLICY", "Symbolic links that are followed: relative ones that stay inside ROOT, or none"),
     row!(Files, dot_files, "BOOL", "Serve names that begin with a dot (.well-known always is)"),
     row!(Files, send_slice_bytes, "BYTES", 16, 16 * MIB, "The slice of a file that is read while the one before it is sent"),
@@ -209,6 +226,9 @@ pub static TABLE: &[Setting] = &[
 
     row!(Limits, listing_entries, "COUNT", 1, 1_000_000, "Names in the listing of one folder; what is beyond is left out, and that is said"),
     row!(Limits, connections, "COUNT", 1, 4 * MIB, "Connections at one time"),
+    row!(Limits, client_connections, "COUNT", 0, 4 * MIB, "Connections at one time from one client address, of IPv6 from one /64 network; 0 is no limit"),
+    row!(Limits, client_requests_per_s, "COUNT", 0, 1_000_000, "Requests a second from one client address; 0 is no limit"),
+    row!(Limits, client_request_burst, "COUNT", 1, 1_000_000, "Requests that one client address may make at once before it is held to that rate"),
     row!(Limits, head_bytes, "BYTES", 64, MIB, "The request line and all fields of one request"),
     row!(Limits, header_fields, "COUNT", 1, 4096, "Fields in one request head"),
     row!(Limits, pipeline_depth, "COUNT", 1, 1024, "Requests of one connection that are read ahead of their answers"),

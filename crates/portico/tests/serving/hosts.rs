@@ -1,13 +1,14 @@
 //! Virtual hosts: which folder and settings a name stands for.
 
 use crate::common::{Answer, Client, Site, on_every_backend, write};
-use portico::settings::{BackendChoice, HostSettings};
+use portico::settings::{BackendChoice, HostSettings, Settings, UnknownHosts};
 
 on_every_backend!(
     names_stand_for_folders,
     an_absolute_target_names_the_host,
     a_connection_may_ask_for_several_hosts,
     no_host_reaches_the_files_of_another,
+    unknown_hosts_are_refused_where_that_is_wanted,
 );
 
 fn ask(client: &mut Client, target: &str, host: &str) -> Answer {
@@ -16,6 +17,10 @@ fn ask(client: &mut Client, target: &str, host: &str) -> Answer {
 }
 
 fn site(backend: BackendChoice) -> Site {
+    site_with(backend, |_| {})
+}
+
+fn site_with(backend: BackendChoice, change: impl FnOnce(&mut Settings)) -> Site {
     let site = Site::with(backend, |settings| {
         let root = settings.root.clone();
         let host = |names: &[&str], folder: &str| {
@@ -29,6 +34,7 @@ fn site(backend: BackendChoice) -> Site {
         hosts[1].settings.server_name = false;
         hosts[0].settings.cache_control = Some("no-store".into());
         settings.hosts = hosts;
+        change(settings);
     });
     site.write("index.html", "first");
     site
@@ -81,4 +87,15 @@ fn no_host_reaches_the_files_of_another(backend: BackendChoice) {
         let answer = ask(&mut site.connect(), target, "one.example");
         assert!(matches!(answer.status, 400 | 404), "{target}: {}", answer.status);
     }
+}
+
+fn unknown_hosts_are_refused_where_that_is_wanted(backend: BackendChoice) {
+    let site = site_with(backend, |settings| settings.unknown_hosts = UnknownHosts::Refuse);
+    let mut client = site.connect();
+    for (host, status) in [("one.example", 200), ("x.example", 200), ("example", 421), ("127.0.0.1", 421)] {
+        let answer = ask(&mut client, "/index.html", host);
+        assert_eq!((answer.status, answer.closes()), (status, false), "{host}");
+    }
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    assert_eq!(client.answer().status, 421);
 }

@@ -3,7 +3,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod authentication;
 mod changes;
+mod clients;
 mod conditional;
 mod files;
 mod framing;
@@ -11,6 +13,7 @@ mod hostile_paths;
 mod hostile_targets;
 mod hosts;
 mod limits;
+mod listening;
 mod listing;
 mod pages;
 mod paths;

@@ -1,0 +1,339 @@
+//! Folders that ask for a password: basic authentication (RFC 7617) against a users file, which is read again when it changes.
+
+use crate::{settings::Settings, users::Users};
+use base64ct::{Base64, Encoding as _};
+use blake2::{
+    Blake2sMac256,
+    digest::{KeyInit as _, Mac as _},
+};
+use std::{
+    collections::HashMap,
+    fmt, fs, io,
+    path::{MAIN_SEPARATOR, MAIN_SEPARATOR_STR, Path, PathBuf},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+/// A longer users file is refused.
+const MOST_FILE_BYTES: u64 = 4 << 20;
+/// A longer name and password, together and encoded, are wrong.
+const MOST_CREDENTIALS_BYTES: usize = 1_024;
+/// Verified credentials that one worker remembers.
+const MOST_REMEMBERED: usize = 1_024;
+/// Checks of passwords that run or wait for the pool at one time. What opens files stands in the same line, so it is a short one.
+const MOST_CHECKS: usize = 16;
+
+/// What a host protects, and who may see it.
+pub(crate) struct Protection {
+    /// Decoded paths below the root, without a separator at the end; an empty one is the root.
+    folders: Vec<String>,
+    /// The value of `WWW-Authenticate`.
+    pub(crate) challenge: String,
+    pub(crate) users: Arc<UsersFile>,
+}
+
+/// A users file that cannot be used.
+#[derive(Debug)]
+pub struct UsersError {
+    path: PathBuf,
+    message: String,
+}
+
+impl fmt::Display for UsersError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the users file {}: {}", self.path.display(), self.message)
+    }
+}
+
+impl std::error::Error for UsersError {}
+
+impl Protection {
+    /// Reads the users file of a host; none if it has none.
+    pub(crate) fn open(settings: &Settings) -> Result<Option<Self>, UsersError> {
+        let Some(path) = &settings.auth_users else { return Ok(None) };
+        let (users, identity) = read(path).map_err(|message| UsersError { path: path.clone(), message })?;
+        let users = UsersFile {
+            path: path.clone(),
+            number: next_number(),
+            check_at_ns: AtomicU64::new(0),
+            current: RwLock::new(Current {
+                users: Arc::new(users),
+                identity: Some(identity),
+                generation: next_number(),
+            }),
+        };
+        let folders = settings.auth_folders.iter().map(|folder| {
+            let segments: Vec<_> = folder.as_str().split('/').filter(|segment| !segment.is_empty()).collect();
+            folded(&segments.join(MAIN_SEPARATOR_STR))
+        });
+        let realm = settings.auth_realm.replace('\\', "\\\\").replace('"', "\\\"");
+        Ok(Some(Self {
+            folders: folders.collect(),
+            challenge: format!("Basic realm=\"{realm}\", charset=\"UTF-8\""),
+            users: Arc::new(users),
+        }))
+    }
+
+    /// Whether a decoded path lies in a protected folder, or is one.
+    pub(crate) fn covers(&self, path: &str) -> bool {
+        if cfg!(any(windows, target_os = "macos")) {
+            self.covers_folded(&folded(path))
+        } else {
+            self.covers_folded(path)
+        }
+    }
+
+    fn covers_folded(&self, path: &str) -> bool {
+        self.folders.iter().any(|folder| {
+            folder.is_empty()
+                || path
+                    .strip_prefix(folder.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(MAIN_SEPARATOR))
+        })
+    }
+}
+
+/// Names that the file system takes for the same are the same here.
+fn folded(path: &str) -> String {
+    if cfg!(any(windows, target_os = "macos")) {
+        path.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+    } else {
+        path.to_owned()
+    }
+}
+
+/// A users file, and what was in it when it was last looked at.
+pub(crate) struct UsersFile {
+    path: PathBuf,
+    /// No other file of this process has it.
+    number: u64,
+    /// When it is to be looked at again, in the time of the port.
+    check_at_ns: AtomicU64,
+    current: RwLock<Current>,
+}
+
+struct Current {
+    users: Arc<Users>,
+    /// None after the file could not be read.
+    identity: Option<Identity>,
+    /// Another one after each change; no other file has it either.
+    generation: u64,
+}
+
+type Identity = (Option<SystemTime>, u64);
+
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+fn identity_of(path: &Path) -> io::Result<Identity> {
+    let metadata = fs::metadata(path)?;
+    Ok((metadata.modified().ok(), metadata.len()))
+}
+
+fn read(path: &Path) -> Result<(Users, Identity), String> {
+    // Before its text: what is written between the two is seen as a change then.
+    let identity = identity_of(path).map_err(|error| format!("cannot be read: {error}"))?;
+    if identity.1 > MOST_FILE_BYTES {
+        return Err(format!("has more than {MOST_FILE_BYTES} bytes"));
+    }
+    let text = fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let users = Users::parse(&text).map_err(|mistake| mistake.to_string())?;
+    Ok((users, identity))
+}
+
+impl UsersFile {
+    /// Says to one caller in each interval that the file is to be looked at.
+    fn is_due(&self, now: Duration, interval: Duration) -> bool {
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let (at, next) = (self.check_at_ns.load(Ordering::Relaxed), nanoseconds(now + interval));
+        nanoseconds(now) >= at
+            && self.check_at_ns.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    fn generation(&self) -> u64 {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).generation
+    }
+
+    /// Reads the file again if it has changed. With a mistake in it, or without it, those who were users before still are. Blocks.
+    fn refresh(&self) {
+        let identity = identity_of(&self.path).ok();
+        if self.current.read().unwrap_or_else(PoisonError::into_inner).identity == identity
+            && identity.is_some()
+        {
+            return;
+        }
+        let read = read(&self.path);
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        match read {
+            Ok((users, identity)) => {
+                *current =
+                    Current { users: Arc::new(users), identity: Some(identity), generation: next_number() };
+                tracing::info!(path = %self.path.display(), "the users file was read again");
+            }
+            // Said once for each state of the file.
+            Err(message) => {
+                if current.identity.is_some() || identity.is_some() {
+                    tracing::error!(path = %self.path.display(), "the users file {message}; the users are those of before");
+                }
+                current.identity = identity;
+            }
+        }
+    }
+}
+
+/// A name and its password as a request carries them.
+struct Credentials {
+    decoded: Vec<u8>,
+    colon: usize,
+}
+
+impl Credentials {
+    /// Out of the value of an `Authorization` field; none if it is of another scheme, or malformed.
+    fn parse(value: &[u8]) -> Option<Self> {
+        let (scheme, rest) = value.split_at_checked(6)?;
+        let encoded = rest.trim_ascii();
+        if !scheme.eq_ignore_ascii_case(b"basic ") || encoded.len() > MOST_CREDENTIALS_BYTES {
+            return None;
+        }
+        let decoded = Base64::decode_vec(std::str::from_utf8(encoded).ok()?).ok()?;
+        let colon = decoded.iter().position(|byte| *byte == b':')?;
+        Some(Self { decoded, colon })
+    }
+}
+
+/// What is known of the credentials of a request.
+pub(crate) enum Verdict {
+    Granted,
+    Refused,
+    /// They are being checked already for too many others.
+    Busy,
+    /// To be checked on the pool.
+    Check(Check),
+}
+
+/// A check of a password, which takes its time.
+pub(crate) struct Check {
+    credentials: Credentials,
+    users: Arc<UsersFile>,
+    refresh: bool,
+    key: [u8; 32],
+    /// Among [`MOST_CHECKS`], until this is dropped.
+    place: Place,
+}
+
+/// What came of it.
+pub(crate) struct Checked {
+    pub(crate) granted: bool,
+    key: [u8; 32],
+    generation: u64,
+}
+
+impl Check {
+    /// Blocks.
+    pub(crate) fn run(self) -> Checked {
+        let Self { credentials: Credentials { decoded, colon }, users, refresh, key, place } = self;
+        if refresh {
+            users.refresh();
+        }
+        let (known, generation) = {
+            let current = users.current.read().unwrap_or_else(PoisonError::into_inner);
+            (Arc::clone(&current.users), current.generation)
+        };
+        let granted = known.verify(&decoded[..colon], &decoded[colon + 1..]);
+        drop(place);
+        Checked { granted, key, generation }
+    }
+}
+
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The checks of all workers that are under way.
+#[derive(Clone, Default)]
+pub(crate) struct Checks(Arc<AtomicUsize>);
+
+impl Checks {
+    fn take_place(&self) -> Option<Place> {
+        // Its drop gives it back.
+        let place = (self.0.fetch_add(1, Ordering::Relaxed), Place(Arc::clone(&self.0)));
+        (place.0 < MOST_CHECKS).then_some(place.1)
+    }
+}
+
+/// What a worker knows to be right. It holds no password: only a keyed hash of each, by a key that no other process has.
+pub(crate) struct Remembered {
+    mac: Blake2sMac256,
+    entries: HashMap<[u8; 32], (u64, Duration)>,
+}
+
+impl Remembered {
+    pub(crate) fn new() -> Self {
+        let key = argon2::password_hash::generate_salt();
+        let mac = Blake2sMac256::new_from_slice(&key).expect("16 bytes are a key");
+        Self { mac, entries: HashMap::new() }
+    }
+
+    /// What to do about the value of an `Authorization` field, and whether the users file is to be looked at beside it.
+    pub(crate) fn judge(
+        &self,
+        value: Option<&[u8]>,
+        users: &Arc<UsersFile>,
+        checks: &Checks,
+        now: Duration,
+        revalidate: Duration,
+    ) -> (Verdict, bool) {
+        let Some(credentials) = value.and_then(Credentials::parse) else { return (Verdict::Refused, false) };
+        let due = users.is_due(now, revalidate);
+        let generation = users.generation();
+        let mut mac = self.mac.clone();
+        // The same name and password may be right for one file and wrong for another.
+        mac.update(&users.number.to_le_bytes());
+        mac.update(&credentials.decoded);
+        let key = mac.finalize().into_bytes().into();
+        if self.entries.get(&key).is_some_and(|(of, until)| *of == generation && now < *until) {
+            return (Verdict::Granted, due);
+        }
+        match checks.take_place() {
+            Some(place) => {
+                let users = Arc::clone(users);
+                (Verdict::Check(Check { credentials, users, refresh: due, key, place }), false)
+            }
+            None => (Verdict::Busy, due),
+        }
+    }
+
+    /// Takes in what was found right.
+    pub(crate) fn remember(&mut self, checked: &Checked, now: Duration, time_to_live: Duration) {
+        if !checked.granted || time_to_live.is_zero() {
+            return;
+        }
+        if self.entries.len() >= MOST_REMEMBERED {
+            self.entries.retain(|_, (_, until)| now < *until);
+        }
+        if self.entries.len() >= MOST_REMEMBERED
+            && let Some(any) = self.entries.keys().next().copied()
+        {
+            self.entries.remove(&any);
+        }
+        self.entries.insert(checked.key, (checked.generation, now + time_to_live));
+    }
+}
+
+/// Work for the pool: looks whether the file has changed.
+pub(crate) fn refresh(users: &Arc<UsersFile>) -> completion_port::Work {
+    let users = Arc::clone(users);
+    Box::new(move || {
+        users.refresh();
+        Box::new(())
+    })
+}

@@ -1,0 +1,266 @@
+//! Basic authentication: who sees what, and what everybody else is told.
+
+use crate::common::{Answer, Client, Site, on_every_backend, settings, write};
+use base64ct::{Base64, Encoding as _};
+use portico::settings::{BackendChoice, HostSettings, Settings};
+use portico::{Server, StartError};
+use std::{fs, path::PathBuf, time::Duration};
+
+on_every_backend!(
+    nobody_sees_anything_without_a_password,
+    only_folders_that_are_protected_ask,
+    no_way_of_writing_a_path_goes_around_it,
+    uploads_ask_before_the_body_is_taken,
+    each_host_has_users_of_its_own,
+    a_changed_file_of_users_is_read_again,
+    pipelined_requests_are_each_asked,
+    many_at_once_are_checked_or_told_to_come_back,
+    a_users_file_that_cannot_be_used_is_said_at_the_start,
+);
+
+/// "hunter2".
+const ALICE: &str = "alice:$2y$04$uKeOAn6DjHbwDYCwIsKtBe93RRR5CVwoa7lcMzJdakycVuGSZxmwq\n";
+
+struct Protected {
+    site: Site,
+    users: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+fn protected(backend: BackendChoice, change: impl FnOnce(&mut Settings)) -> Protected {
+    let folder = tempfile::tempdir().unwrap();
+    let users = write(folder.path(), "users", ALICE);
+    let site = Site::with_uploads(backend, |settings| {
+        settings.auth_users = Some(users.clone());
+        settings.auth_realm = "Say \"please\"".to_owned();
+        change(settings);
+    });
+    site.write("index.html", "public");
+    site.write("private/file", "secret");
+    site.write("private/index.html", "secrets");
+    site.write("privately/file", "public");
+    Protected { site, users, _folder: folder }
+}
+
+fn only_private(settings: &mut Settings) {
+    settings.auth_folders = vec!["/private/".parse().unwrap(), "/in/".parse().unwrap()];
+}
+
+fn field(credentials: &str) -> String {
+    format!("Authorization: Basic {}\r\n", Base64::encode_string(credentials.as_bytes()))
+}
+
+fn ask(client: &mut Client, target: &str, credentials: &str) -> Answer {
+    client.request("GET", target, &field(credentials))
+}
+
+fn nobody_sees_anything_without_a_password(backend: BackendChoice) {
+    for remember in [0, 300_000] {
+        let protected =
+            protected(backend, |settings| settings.auth_remember = Duration::from_millis(remember));
+        let mut client = protected.site.connect();
+        for target in ["/", "/absent", "/private/file", "/private"] {
+            let answer = client.get(target);
+            assert_eq!((answer.status, answer.closes()), (401, false), "{target}");
+            let challenge = answer.field("WWW-Authenticate");
+            assert_eq!(challenge, Some("Basic realm=\"Say \\\"please\\\"\", charset=\"UTF-8\""));
+        }
+        let head = client.request("HEAD", "/", "");
+        assert_eq!((head.status, client.has_more()), (401, false));
+        for wrong in [
+            "alice:",
+            "alice:hunter",
+            "alice:hunter2 ",
+            "alice",
+            ":hunter2",
+            "mallory:hunter2",
+            "Alice:hunter2",
+        ] {
+            assert_eq!(ask(&mut client, "/", wrong).status, 401, "{wrong}");
+        }
+        let right = field("alice:hunter2");
+        for malformed in [
+            right.replace("Basic", "Bearer"),
+            right.replace("Basic ", "Basic"),
+            right.replace("\r\n", "=\r\n"),
+            format!("{right}{right}"),
+            format!("Authorization: Basic {}\r\n", "A".repeat(4_000)),
+        ] {
+            assert_eq!(client.request("GET", "/", &malformed).status, 401, "{malformed}");
+        }
+        // Checked, and remembered.
+        for _ in 0..3 {
+            assert_eq!(ask(&mut client, "/", "alice:hunter2").body, b"public");
+        }
+        assert_eq!(client.request("GET", "/", &right.replace("Basic", "bASIC")).status, 200);
+        assert_eq!(ask(&mut client, "/absent", "alice:hunter2").status, 404);
+        // What one request showed is no other's.
+        assert_eq!(client.get("/").status, 401);
+        assert_eq!(ask(&mut client, "/", "alice:hunter3").status, 401);
+    }
+}
+
+fn only_folders_that_are_protected_ask(backend: BackendChoice) {
+    let protected = protected(backend, only_private);
+    let mut client = protected.site.connect();
+    for target in ["/", "/privately/file", "/absent", "/privat"] {
+        assert_ne!(client.get(target).status, 401, "{target}");
+    }
+    for target in ["/private", "/private/", "/private/file", "/private/absent", "/private/file?x=/../.."] {
+        assert_eq!(client.get(target).status, 401, "{target}");
+    }
+    assert_eq!(ask(&mut client, "/private/", "alice:hunter2").body, b"secrets");
+    assert_eq!(client.request("OPTIONS", "/private/file", "").status, 401);
+}
+
+fn no_way_of_writing_a_path_goes_around_it(backend: BackendChoice) {
+    let protected = protected(backend, only_private);
+    for target in [
+        "/%70rivate/file",
+        "/private/%66ile",
+        "//private/file",
+        "/./private/file",
+        "/x/../private/file",
+        "/privately/../private/file",
+        "/private%2ffile",
+        "/private%5cfile",
+        "/private\\file",
+        "/private./file",
+        "/private /file",
+        "/private;x/file",
+        "/PRIVATE/file",
+        "http://test/private/file",
+        "/%2570rivate/file",
+        "/private%00/file",
+        "/private/file/",
+        "/private//file",
+    ] {
+        let mut client = protected.site.connect();
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        let answer = client.answer();
+        assert!([400, 401, 404].contains(&answer.status), "{target}: {}", answer.status);
+        assert!(!answer.body.windows(6).any(|part| part == b"secret"), "{target}");
+    }
+}
+
+fn uploads_ask_before_the_body_is_taken(backend: BackendChoice) {
+    let protected = protected(backend, only_private);
+    let put = |fields: &str| {
+        let mut client = protected.site.connect();
+        client.send(format!("PUT /in/new HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n{fields}\r\n"));
+        client.send("body");
+        client.answer().status
+    };
+    assert_eq!(put(""), 401);
+    assert_eq!(put(&field("alice:wrong")), 401);
+    assert!(protected.site.names("in").is_empty());
+    assert_eq!(put(&field("alice:hunter2")), 201);
+    // And without 100 (Continue) for who is not allowed.
+    let mut client = protected.site.connect();
+    client.send("PUT /in/other HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    assert_eq!(client.answer().status, 401);
+    assert_eq!(protected.site.names("in"), ["new"]);
+}
+
+fn each_host_has_users_of_its_own(backend: BackendChoice) {
+    let folder = tempfile::tempdir().unwrap();
+    let bob = write(folder.path(), "bob", ALICE.replace("alice", "bob"));
+    let protected = protected(backend, |settings| {
+        let host = |name: &str, users: Option<PathBuf>| {
+            let mut settings = settings.clone();
+            settings.auth_users = users;
+            HostSettings { names: vec![name.to_owned()], settings }
+        };
+        settings.hosts = vec![host("bob.example", Some(bob)), host("open.example", None)];
+    });
+    let mut client = protected.site.connect();
+    let mut ask = |host: &str, credentials: &str| {
+        client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n{}\r\n", field(credentials)));
+        client.answer().status
+    };
+    for _ in 0..2 {
+        assert_eq!(ask("test", "alice:hunter2"), 200);
+        assert_eq!(ask("bob.example", "alice:hunter2"), 401);
+        assert_eq!(ask("bob.example", "bob:hunter2"), 200);
+        assert_eq!(ask("test", "bob:hunter2"), 401);
+        assert_eq!(ask("open.example", "nobody:"), 200);
+    }
+}
+
+fn a_changed_file_of_users_is_read_again(backend: BackendChoice) {
+    let protected = protected(backend, |settings| settings.file_revalidate = Duration::ZERO);
+    let mut client = protected.site.connect();
+    assert_eq!(ask(&mut client, "/", "alice:hunter2").status, 200);
+    assert_eq!(ask(&mut client, "/", "bobby:hunter2").status, 401);
+    fs::write(&protected.users, ALICE.replace("alice", "somebody")).unwrap();
+    // Who is remembered is until the file has been looked at, which the first request has done.
+    while ask(&mut client, "/", "alice:hunter2").status != 401 {}
+    assert_eq!(ask(&mut client, "/", "somebody:hunter2").status, 200);
+    // With a mistake in it, or without it, all stays as it was.
+    fs::write(&protected.users, "nonsense").unwrap();
+    for _ in 0..5 {
+        assert_eq!(ask(&mut client, "/", "somebody:hunter2").status, 200);
+        assert_eq!(ask(&mut client, "/", "alice:hunter2").status, 401);
+    }
+    fs::remove_file(&protected.users).unwrap();
+    for _ in 0..5 {
+        assert_eq!(ask(&mut client, "/", "somebody:hunter2").status, 200);
+    }
+    fs::write(&protected.users, ALICE).unwrap();
+    while ask(&mut client, "/", "alice:hunter2").status != 200 {}
+    while ask(&mut client, "/", "somebody:hunter2").status != 401 {}
+}
+
+fn pipelined_requests_are_each_asked(backend: BackendChoice) {
+    let protected = protected(backend, only_private);
+    let mut client = protected.site.connect();
+    let get = |target: &str, fields: &str| format!("GET {target} HTTP/1.1\r\nHost: test\r\n{fields}\r\n");
+    let (right, wrong) = (field("alice:hunter2"), field("alice:wrong"));
+    client.send(
+        [
+            get("/", ""),
+            get("/private/file", &right),
+            get("/private/file", ""),
+            get("/private/file", &wrong),
+            get("/private/file", &right),
+            get("/", &wrong),
+        ]
+        .concat(),
+    );
+    let statuses: Vec<_> = (0..6).map(|_| client.answer().status).collect();
+    assert_eq!(statuses, [200, 200, 401, 401, 200, 200]);
+}
+
+fn many_at_once_are_checked_or_told_to_come_back(backend: BackendChoice) {
+    let protected = protected(backend, |settings| {
+        settings.pool_threads = 2;
+        settings.auth_remember = Duration::ZERO;
+    });
+    let mut clients: Vec<_> = (0..100).map(|_| protected.site.connect()).collect();
+    for client in &mut clients {
+        client.send(format!("GET / HTTP/1.1\r\nHost: test\r\n{}\r\n", field("alice:hunter2")));
+    }
+    for client in &mut clients {
+        let answer = client.answer();
+        match answer.status {
+            200 => assert_eq!(answer.body, b"public"),
+            503 => assert_eq!(answer.field("Retry-After"), Some("1")),
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(ask(&mut protected.site.connect(), "/", "alice:hunter2").status, 200);
+}
+
+fn a_users_file_that_cannot_be_used_is_said_at_the_start(backend: BackendChoice) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path(), backend);
+    settings.auth_users = Some(folder.path().join("users"));
+    for (content, part) in [(None, "cannot be read"), (Some("alice:secret"), "line 1")] {
+        if let Some(content) = content {
+            write(folder.path(), "users", content);
+        }
+        let error = Server::start(settings.clone()).unwrap_err();
+        assert!(matches!(error, StartError::Users(_)), "{error}");
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
