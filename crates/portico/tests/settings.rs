@@ -379,7 +379,10 @@ fn a_host_has_settings_of_its_own_and_the_others_from_above() {
     let [a, c] = &effective.settings.hosts[..] else { panic!("{:?}", effective.settings.hosts) };
     assert_eq!(a.names, ["a.example", "*.b.example"]);
     assert_eq!((&*a.settings.root, a.settings.port, a.settings.server_name), (Path::new("a"), 99, false));
-    assert_eq!((&*c.settings.root, c.settings.cache_control.as_deref()), (Path::new("all"), Some("no-store")));
+    assert_eq!(
+        (&*c.settings.root, c.settings.cache_control.as_deref()),
+        (Path::new("all"), Some("no-store"))
+    );
     let again = good(&file(&effective.to_toml()));
     assert_eq!(again.settings, effective.settings);
     again.settings.check().unwrap();
@@ -402,6 +405,9 @@ fn a_mistake_in_a_host_is_named_with_its_line() {
         ("host = 1", 2, "two brackets"),
     ] {
         let mistake = error(&file(&format!("port = 1\n{host}\n")));
-        assert!(mistake.contains(words) && mistake.contains(&format!("portico.toml:{line}")), "{host}: {mistake}");
+        assert!(
+            mistake.contains(words) && mistake.contains(&format!("portico.toml:{line}")),
+            "{host}: {mistake}"
+        );
     }
 }
