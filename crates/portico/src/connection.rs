@@ -8,6 +8,7 @@ mod answer;
 mod body;
 mod deadline;
 mod lookup;
+mod neighbours;
 mod receive;
 mod stream;
 mod upload;

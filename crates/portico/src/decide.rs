@@ -4,6 +4,7 @@ use crate::{
     context::Context,
     entry::{Entry, File, Kind},
     host::HostNumber,
+    variants::{self, Beside},
 };
 use portico_http::{
     conditional::{self, Outcome},
@@ -38,9 +39,15 @@ pub(crate) struct Lookup {
     pub(crate) key: Box<str>,
     /// Which index name is tried, of a folder.
     pub(crate) index: usize,
+    /// The file is found, and its neighbours are looked for.
+    pub(crate) beside: Option<Box<Beside>>,
 }
 
 impl Lookup {
+    pub(crate) fn new(host: HostNumber, key: &str) -> Self {
+        Self { host, key: key.into(), index: 0, beside: None }
+    }
+
     fn is_folder(&self) -> bool {
         self.key.ends_with('/')
     }
@@ -78,6 +85,8 @@ pub(crate) struct Simple {
     pub(crate) allow: Option<&'static str>,
     /// The length of the representation, with 416.
     pub(crate) unsatisfied: Option<u64>,
+    /// The answer depends on what codings the request accepts.
+    pub(crate) varies: bool,
     pub(crate) close: bool,
     pub(crate) with_body: bool,
 }
@@ -85,7 +94,15 @@ pub(crate) struct Simple {
 impl Simple {
     pub(crate) fn new(status: Status) -> Self {
         let with_body = !status.is_without_content();
-        Self { status, location: None, allow: None, unsatisfied: None, close: false, with_body }
+        Self {
+            status,
+            location: None,
+            allow: None,
+            unsatisfied: None,
+            varies: false,
+            close: false,
+            with_body,
+        }
     }
 
     pub(crate) fn closing(status: Status) -> Self {
@@ -172,7 +189,7 @@ fn decide_for_any(
         Some(entry) => entry,
         None => match context.cache.get(number, key) {
             Some(entry) if !entry.is_due(now, site.settings.file_revalidate) => Arc::clone(entry),
-            _ => return Decision::LookUp(Lookup { host: number, key: key.as_str().into(), index: 0 }),
+            _ => return Decision::LookUp(Lookup::new(number, key)),
         },
     };
     match &entry.kind {
@@ -182,7 +199,11 @@ fn decide_for_any(
             let location = Some(format!("{}/{query}", path.written()));
             Decision::Simple(Simple { location, ..Simple::new(Status::MOVED_PERMANENTLY) })
         }
-        Kind::File(file) => {
+        Kind::File(_) => {
+            let entry = variants::select(request, number, entry, context);
+            let Some(file) = entry.file() else {
+                return Decision::Simple(Simple::new(Status::NOT_FOUND));
+            };
             let representation = file.representation();
             let with_body = request.method == Method::Get;
             match conditional::evaluate(request, Some(&representation)) {
@@ -191,7 +212,8 @@ fn decide_for_any(
                     return Decision::File(FileAnswer { entry, status, range: None, with_body: false });
                 }
                 Outcome::PreconditionFailed => {
-                    return Decision::Simple(Simple::new(Status::PRECONDITION_FAILED));
+                    let varies = file.is_negotiated();
+                    return Decision::Simple(Simple { varies, ..Simple::new(Status::PRECONDITION_FAILED) });
                 }
                 Outcome::Proceed => {}
             }
@@ -205,7 +227,12 @@ fn decide_for_any(
                 }
                 RangeOutcome::Unsatisfiable => {
                     let unsatisfied = Some(file.length());
-                    Decision::Simple(Simple { unsatisfied, ..Simple::new(Status::RANGE_NOT_SATISFIABLE) })
+                    let varies = file.is_negotiated();
+                    Decision::Simple(Simple {
+                        unsatisfied,
+                        varies,
+                        ..Simple::new(Status::RANGE_NOT_SATISFIABLE)
+                    })
                 }
             }
         }
@@ -225,7 +252,7 @@ fn decide_for_upload(
         || request.if_none_match.is_present()
         || request.if_unmodified_since.is_some()
     {
-        let Some(entry) = known else { return Decision::LookUp(Lookup { host, key: key.into(), index: 0 }) };
+        let Some(entry) = known else { return Decision::LookUp(Lookup::new(host, key)) };
         let current = entry.file().map(File::representation);
         if conditional::evaluate(request, current.as_ref()) != Outcome::Proceed {
             return Decision::Simple(Simple::new(Status::PRECONDITION_FAILED));

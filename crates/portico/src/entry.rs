@@ -1,8 +1,10 @@
 //! What the server knows of one path: a file with its ready-made head, a redirect, or that there is nothing.
 
+use crate::variants::Variants;
 use completion_port::{Handle, Metadata, Port, Slice};
 use portico_http::{
     body::BodyLength,
+    coding::Coding,
     conditional::Representation,
     date::HttpDate,
     etag::StoredETag,
@@ -62,6 +64,10 @@ pub(crate) struct File {
     pub(crate) handle: OpenFile,
     /// The head of a plain 200, without date and end.
     pub(crate) head: Box<[u8]>,
+    /// How its bytes are coded: it is a representation of another file.
+    coding: Option<Coding>,
+    /// The coded representations of this file, where there may be any.
+    variants: Option<Box<Variants>>,
     etag: StoredETag,
     last_modified: HttpDate,
 }
@@ -111,12 +117,42 @@ impl File {
         let since = metadata.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let etag = StoredETag::from_numbers(&[since.as_nanos() as u64, metadata.length]);
         let last_modified = HttpDate::new(metadata.modified);
+        let (head, coding, variants) = (Box::default(), None, None);
         let mut file =
-            Self { metadata, content_type, bytes, handle, head: Box::default(), etag, last_modified };
-        let mut room = [0; MOST_HEAD_BYTES];
-        let length = file.head_for(Status::OK, None, fields, &mut room);
-        file.head = room[..length].into();
+            Self { metadata, content_type, bytes, handle, head, coding, variants, etag, last_modified };
+        file.make_head(fields);
         file
+    }
+
+    /// The same as a coded representation of another file. `tag` tells it from all others of the same length and time.
+    pub(crate) fn coded(mut self, coding: Coding, tag: u64, fields: &HeadFields<'_>) -> Self {
+        let since = self.metadata.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.etag = StoredETag::from_numbers(&[since.as_nanos() as u64, self.metadata.length, tag]);
+        self.coding = Some(coding);
+        self.make_head(fields);
+        self
+    }
+
+    /// The same with coded representations beside it.
+    pub(crate) fn with_variants(mut self, variants: Variants, fields: &HeadFields<'_>) -> Self {
+        self.variants = Some(Box::new(variants));
+        self.make_head(fields);
+        self
+    }
+
+    pub(crate) fn variants(&self) -> Option<&Variants> {
+        self.variants.as_deref()
+    }
+
+    /// Whether the answer depends on what codings a request accepts.
+    pub(crate) fn is_negotiated(&self) -> bool {
+        self.coding.is_some() || self.variants.is_some()
+    }
+
+    fn make_head(&mut self, fields: &HeadFields<'_>) {
+        let mut room = [0; MOST_HEAD_BYTES];
+        let length = self.head_for(Status::OK, None, fields, &mut room);
+        self.head = room[..length].into();
     }
 
     pub(crate) fn length(&self) -> u64 {
@@ -145,6 +181,8 @@ impl File {
             // A 304 leaves out what the client has already (RFC 9110 section 15.4.5).
             content_type: (status != Status::NOT_MODIFIED).then_some(self.content_type),
             body: if status == Status::NOT_MODIFIED { BodyLength::Unsaid } else { BodyLength::Length(body) },
+            content_encoding: self.coding.filter(|_| status != Status::NOT_MODIFIED),
+            vary: self.is_negotiated().then_some(VARY),
             content_range,
             accept_ranges: status == Status::OK,
             last_modified: Some(&self.last_modified),
@@ -156,6 +194,9 @@ impl File {
         head.write_open(room).expect("the settings were checked, and a head of a file is short")
     }
 }
+
+/// The `Vary` of a resource whose answer depends on what codings a request accepts.
+pub(crate) const VARY: &str = "Accept-Encoding";
 
 /// Room that [`File::head_for`] never exceeds.
 pub(crate) const HEAD_ROOM: usize = MOST_HEAD_BYTES;

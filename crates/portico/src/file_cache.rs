@@ -1,7 +1,12 @@
 //! The open-file cache of one worker: entries by path, bounded in number and in bytes, the long unused ones leaving first.
 
-use crate::{entry::Entry, host::HostNumber};
+use crate::{
+    entry::{Entry, File},
+    host::HostNumber,
+    variants::Variants,
+};
 use completion_port::Handle;
+use portico_http::coding::Coding;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -63,14 +68,14 @@ impl FileCache {
         if let Some(place) = self.place(host, path) {
             let cached = &mut self.entries[place];
             self.bytes -= bytes_of(&cached.entry);
-            self.open += usize::from(is_open(&entry));
-            self.open -= usize::from(is_open(&cached.entry));
+            self.open += open_files(&entry);
+            self.open -= open_files(&cached.entry);
             cached.entry = entry;
         } else {
             if self.entries.len() >= self.most_entries {
                 self.evict(|_| true);
             }
-            self.open += usize::from(is_open(&entry));
+            self.open += open_files(&entry);
             let path: Box<str> = path.into();
             if self.places.len() <= host.index() {
                 self.places.resize_with(host.index() + 1, FxHashMap::default);
@@ -80,11 +85,34 @@ impl FileCache {
             self.entries.push(Cached { host, path, entry, used: false });
         }
         self.bytes += bytes;
+        self.shrink();
+        while self.open > self.most_open {
+            self.evict(|entry| open_files(entry) > 0);
+        }
+    }
+
+    /// Lets entries go until the bytes are within their bound.
+    fn shrink(&mut self) {
         while self.bytes > self.most_bytes && self.entries.len() > 1 {
             self.evict(|_| true);
         }
-        while self.open > self.most_open {
-            self.evict(is_open);
+    }
+
+    /// Keeps what was made of the entry of a path: a coded representation, or none, where that gains nothing.
+    pub(crate) fn complete(
+        &mut self,
+        host: HostNumber,
+        path: &str,
+        coding: Coding,
+        variant: Option<Arc<Entry>>,
+    ) {
+        let Some(place) = self.place(host, path) else { return };
+        let entry = &self.entries[place].entry;
+        if let Some(variants) = entry.file().and_then(File::variants) {
+            let before = bytes_of(entry);
+            variants.complete(coding, variant);
+            self.bytes += bytes_of(entry) - before;
+            self.shrink();
         }
     }
 
@@ -114,7 +142,7 @@ impl FileCache {
         let gone = self.entries.swap_remove(place);
         self.places[gone.host.index()].remove(&gone.path);
         self.bytes -= bytes_of(&gone.entry);
-        self.open -= usize::from(is_open(&gone.entry));
+        self.open -= open_files(&gone.entry);
         if let Some(moved) = self.entries.get(place) {
             *self.places[moved.host.index()].get_mut(&moved.path).expect("every entry has its place") =
                 place as u32;
@@ -122,18 +150,25 @@ impl FileCache {
     }
 }
 
-fn bytes_of(entry: &Entry) -> usize {
-    entry.file().and_then(|file| file.bytes.as_ref()).map_or(0, |bytes| bytes.len())
+/// Of the file and its coded representations.
+fn sum(entry: &Entry, of: impl Fn(&File) -> usize) -> usize {
+    let Some(file) = entry.file() else { return 0 };
+    let variants = file.variants().into_iter().flat_map(Variants::ready).filter_map(|variant| variant.file());
+    of(file) + variants.map(&of).sum::<usize>()
 }
 
-fn is_open(entry: &Entry) -> bool {
-    entry.file().is_some_and(|file| file.handle.handle() != Handle::NONE)
+fn bytes_of(entry: &Entry) -> usize {
+    sum(entry, |file| file.bytes.as_ref().map_or(0, |bytes| bytes.len()))
+}
+
+fn open_files(entry: &Entry) -> usize {
+    sum(entry, |file| usize::from(file.handle.handle() != Handle::NONE))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::{File, HeadFields, Kind, OpenFile};
+    use crate::entry::{HeadFields, Kind, OpenFile};
     use completion_port::{FileKind, Metadata, Slice};
     use portico_http::status::Status;
     use std::time::{Duration, SystemTime};

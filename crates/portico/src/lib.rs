@@ -28,6 +28,7 @@
 //! the crate needs no command-line parser.
 #![forbid(unsafe_code)]
 
+mod compression;
 mod connection;
 mod connections;
 mod context;
@@ -48,6 +49,7 @@ pub mod simulation;
 mod site;
 mod trace;
 mod upload;
+mod variants;
 mod worker;
 
 pub use completion_port::{Backend, ShutdownReport};

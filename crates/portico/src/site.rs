@@ -1,13 +1,14 @@
 //! What all workers share: the settings as the request path needs them, the folders, the logs.
 
 use crate::{
+    compression::Compression,
     host::Hosts,
     log::AccessLog,
     settings::{Folders, Settings},
     trace::Trace,
 };
 use portico_http::limits::Limits;
-use std::io;
+use std::{io, sync::Arc};
 
 pub(crate) struct Site {
     pub(crate) settings: Settings,
@@ -16,6 +17,7 @@ pub(crate) struct Site {
     /// Limits for a body that nobody wants, and that is read only to find the next request behind it.
     pub(crate) discard_limits: Limits,
     pub(crate) log: AccessLog,
+    pub(crate) compression: Arc<Compression>,
     pub(crate) trace: Option<Trace>,
 }
 
@@ -36,6 +38,7 @@ impl Site {
             discard_limits: Limits { body_bytes: DISCARD_BYTES, ..limits },
             limits,
             log,
+            compression: Compression::new(settings.pool_threads),
             trace: settings.trace.then(Trace::new),
             settings,
         })

@@ -4,7 +4,7 @@ use super::{Activity, COPY_BYTES, Connection, Decision, Progress, Taken, body::n
 use crate::{
     context::Context,
     decide::{FileAnswer, Simple},
-    entry::HEAD_ROOM,
+    entry::{HEAD_ROOM, VARY},
     log::AccessRecord,
 };
 use portico_http::{
@@ -122,6 +122,7 @@ impl Connection {
         let head = ResponseHead {
             body: if without { BodyLength::Unsaid } else { BodyLength::Length(length as u64) },
             content_type: (!without).then_some("text/html; charset=utf-8"),
+            vary: simple.varies.then_some(VARY),
             content_range: simple.unsatisfied.map(|length| ContentRange::Unsatisfied { length }),
             location,
             allow: simple.allow,

@@ -6,6 +6,7 @@ use crate::{
     decide::Lookup,
     entry::{Entry, File, Kind, OpenFile},
     mime,
+    variants::Original,
 };
 use completion_port::{Buffer, Completion, Error, ErrorKind, FileKind, Metadata, Operation, Payload, Slice};
 use portico_http::status::Status;
@@ -46,6 +47,9 @@ impl Connection {
         };
         if self.closing {
             return;
+        }
+        if lookup.beside.is_some() {
+            return self.on_beside_opened(lookup, opened, context);
         }
         match (completion.result, opened) {
             (Ok(_), Some((file, metadata))) => self.found_something(lookup, file, metadata, context),
@@ -93,17 +97,32 @@ impl Connection {
         if let Some(entry) = context.cache.get(lookup.host, &lookup.key)
             && entry.file().is_some_and(|known| known.metadata == metadata)
         {
-            self.known = Some(Arc::clone(entry));
+            let entry = Arc::clone(entry);
+            if self.has_neighbours(&lookup, context) {
+                return self.look_beside(lookup, Original::Known(entry), context);
+            }
+            self.known = Some(entry);
             return;
         }
+        self.load(lookup, file, metadata, context);
+    }
+
+    /// Reads a file into memory, if it is small.
+    pub(super) fn load(
+        &mut self,
+        lookup: Box<Lookup>,
+        file: OpenFile,
+        metadata: Metadata,
+        context: &mut Context,
+    ) {
         let small = metadata.length <= context.site.settings.file_cache_file_bytes as u64
             && context.cache.would_keep(metadata.length);
         if !small {
-            return self.found_file(&lookup, metadata, None, file, context);
+            return self.found_file(lookup, metadata, None, file, context);
         }
         if metadata.length == 0 {
             return self.found_file(
-                &lookup,
+                lookup,
                 metadata,
                 Some(Slice::from_static(b"")),
                 OpenFile::none(),
@@ -116,7 +135,7 @@ impl Connection {
                 self.activity = Activity::Loading(Box::new(Loading { lookup, file, metadata }));
                 self.submit(operation, context);
             }
-            Err(_) => self.found_file(&lookup, metadata, None, file, context),
+            Err(_) => self.found_file(lookup, metadata, None, file, context),
         }
     }
 
@@ -140,8 +159,9 @@ impl Connection {
                 // A file that shrank since it was opened is sent as it was read: head and body agree in any case.
                 metadata.length = bytes;
                 drop(file);
-                self.found_file(&lookup, metadata, Some(buffer.freeze()), OpenFile::none(), context);
+                self.found_file(lookup, metadata, Some(buffer.freeze()), OpenFile::none(), context);
             }
+            Err(_) if lookup.beside.is_some() => self.on_beside_opened(lookup, None, context),
             Err(error) => {
                 tracing::warn!(path = &*lookup.key, %error, "a file could not be read");
                 let nothing = Kind::Nothing(Status::INTERNAL_SERVER_ERROR);
@@ -152,7 +172,7 @@ impl Connection {
 
     fn found_file(
         &mut self,
-        lookup: &Lookup,
+        lookup: Box<Lookup>,
         metadata: Metadata,
         bytes: Option<Slice>,
         file: OpenFile,
@@ -162,10 +182,16 @@ impl Connection {
         let path = lookup.candidate(&host.settings.index).unwrap_or_default();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
         let file = File::new(metadata, mime::content_type(name), bytes, file, &host.head_fields());
-        self.found(lookup, Kind::File(Box::new(file)), context);
+        if lookup.beside.is_some() {
+            self.found_beside(lookup, file, context);
+        } else if self.has_neighbours(&lookup, context) {
+            self.look_beside(lookup, Original::New(Box::new(file)), context);
+        } else {
+            self.found_with_variants(&lookup, file, Vec::new(), context);
+        }
     }
 
-    fn found(&mut self, lookup: &Lookup, kind: Kind, context: &mut Context) {
+    pub(super) fn found(&mut self, lookup: &Lookup, kind: Kind, context: &mut Context) {
         let entry = Arc::new(Entry::new(kind, context.port.now()));
         context.cache.insert(lookup.host, &lookup.key, Arc::clone(&entry));
         self.known = Some(entry);

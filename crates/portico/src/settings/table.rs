@@ -167,6 +167,10 @@ pub static OF_HOST: &[&str] = &[
     "cache_control",
     "follow_symlinks",
     "dot_files",
+    "precompressed",
+    "compress",
+    "compress_least_bytes",
+    "compress_most_bytes",
     "upload",
     "upload_bytes",
 ];
@@ -189,6 +193,10 @@ pub static TABLE: &[Setting] = &[
     row!(Files, file_cache_bytes, "BYTES", 0, MOST_TOTAL_MEMORY, "Contents of small files that the cache holds; 0 holds none"),
     row!(Files, file_cache_file_bytes, "BYTES", 0, MOST_MEMORY, "The largest file whose contents are cached"),
     row!(Files, file_revalidate_ms = file_revalidate, "MS", 0, DAY_MS, "How long a cached file is trusted before the disk is asked again"),
+    row!(Files, precompressed, "CODINGS", "Send file.js.br, file.js.zst or file.js.gz for file.js to who accepts it: br, zstd, gzip, in order of preference"),
+    row!(Files, compress, "CODINGS", "Compress text and the like for who accepts it, and cache the result: br, gzip, in order of preference"),
+    row!(Files, compress_least_bytes, "BYTES", 64, MIB, "The smallest file that is compressed"),
+    row!(Files, compress_most_bytes, "BYTES", 64, 64 * MIB, "The largest file that is compressed"),
 
     row!(Limits, connections, "COUNT", 1, 4 * MIB, "Connections at one time"),
     row!(Limits, head_bytes, "BYTES", 64, MIB, "The request line and all fields of one request"),

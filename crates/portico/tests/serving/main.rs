@@ -4,6 +4,7 @@
 mod common;
 
 mod changes;
+mod coding;
 mod conditional;
 mod files;
 mod hosts;

@@ -1,0 +1,319 @@
+//! Compressing files on the port's pool: once for all workers, while requests go on being answered with the file as it is.
+//!
+//! A worker that wants a coded representation looks here first: another may have made it. What is made goes into the file cache of each
+//! worker that asks, and counts in its bytes; here only what is under way is held, and a weak memory of the rest.
+
+use crate::{
+    context::Context,
+    entry::{Entry, File, Kind, OpenFile},
+    host::HostNumber,
+    variants::Variants,
+};
+use completion_port::{Buffers, Directory, Handle, Metadata, OpenOptions, Operation, Slice};
+use portico_http::coding::Coding;
+use rustc_hash::FxHashMap;
+use std::{
+    hash::{DefaultHasher, Hasher},
+    io::{self, Write},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::SystemTime,
+};
+
+/// What is remembered at most; beyond that all of it is forgotten, and found anew.
+const MOST_REMEMBERED: usize = 65_536;
+/// A coded representation has to be smaller than its file by one part in so many.
+const LEAST_GAIN: u64 = 10;
+/// From 0 to 11. A megabyte of script takes some 0.2 s; with 9 three times as long for a twentieth less, with 11 forty times for a fifth.
+const BROTLI_QUALITY: i32 = 7;
+/// From 0 to 9. The last takes twice as long for a hundredth less.
+const GZIP_LEVEL: u32 = 6;
+
+/// One version of a file, in one coding.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    host: HostNumber,
+    path: Box<str>,
+    coding: Coding,
+    length: u64,
+    modified: SystemTime,
+    identity: (u64, u64),
+}
+
+impl Key {
+    fn new(host: HostNumber, path: &str, coding: Coding, metadata: &Metadata) -> Self {
+        let Metadata { length, modified, identity, .. } = *metadata;
+        Self { host, path: path.into(), coding, length, modified, identity }
+    }
+}
+
+/// Compressed bytes.
+#[derive(Clone)]
+struct Coded {
+    bytes: Slice,
+    /// A hash of them: the entity tag is a strong one though another release of an encoder writes other bytes.
+    tag: u64,
+}
+
+/// What all workers know of compressed files.
+pub(crate) struct Compression {
+    inner: Mutex<Inner>,
+    most_jobs: usize,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// At most `most_jobs`. Made, but taken up by no worker yet, where it has bytes.
+    under_way: Vec<(Key, Option<Coded>)>,
+    /// None where it gains nothing.
+    made: FxHashMap<Key, Option<Weak<Entry>>>,
+}
+
+impl Inner {
+    fn remember(&mut self, key: Key, made: Option<Weak<Entry>>) {
+        self.under_way.retain(|(other, _)| *other != key);
+        if self.made.len() >= MOST_REMEMBERED {
+            self.made.clear();
+        }
+        self.made.insert(key, made);
+    }
+}
+
+impl Compression {
+    /// Half of the threads are left to what requests wait for.
+    pub(crate) fn new(pool_threads: usize) -> Arc<Self> {
+        Arc::new(Self { inner: Mutex::default(), most_jobs: (pool_threads / 2).max(1) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was made: nothing where it gains nothing. None as long as it is not made.
+    fn find(&self, key: &Key, entry_of: impl FnOnce(Coded) -> Arc<Entry>) -> Option<Option<Arc<Entry>>> {
+        let mut inner = self.lock();
+        if let Some((_, coded)) = inner.under_way.iter().find(|(other, _)| other == key) {
+            let entry = entry_of(coded.clone()?);
+            inner.remember(key.clone(), Some(Arc::downgrade(&entry)));
+            return Some(Some(entry));
+        }
+        match inner.made.get(key)? {
+            None => Some(None),
+            // Gone where no worker has it any more.
+            Some(entry) => entry.upgrade().map(Some),
+        }
+    }
+
+    /// The right to make it; none where somebody does, or too much is under way.
+    fn begin(self: &Arc<Self>, key: Key) -> Option<Job> {
+        let mut inner = self.lock();
+        if inner.under_way.iter().any(|(other, _)| *other == key) {
+            return None;
+        }
+        if inner.under_way.len() >= self.most_jobs {
+            // What was made for a worker that has forgotten the file since then.
+            let left_over = inner.under_way.iter().position(|(_, coded)| coded.is_some())?;
+            inner.under_way.swap_remove(left_over);
+        }
+        inner.under_way.push((key.clone(), None));
+        Some(Job { compression: Arc::clone(self), key, finished: false })
+    }
+}
+
+/// A file that is being compressed.
+struct Job {
+    compression: Arc<Compression>,
+    key: Key,
+    finished: bool,
+}
+
+impl Job {
+    fn run(mut self, source: Source, buffers: &Buffers) -> Made {
+        let coded = match source.read().and_then(|bytes| compress(&bytes, self.key.coding)) {
+            Ok(coded) => keep(&coded, self.key.length, buffers),
+            Err(error) => {
+                tracing::debug!(path = &*self.key.path, %error, "a file was not compressed");
+                None
+            }
+        };
+        self.finished = true;
+        let mut inner = self.compression.lock();
+        match coded {
+            Some(_) => {
+                if let Some((_, made)) = inner.under_way.iter_mut().find(|(key, _)| *key == self.key) {
+                    *made = coded;
+                }
+            }
+            None => inner.remember(self.key.clone(), None),
+        }
+        drop(inner);
+        Made { key: self.key.clone() }
+    }
+}
+
+/// Dropped before its end when the port refuses or cancels it, or when the encoder panics. That it does again.
+impl Drop for Job {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        let mut inner = self.compression.lock();
+        if std::thread::panicking() {
+            inner.remember(self.key.clone(), None);
+        } else {
+            inner.under_way.retain(|(key, _)| *key != self.key);
+        }
+    }
+}
+
+/// What a job hands to the worker that learns of its end.
+pub(crate) struct Made {
+    key: Key,
+}
+
+/// Where the bytes of a file are.
+enum Source {
+    Memory(Slice),
+    Disk { directory: Arc<Directory>, path: PathBuf, options: OpenOptions, metadata: Metadata },
+}
+
+impl Source {
+    fn read(self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Memory(bytes) => Ok(bytes.to_vec()),
+            Self::Disk { directory, path, options, metadata } => {
+                let (file, opened) = directory.open_file(&path, options)?;
+                let changed = || io::Error::other("it changed meanwhile");
+                if opened != metadata {
+                    return Err(changed());
+                }
+                let mut bytes = vec![0; metadata.length as usize];
+                read_whole(&file, &mut bytes)?;
+                let now = file.metadata()?;
+                let same = now.len() == metadata.length && now.modified()? == metadata.modified;
+                if same { Ok(bytes) } else { Err(changed()) }
+            }
+        }
+    }
+}
+
+/// Fills `bytes` from the beginning of the file. One that ends before is an error.
+fn read_whole(file: &std::fs::File, bytes: &mut [u8]) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        #[cfg(unix)]
+        let read = std::os::unix::fs::FileExt::read_at(file, &mut bytes[done..], done as u64);
+        // A file for overlapped use has no position of its own.
+        #[cfg(windows)]
+        let read = std::os::windows::fs::FileExt::seek_read(file, &mut bytes[done..], done as u64);
+        match read {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(bytes) => done += bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn compress(bytes: &[u8], coding: Coding) -> io::Result<Vec<u8>> {
+    let coded = Vec::with_capacity(bytes.len() / 2);
+    match coding {
+        Coding::Brotli => {
+            // A window that holds the whole file, of 1 KiB to 4 MiB.
+            let window = (bytes.len() + 16).next_power_of_two().ilog2().clamp(10, 22) as i32;
+            let parameters = brotli::enc::BrotliEncoderParams {
+                quality: BROTLI_QUALITY,
+                lgwin: window,
+                size_hint: bytes.len(),
+                ..Default::default()
+            };
+            let mut coded = coded;
+            brotli::BrotliCompress(&mut &*bytes, &mut coded, &parameters)?;
+            Ok(coded)
+        }
+        Coding::Gzip => {
+            let mut encoder = flate2::write::GzEncoder::new(coded, flate2::Compression::new(GZIP_LEVEL));
+            encoder.write_all(bytes)?;
+            encoder.finish()
+        }
+        // The settings do not let it come here.
+        Coding::Zstd => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// The compressed bytes, where they are worth it and there is memory for them.
+fn keep(coded: &[u8], length: u64, buffers: &Buffers) -> Option<Coded> {
+    if coded.len() as u64 > length - length / LEAST_GAIN {
+        return None;
+    }
+    let mut buffer = buffers.allocate(coded.len()).ok()?;
+    buffer.extend_from_slice(coded);
+    let mut hasher = DefaultHasher::new();
+    hasher.write(coded);
+    Some(Coded { bytes: buffer.freeze(), tag: hasher.finish() })
+}
+
+/// Puts the coded representation of a file, at the path of the request at hand, into the cache if there is one. If there is none yet it is
+/// set going, where `make` says so.
+pub(crate) fn find_or_make(
+    host: HostNumber,
+    entry: &Arc<Entry>,
+    coding: Coding,
+    make: bool,
+    context: &mut Context,
+) {
+    let Some(file) = entry.file() else { return };
+    let key = Key::new(host, &context.key, coding, &file.metadata);
+    if !take_up(&key, context) && make {
+        start(key, file, context);
+    }
+}
+
+/// Takes up what a job made, if this worker knows the file.
+pub(crate) fn adopt(made: &Made, context: &mut Context) {
+    take_up(&made.key, context);
+}
+
+/// Puts what was made into this worker's cache. False as long as it is not made.
+fn take_up(key: &Key, context: &mut Context) -> bool {
+    let site = Arc::clone(&context.site);
+    let Some(entry) = context.cache.get(key.host, &key.path).cloned() else { return false };
+    let Some(file) = entry.file() else { return false };
+    if Key::new(key.host, &key.path, key.coding, &file.metadata) != *key {
+        return false;
+    }
+    let now = context.port.now();
+    let found = site.compression.find(key, |Coded { bytes, tag }| {
+        let fields = site.hosts[key.host].head_fields();
+        let metadata = Metadata { length: bytes.len() as u64, ..file.metadata };
+        let coded = File::new(metadata, file.content_type, Some(bytes), OpenFile::none(), &fields);
+        Arc::new(Entry::new(Kind::File(Box::new(coded.coded(key.coding, tag, &fields))), now))
+    });
+    let Some(variant) = found else { return false };
+    let fits = |variant: &Arc<Entry>| {
+        variant.file().is_some_and(|coded| context.cache.would_keep(coded.length() + file.length()))
+    };
+    let variant = variant.filter(fits);
+    context.cache.complete(key.host, &key.path, key.coding, variant);
+    true
+}
+
+fn start(key: Key, file: &File, context: &mut Context) {
+    let host = &context.site.hosts[key.host];
+    let Some(path) = file.variants().and_then(Variants::source) else { return };
+    let source = match &file.bytes {
+        Some(bytes) => Source::Memory(bytes.clone()),
+        None => Source::Disk {
+            directory: Arc::clone(&host.root),
+            path: path.to_owned(),
+            options: host.open_options(),
+            metadata: file.metadata,
+        },
+    };
+    let Some(job) = context.site.compression.begin(key) else { return };
+    let buffers = context.port.buffers().clone();
+    let work = Box::new(move || -> Box<dyn std::any::Any + Send> { Box::new(job.run(source, &buffers)) });
+    // Refused while the pool is full: the job is dropped, and a later request tries again.
+    let _ = context.port.submit(Handle::NONE, Operation::Call { work });
+}
