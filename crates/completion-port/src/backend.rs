@@ -62,6 +62,7 @@ pub(crate) trait Driver {
     ) -> Result<(), Error>;
     fn peer_address(&self, handle: Handle) -> Result<SocketAddr, Error>;
     fn local_address(&self, handle: Handle) -> Result<SocketAddr, Error>;
+    fn acknowledged_bytes(&self, handle: Handle) -> Result<u64, Error>;
     fn now(&self) -> Duration;
     /// The worker leaves. Brings home what is in flight if no other worker serves the queue; returns how much did not come. What
     /// nobody will wait for any more goes to `discarded`, so that no code of the program runs meanwhile.
@@ -283,6 +284,9 @@ impl Driver for WorkerDriver {
     }
     fn local_address(&self, handle: Handle) -> Result<SocketAddr, Error> {
         forward!(self, driver => driver.local_address(handle))
+    }
+    fn acknowledged_bytes(&self, handle: Handle) -> Result<u64, Error> {
+        forward!(self, driver => driver.acknowledged_bytes(handle))
     }
     fn now(&self) -> Duration {
         forward!(self, driver => driver.now())

@@ -216,6 +216,18 @@ impl Worker {
         self.driver.local_address(handle)
     }
 
+    /// How many bytes the peer's system has acknowledged since a TCP connection began: what really went out, while a send is under way
+    /// too. Costs a system call (TCP_INFO, tcp(7)): for looking now and then whether a peer takes what it is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::StaleHandle`]; [`ErrorKind::Unsupported`] for what is no TCP connection, for direct descriptors, on Windows, and on Unix
+    /// systems that are not Linux.
+    pub fn acknowledged_bytes(&self, handle: Handle) -> Result<u64, Error> {
+        self.check(handle, OperationKind::Send)?;
+        self.driver.acknowledged_bytes(handle)
+    }
+
     /// The time since the port was made, as of the last wait's end. What timers and limits count from; costs nothing.
     pub fn now(&self) -> Duration {
         self.driver.now()

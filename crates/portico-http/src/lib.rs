@@ -8,6 +8,7 @@
 //! |---|---|
 //! | find the end of a request head that arrives in pieces | [`scanner`] |
 //! | read the head, or learn how to refuse it | [`request`], [`rejection`] |
+//! | learn from a trusted proxy who the client is | [`proxy_protocol`] |
 //! | turn its target into a path | [`target`] |
 //! | take the body out of its framing | [`body`] |
 //! | answer 304, 412, 206 or 416 where that is right | [`conditional`], [`range`] |
@@ -107,6 +108,7 @@ pub mod etag;
 pub mod fields;
 pub mod limits;
 pub mod method;
+pub mod proxy_protocol;
 pub mod range;
 pub mod rejection;
 pub mod request;

@@ -26,7 +26,7 @@ pub(crate) use answer::LateRecord;
 use completion_port::{
     BufferChain, Completion, ErrorKind, Handle, Operation, OperationKind, Payload, Slice, Token,
 };
-use deadline::Waiting;
+use deadline::Clock;
 use lookup::Loading;
 use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner};
 use receive::Receiving;
@@ -100,11 +100,7 @@ pub(crate) struct Connection {
     /// The client may be sending what will not be read as a request any more.
     still_sends: bool,
     closing: bool,
-    timer: Token,
-    timer_due: Duration,
-    waiting: Waiting,
-    deadline: Duration,
-    progressed: bool,
+    clock: Clock,
     /// When the request in front began to arrive.
     arrived: Duration,
 }
@@ -130,11 +126,7 @@ impl Connection {
             last_answer: false,
             still_sends: false,
             closing: false,
-            timer: Token::NONE,
-            timer_due: Duration::ZERO,
-            waiting: Waiting::Request,
-            deadline: Duration::ZERO,
-            progressed: true,
+            clock: Clock::default(),
             arrived: Duration::ZERO,
         }
     }
@@ -164,10 +156,14 @@ impl Connection {
         Fate::Open
     }
 
-    /// The server shuts down: an idle connection ends now, a busy one after its present answer.
+    /// The server shuts down: an idle connection ends now, one that is in the middle of its request soon, a busy one after its present
+    /// answer.
     pub(crate) fn drain(&mut self, context: &mut Context) {
-        if matches!(self.activity, Activity::Reading) && !self.sending && self.input.is_empty() {
+        let waits = matches!(self.activity, Activity::Reading) && !self.sending;
+        if waits && self.is_between_requests() && self.discarding.is_none() {
             self.close(context);
+        } else {
+            self.hasten(context);
         }
     }
 
@@ -258,7 +254,7 @@ impl Connection {
         self.sending = false;
         match completion.result {
             Ok(bytes) => {
-                self.progressed = true;
+                self.clock.count_sent(bytes);
                 if !matches!(self.activity, Activity::Streaming(_))
                     && let Some(trace) = &context.site.trace
                 {
@@ -289,7 +285,8 @@ impl Connection {
                 self.input.clear();
                 self.submit(Operation::Disconnect, context);
             }
-        } else if self.ended || (context.draining && self.input.is_empty()) {
+        } else if self.ended || (context.draining && self.is_between_requests() && self.discarding.is_none())
+        {
             // After the end no byte comes any more, so that a request that is not whole never will be.
             self.close(context);
         }

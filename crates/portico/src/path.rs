@@ -4,6 +4,8 @@
 //! decided here is what a *file system* makes of them: Windows opens a device for `aux.html`, another stream of the
 //! file for `index.html::$DATA`, the same file for `INDEX~1.HTM` and `index.html.`, and a file outside the root for
 //! `C:x`. On Unix these are ordinary names, so [`Rules::windows`] applies only where such names have that meaning.
+//! File systems that compare names in folded case may ignore characters without a shape, and take a zero-width joiner
+//! before `.git` for nothing at all: what is hidden is decided by what is left without those.
 //! Symbolic links are not decided here: they are seen when the path is opened.
 
 use std::fmt;
@@ -62,6 +64,8 @@ pub enum Refusal {
     DeviceName,
     /// The form of an 8.3 name, such as `PROGRA~1`: a second name for a file that has a longer one.
     ShortName,
+    /// A file in which NTFS keeps its own data, such as `$MFT`: there is one at the root of each drive.
+    FileSystemName,
 }
 
 impl Refusal {
@@ -89,6 +93,7 @@ impl fmt::Display for Refusal {
             Refusal::TrailingDotOrSpace => "a name ends in a dot or space",
             Refusal::DeviceName => "a name is that of a device",
             Refusal::ShortName => "a name has the form of an 8.3 name",
+            Refusal::FileSystemName => "a name is that of a file in which NTFS keeps its own data",
         })
     }
 }
@@ -148,7 +153,7 @@ impl Rules {
     }
 
     fn allow(&self, segment: &str, first: bool) -> Result<(), Refusal> {
-        if segment == "." || segment == ".." {
+        if visible(segment).eq(['.']) || visible(segment).eq(['.', '.']) {
             return Err(Refusal::DotSegment);
         }
         if segment.len() > MOST_SEGMENT_BYTES {
@@ -168,14 +173,26 @@ impl Rules {
         if self.windows {
             windows(segment)?;
         }
-        if segment.starts_with('.') && !self.dot_files && !(first && segment == ".well-known") {
+        if visible(segment).next() == Some('.') && !self.dot_files && !(first && segment == ".well-known") {
             return Err(Refusal::Hidden);
         }
-        if segment.eq_ignore_ascii_case("portico.toml") {
+        if visible(segment).map(|c| c.to_ascii_lowercase()).eq("portico.toml".chars()) {
             return Err(Refusal::Configuration);
         }
         Ok(())
     }
+}
+
+/// The characters of a name without those that file systems may ignore where they fold case (ext4 and f2fs in such
+/// folders, HFS+): the default-ignorable code points of Unicode.
+fn visible(segment: &str) -> impl Iterator<Item = char> {
+    segment.chars().filter(|character| {
+        !matches!(character,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+    })
 }
 
 /// Names that Windows does not take literally.
@@ -191,8 +208,16 @@ fn windows(segment: &str) -> Result<(), Refusal> {
     if is_short(base, extension) {
         return Err(Refusal::ShortName);
     }
+    if OF_NTFS.iter().any(|name| segment.eq_ignore_ascii_case(name)) {
+        return Err(Refusal::FileSystemName);
+    }
     Ok(())
 }
+
+const OF_NTFS: [&str; 12] = [
+    "$MFT", "$MFTMirr", "$LogFile", "$Volume", "$AttrDef", "$Bitmap", "$Boot", "$BadClus", "$Quota",
+    "$Secure", "$UpCase", "$Extend",
+];
 
 fn is_device(base: &str) -> bool {
     const DEVICES: [&str; 7] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"];

@@ -25,6 +25,10 @@ pub(crate) struct Server {
     context: Context,
     connections: Arc<Connections>,
     completions: Vec<Completion>,
+    /// Accepting was refused: a timer runs, after which it is tried again.
+    resting: bool,
+    /// Not even a timer could be had: it is tried again at every turn.
+    restless: bool,
 }
 
 /// Whether a worker goes on after a turn.
@@ -48,7 +52,8 @@ impl Server {
             *connections.lock_listening() = Listening { listener, accepting: Token::NONE };
             connections.set_paused(true);
         }
-        let mut server = Self { context, connections, completions: Vec::new() };
+        let mut server =
+            Self { context, connections, completions: Vec::new(), resting: false, restless: false };
         server.accept_again();
         Ok(server)
     }
@@ -70,6 +75,7 @@ impl Server {
     /// What makes the queue unusable.
     pub(crate) fn turn(&mut self, timeout: Option<Duration>) -> Result<Turn, Error> {
         let mut completions = std::mem::take(&mut self.completions);
+        let timeout = if self.restless { Some(timeout.map_or(REST, |it| it.min(REST))) } else { timeout };
         self.context.port.wait(&mut completions, timeout)?;
         self.context.wall = SystemTime::now();
         let mut turn = Turn::GoesOn;
@@ -89,11 +95,17 @@ impl Server {
                     }
                 }
                 OperationKind::Call if completion.key == NO_CONNECTION => self.on_called(completion),
-                _ if completion.key == NO_CONNECTION => self.accept_again(),
+                _ if completion.key == NO_CONNECTION => {
+                    self.resting &= completion.kind != OperationKind::Timer;
+                    self.accept_again();
+                }
                 _ => self.hand_over(completion),
             }
         }
         self.completions = completions;
+        if std::mem::take(&mut self.restless) {
+            self.accept_again();
+        }
         Ok(turn)
     }
 
@@ -135,14 +147,7 @@ impl Server {
                 Ok(_) => self.accept_again(),
                 Err(error) if error.kind() == ErrorKind::Cancelled => self.accept_again(),
                 Err(_) if self.context.draining => {}
-                Err(error) => {
-                    tracing::warn!(%error, "accepting rests for a moment");
-                    // The timer's completion accepts again.
-                    let timer = Operation::Timer { after: REST };
-                    if self.context.port.submit(Handle::NONE, timer).is_err() {
-                        self.accept_again();
-                    }
-                }
+                Err(error) => self.rest(error),
             }
         }
         let Payload::Accepted(handle) = completion.payload else { return };
@@ -196,8 +201,21 @@ impl Server {
                 self.connections.set_paused(false);
             }
             Err(rejected) => {
-                tracing::error!(error = %rejected.error, "no further connections can be accepted")
+                drop(listening);
+                self.rest(rejected.error);
             }
+        }
+    }
+
+    /// Accepts again after a moment: what is short now may be there then.
+    fn rest(&mut self, error: Error) {
+        if let Some(held_back) = self.context.warnings.may_warn(self.context.port.now()) {
+            tracing::warn!(%error, held_back, "accepting rests for a moment");
+        }
+        if !self.resting {
+            let timer = Operation::Timer { after: REST };
+            self.resting = self.context.port.submit(Handle::NONE, timer).is_ok();
+            self.restless = !self.resting;
         }
     }
 

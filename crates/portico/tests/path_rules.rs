@@ -27,7 +27,7 @@ fn file(rules: Rules, name: &str) -> Result<(), Refusal> {
 
 /// Refused on both systems.
 const HOSTILE: &[(Refusal, &[&str])] = &[
-    (DotSegment, &[".", ".."]),
+    (DotSegment, &[".", "..", ".\u{200c}.", "\u{200b}..", "..\u{feff}", ".\u{ad}", "\u{2060}."]),
     (
         Separator,
         &[
@@ -97,9 +97,25 @@ const HOSTILE: &[(Refusal, &[&str])] = &[
             ".a.b",
             "..git",
             ".\u{fffd}",
+            "\u{200c}.git",
+            "\u{feff}\u{2060}.env",
+            ".g\u{200d}it",
+            "\u{ad}.htaccess",
+            "\u{fe0f}.ssh",
+            "\u{e0020}.npmrc",
+            "\u{200b}.well-known",
         ],
     ),
-    (Configuration, &["portico.toml", "Portico.toml", "PORTICO.TOML"]),
+    (
+        Configuration,
+        &[
+            "portico.toml",
+            "Portico.toml",
+            "PORTICO.TOML",
+            "portico\u{200d}.toml",
+            "\u{feff}portico.toml\u{200b}",
+        ],
+    ),
 ];
 
 /// Refused where names mean what they mean to Windows; ordinary names elsewhere.
@@ -243,6 +259,13 @@ const HOSTILE_ON_WINDOWS: &[(Refusal, &[&str])] = &[
             "a~0",
         ],
     ),
+    (
+        FileSystemName,
+        &[
+            "$MFT", "$mft", "$MFTMirr", "$LogFile", "$Volume", "$AttrDef", "$Bitmap", "$BOOT", "$BadClus",
+            "$Quota", "$Secure", "$UpCase", "$Extend",
+        ],
+    ),
 ];
 
 #[test]
@@ -316,10 +339,15 @@ fn ordinary_names_are_served_everywhere() {
         "portico.toml.html",
         "e\u{301}",
         "\u{200b}",
-        "$MFT",
+        "$MFT.txt",
+        "$",
         "@",
         "!",
         "emoji-😀",
+        "family-\u{1f468}\u{200d}\u{1f469}.png",
+        "\u{2764}\u{fe0f}.html",
+        "می\u{200c}خواهم.html",
+        "\u{2026}and justice.mp3",
     ] {
         assert_eq!(file(UNIX, name), Ok(()), "{name:?}");
         assert_eq!(file(WINDOWS, name), Ok(()), "{name:?}");

@@ -7,6 +7,8 @@
 mod client;
 #[path = "simulation/site.rs"]
 mod site;
+#[path = "simulation/time_limits.rs"]
+mod time_limits;
 
 use client::Client;
 use completion_port::simulation::{Faults, Random, World};

@@ -454,6 +454,10 @@ impl Driver for Iocp {
         self.address(handle, socket2::Socket::local_addr)
     }
 
+    fn acknowledged_bytes(&self, _: Handle) -> Result<u64, Error> {
+        Err(Error::new(ErrorKind::Unsupported, OperationKind::Send))
+    }
+
     fn now(&self) -> Duration {
         self.desk.now
     }

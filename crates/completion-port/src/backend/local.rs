@@ -7,6 +7,8 @@
 //! events reach the engine in `Engine::wait`, which calls `Core::complete`; that takes the slot out, lets the next
 //! operation of the direction start, and queues the completion, which the next `Driver::wait` hands out.
 
+#[cfg(target_os = "linux")]
+mod acknowledged;
 mod core;
 mod handle;
 mod notices;
@@ -514,6 +516,10 @@ impl<E: Engine> Driver for Local<E> {
 
     fn local_address(&self, handle: Handle) -> Result<SocketAddr, Error> {
         self.core.address(handle, false)
+    }
+
+    fn acknowledged_bytes(&self, handle: Handle) -> Result<u64, Error> {
+        self.core.acknowledged_bytes(handle)
     }
 
     fn now(&self) -> Duration {

@@ -282,6 +282,10 @@ impl Driver for Simulated {
         self.books().local.local_address(handle)
     }
 
+    fn acknowledged_bytes(&self, handle: Handle) -> Result<u64, Error> {
+        self.books().local.acknowledged_bytes(handle)
+    }
+
     fn now(&self) -> Duration {
         self.books().local.now()
     }

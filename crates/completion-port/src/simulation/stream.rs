@@ -90,6 +90,11 @@ impl Stream {
         &self.world
     }
 
+    /// Bytes that the connection took from this end.
+    pub(crate) fn bytes_sent(&self) -> u64 {
+        self.world.lock().end(self.name).sent.bytes
+    }
+
     pub(crate) fn name(&self) -> Name {
         self.name
     }

@@ -24,6 +24,7 @@ pub(crate) const CASES: &[Case] = cases![
     an_accept_stream_takes_every_connection_until_cancelled,
     one_accept_takes_one_connection,
     sends_go_out_in_order_and_a_chain_as_one_piece,
+    what_a_peer_has_taken_is_known_while_a_send_is_under_way,
     a_mebibyte_goes_both_ways_in_odd_pieces_past_a_slow_reader,
     an_outgoing_connection_carries_bytes,
     a_refused_connection_says_so,
@@ -37,6 +38,36 @@ pub(crate) const CASES: &[Case] = cases![
 
 fn connect_to(address: SocketAddr) -> Operation {
     Operation::Connect { address: address.into(), first: BufferChain::new() }
+}
+
+fn what_a_peer_has_taken_is_known_while_a_send_is_under_way(rig: &mut Rig) {
+    let (handle, mut peer) = rig.pair();
+    match rig.worker.acknowledged_bytes(handle) {
+        Ok(bytes) => assert_eq!(bytes, 0),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(!cfg!(target_os = "linux"));
+            return rig.close(handle);
+        }
+    }
+    let chain = Rig::huge_chain();
+    let length = chain.len() as u64;
+    let sending = rig.submit(handle, Operation::Send { chain });
+    rig.read_some(&mut peer, 1 << 20);
+    // What the peer has read, once its system has said so, and perhaps what its system holds.
+    let until = std::time::Instant::now() + PATIENCE;
+    let taken = loop {
+        match rig.worker.acknowledged_bytes(handle).unwrap() {
+            taken @ 0..0x10_0000 => assert!(std::time::Instant::now() < until, "{taken} bytes"),
+            taken => break taken,
+        }
+        std::thread::yield_now();
+    };
+    assert!(taken < length, "{taken} bytes");
+    rig.read_some(&mut peer, (length - (1 << 20)) as usize);
+    assert_eq!(rig.next_of(sending).result, Ok(length));
+    rig.close(handle);
+    assert_eq!(rig.worker.acknowledged_bytes(handle).unwrap_err().kind(), ErrorKind::StaleHandle);
 }
 
 fn what_was_received_can_be_sent_back(rig: &mut Rig) {

@@ -1,4 +1,7 @@
 //! Time limits. Each connection has one timer, which is set again only when it fires: moving a deadline costs nothing.
+//!
+//! Heads, idleness and the end of a connection have a fixed limit. Bodies and answers may take as long as they need, but have a least rate:
+//! when a window of time is over, so many bytes must have moved in it as the rate says, or at least one.
 
 use super::{Activity, Connection};
 use crate::context::Context;
@@ -8,78 +11,168 @@ use std::time::Duration;
 
 /// How long a client may take to end after everything was said to it.
 const LINGER_TIME: Duration = Duration::from_secs(2);
+/// How long a shutdown waits for the rest of a head, or of a body that nobody wants.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Waiting {
+enum Waiting {
     /// The next request.
     Request,
     /// The rest of a head; the limit counts from its first byte, whatever comes in between.
     Head,
     /// The next bytes of a body.
     Body,
-    /// The client to take what is sent, or the disk.
+    /// The disk. The time that it takes is not the client's.
+    Disk,
+    /// The client to take what is sent.
     Write,
     /// The client's end.
     End,
 }
 
+/// The time limit of a connection, and what moved since it was set.
+pub(super) struct Clock {
+    timer: Token,
+    timer_due: Duration,
+    waiting: Waiting,
+    deadline: Duration,
+    /// What was left of the window of a body or an answer when the connection began to wait for the disk.
+    paused: Option<(Waiting, Duration)>,
+    /// Bytes that came since the window of a body began.
+    received: u64,
+    /// Bytes in sends that are done.
+    sent: u64,
+    /// Bytes that the client had taken when that was last asked.
+    taken: u64,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self {
+            timer: Token::NONE,
+            timer_due: Duration::ZERO,
+            waiting: Waiting::Request,
+            deadline: Duration::ZERO,
+            paused: None,
+            received: 0,
+            sent: 0,
+            taken: 0,
+        }
+    }
+}
+
+impl Clock {
+    pub(super) fn count_received(&mut self, bytes: u64) {
+        self.received += bytes;
+    }
+
+    pub(super) fn count_sent(&mut self, bytes: u64) {
+        self.sent += bytes;
+    }
+}
+
 impl Connection {
+    /// Whether the first byte of the next request has not come yet. (Its bytes may be with a receive that is posted.)
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.input.is_empty() && self.scanner.examined() == 0
+    }
+
     fn waiting(&self) -> Waiting {
         match &self.activity {
             Activity::Lingering => Waiting::End,
             _ if self.sending => Waiting::Write,
             Activity::Uploading(upload) if upload.wants_input() => Waiting::Body,
             Activity::Reading if self.discarding.is_some() => Waiting::Body,
-            Activity::Reading if self.scanner.examined() > 0 => Waiting::Head,
-            Activity::Reading => Waiting::Request,
+            Activity::Reading if self.is_between_requests() => Waiting::Request,
+            Activity::Reading => Waiting::Head,
             Activity::Uploading(_)
             | Activity::LookingUp(_)
             | Activity::Loading(_)
-            | Activity::Streaming(_) => Waiting::Write,
+            | Activity::Streaming(_) => Waiting::Disk,
         }
     }
 
-    /// Sets the deadline for what is waited for, where that changed or came nearer.
-    pub(super) fn set_deadline(&mut self, context: &mut Context) {
-        let waiting = self.waiting();
-        let moved = std::mem::take(&mut self.progressed) && waiting != Waiting::Head;
-        if waiting == self.waiting && !moved {
-            return;
-        }
-        self.waiting = waiting;
+    fn time_limit(&self, waiting: Waiting, context: &Context) -> Duration {
         let settings = &context.site.settings;
         let limit = match waiting {
             Waiting::Request => settings.idle_timeout,
             Waiting::Head => settings.header_timeout,
             Waiting::Body => settings.body_timeout,
-            Waiting::Write => settings.write_timeout,
+            Waiting::Disk | Waiting::Write => settings.write_timeout,
             Waiting::End => LINGER_TIME,
         };
-        self.deadline = context.port.now() + limit;
-        if self.timer == Token::NONE {
+        let may_be_cut = waiting == Waiting::Head || (waiting == Waiting::Body && self.discarding.is_some());
+        if context.draining && may_be_cut { limit.min(DRAIN_TIME) } else { limit }
+    }
+
+    /// Sets the deadline for what is waited for, where that changed.
+    pub(super) fn set_deadline(&mut self, context: &mut Context) {
+        let waiting = self.waiting();
+        if waiting == self.clock.waiting && self.clock.timer != Token::NONE {
+            return;
+        }
+        let before = std::mem::replace(&mut self.clock.waiting, waiting);
+        let left = match self.clock.paused.take() {
+            Some((paused, left)) if paused == waiting => left,
+            _ => {
+                if waiting == Waiting::Disk && matches!(before, Waiting::Body | Waiting::Write) {
+                    let left = self.clock.deadline.saturating_sub(context.port.now());
+                    self.clock.paused = Some((before, left));
+                } else {
+                    self.clock.received = 0;
+                }
+                self.time_limit(waiting, context)
+            }
+        };
+        self.set_timer(left, context);
+    }
+
+    /// A write is done: the next has the whole limit again.
+    pub(super) fn disk_moved(&mut self, context: &mut Context) {
+        if self.clock.waiting == Waiting::Disk {
+            self.set_timer(self.time_limit(Waiting::Disk, context), context);
+        }
+    }
+
+    /// The server shuts down: what would be waited for long ends sooner.
+    pub(super) fn hasten(&mut self, context: &mut Context) {
+        let limit = self.time_limit(self.clock.waiting, context);
+        if context.port.now() + limit < self.clock.deadline {
+            self.set_timer(limit, context);
+        }
+    }
+
+    fn set_timer(&mut self, left: Duration, context: &mut Context) {
+        self.clock.deadline = context.port.now() + left;
+        if self.clock.timer == Token::NONE {
             self.start_timer(context);
-        } else if self.deadline < self.timer_due {
+        } else if self.clock.deadline < self.clock.timer_due {
             // Its completion starts it again, for the nearer deadline.
-            context.port.cancel(self.timer);
+            context.port.cancel(self.clock.timer);
         }
     }
 
     fn start_timer(&mut self, context: &mut Context) {
-        let after = self.deadline.saturating_sub(context.port.now());
-        self.timer_due = self.deadline;
-        self.timer = self.submit(Operation::Timer { after }, context).unwrap_or(Token::NONE);
+        let after = self.clock.deadline.saturating_sub(context.port.now());
+        self.clock.timer_due = self.clock.deadline;
+        self.clock.timer = self.submit(Operation::Timer { after }, context).unwrap_or(Token::NONE);
     }
 
     pub(super) fn on_timer(&mut self, completion: &Completion, context: &mut Context) {
-        self.timer = Token::NONE;
+        self.clock.timer = Token::NONE;
         if self.closing {
             return;
         }
-        if completion.result.is_err() || context.port.now() < self.deadline {
+        if completion.result.is_err() || context.port.now() < self.clock.deadline {
             return self.start_timer(context);
         }
-        match self.waiting {
+        let waiting = self.clock.waiting;
+        if self.keeps_pace(context) {
+            return self.set_timer(self.time_limit(waiting, context), context);
+        }
+        tracing::debug!(?waiting, "a connection is too slow");
+        match waiting {
             Waiting::Head | Waiting::Body if !self.sending => {
                 match self.activity {
                     Activity::Uploading(_) => self.fail_upload(Status::REQUEST_TIMEOUT, context),
@@ -91,12 +184,27 @@ impl Connection {
         }
     }
 
+    /// Whether so much has moved in the window that is over as the least rate asks for; then another begins.
+    fn keeps_pace(&mut self, context: &Context) -> bool {
+        let moved = match self.clock.waiting {
+            Waiting::Body => std::mem::take(&mut self.clock.received),
+            Waiting::Write => {
+                // Where the system does not say how far a send has come, one that is under way counts for nothing.
+                let taken = context.port.acknowledged_bytes(self.handle).unwrap_or(self.clock.sent);
+                taken.saturating_sub(std::mem::replace(&mut self.clock.taken, taken))
+            }
+            _ => return false,
+        };
+        let window = self.time_limit(self.clock.waiting, context);
+        let needed = u128::from(context.site.settings.minimum_rate_bytes) * window.as_millis() / 1_000;
+        u128::from(moved) >= needed.max(1)
+    }
+
     /// The answer of a connection that was too slow has to go out within its own limit.
     fn start_linger_limit(&mut self, context: &mut Context) {
         if !self.closing {
-            self.waiting = Waiting::Write;
-            self.deadline = context.port.now() + context.site.settings.write_timeout;
-            self.start_timer(context);
+            self.clock.waiting = Waiting::Write;
+            self.set_timer(self.time_limit(Waiting::Write, context), context);
         }
     }
 }

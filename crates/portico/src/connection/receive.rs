@@ -95,7 +95,7 @@ impl Connection {
         }
         match completion.result {
             Ok(0) => self.ended = true,
-            Ok(_) => {}
+            Ok(bytes) => self.clock.count_received(bytes),
             Err(error) if error.kind() == ErrorKind::Cancelled => {}
             Err(_) => self.close(context),
         }
@@ -111,7 +111,7 @@ impl Connection {
             }
         }
         match self.activity {
-            Activity::Uploading(_) => self.progressed = true,
+            Activity::Uploading(_) => {}
             // It takes no answer and sends on. It is this client that goes without, and in time: once the last buffer is with such
             // clients no receive completes any more, and nobody would notice.
             Activity::Reading if !self.sending => {}

@@ -187,10 +187,10 @@ impl Connection {
             (OperationKind::WriteAt, Ok(bytes)) => {
                 upload.writing = false;
                 upload.offset += bytes;
-                self.progressed = true;
                 if let Some(trace) = &context.site.trace {
                     trace.written(context.port.number(), bytes, upload.offset);
                 }
+                self.disk_moved(context);
             }
             (OperationKind::Sync, Ok(_)) => self.publish_upload(false, context),
             (OperationKind::Link, Ok(_)) => {

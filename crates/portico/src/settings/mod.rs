@@ -99,12 +99,15 @@ pub struct Settings {
 
     /// From the first byte of a request to the end of its head. Default: 10 seconds.
     pub header_timeout: Duration,
-    /// Without a byte of a request body. Default: 30 seconds.
+    /// The window over which `minimum_rate_bytes` is measured while a request body comes. Default: 30 seconds.
     pub body_timeout: Duration,
     /// Between two requests of a connection. Default: 60 seconds.
     pub idle_timeout: Duration,
-    /// For the client to take one slice of a file, or one batch of answers. Default: 60 seconds.
+    /// The window over which `minimum_rate_bytes` is measured while an answer is sent; and how long the disk may take for a slice.
+    /// Default: 60 seconds.
     pub write_timeout: Duration,
+    /// The bytes a second that a client must send of a body, or take of an answer; 0 asks for one byte in the whole window. Default: 240.
+    pub minimum_rate_bytes: u64,
     /// For what is running when the server is told to stop. Default: 30 seconds.
     pub shutdown_timeout: Duration,
 
@@ -185,6 +188,7 @@ impl Settings {
             body_timeout: Duration::from_millis(30_000),
             idle_timeout: Duration::from_millis(60_000),
             write_timeout: Duration::from_millis(60_000),
+            minimum_rate_bytes: 240,
             shutdown_timeout: Duration::from_millis(30_000),
             upload: None,
             upload_bytes: 1 << 30,

@@ -208,9 +208,10 @@ pub static TABLE: &[Setting] = &[
     row!(Limits, operations, "COUNT", 64, MIB, "Operations in flight on one worker"),
 
     row!(TimeLimits, header_timeout_ms = header_timeout, "MS", 1, DAY_MS, "From the first byte of a request to the end of its head"),
-    row!(TimeLimits, body_timeout_ms = body_timeout, "MS", 1, DAY_MS, "Without a byte of a request body"),
+    row!(TimeLimits, body_timeout_ms = body_timeout, "MS", 1, DAY_MS, "For a request body to move on: the time over which minimum-rate-bytes is measured"),
     row!(TimeLimits, idle_timeout_ms = idle_timeout, "MS", 1, DAY_MS, "Between two requests of a connection"),
-    row!(TimeLimits, write_timeout_ms = write_timeout, "MS", 1, DAY_MS, "For the client to take one slice of a file, or one batch of answers"),
+    row!(TimeLimits, write_timeout_ms = write_timeout, "MS", 1, DAY_MS, "For an answer to move on: the time over which minimum-rate-bytes is measured; and for the disk to give a slice"),
+    row!(TimeLimits, minimum_rate_bytes, "BYTES", 0, GIB, "Least bytes a second that a client sends of a body or takes of an answer; with 0 it is one byte in the whole time"),
     row!(TimeLimits, shutdown_timeout_ms = shutdown_timeout, "MS", 0, DAY_MS, "For what still runs when the server is told to stop"),
 
     row!(Upload, upload, "FOLDER", "Let PUT and POST create files in this folder, which lies inside ROOT"),

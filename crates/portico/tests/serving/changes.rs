@@ -9,6 +9,9 @@ on_every_backend!(
     what_was_missing_is_found_when_it_comes,
     a_trusted_file_is_not_asked_again,
     a_file_that_shrinks_under_a_download_ends_the_connection,
+    a_file_that_shrinks_under_a_part_of_it_ends_the_connection,
+    a_file_that_grows_under_a_download_arrives_as_long_as_promised,
+    a_file_that_is_emptied_and_filled_again_is_never_mixed_up_with_the_next_answer,
     a_file_that_is_replaced_under_a_download_arrives_as_it_was,
     a_file_that_is_deleted_under_a_download_arrives_whole,
 );
@@ -97,6 +100,76 @@ fn a_file_that_shrinks_under_a_download_ends_the_connection(backend: BackendChoi
     assert_same(&came, &content[..came.len()], "what came before the end");
     // The next one is told the new length.
     assert_same(&site.get("/long").body, &content[..1_000_000], "the shorter file");
+}
+
+/// The same for a range: its length was promised too.
+fn a_file_that_shrinks_under_a_part_of_it_ends_the_connection(backend: BackendChoice) {
+    let site = site(backend);
+    let content = bytes(LONG, 9);
+    site.write("long", &content);
+    let mut client = site.connect();
+    client.send("GET /long HTTP/1.1\r\nHost: test\r\nRange: bytes=1000-\r\n\r\n");
+    assert_eq!(client.head().status, 206);
+    let Ok(file) = fs::File::options().write(true).open(site.path("long")) else { return };
+    if file.set_len(1_000_000).is_err() {
+        return;
+    }
+    let (_, came) = client.try_body(LONG - 1_000).expect_err("a part of a file that is shorter came whole");
+    assert_same(&came, &content[1_000..][..came.len()], "what came before the end");
+    assert_eq!(site.connect().request("GET", "/long", "Range: bytes=2000000-\r\n").status, 416);
+}
+
+fn a_file_that_grows_under_a_download_arrives_as_long_as_promised(backend: BackendChoice) {
+    let site = site(backend);
+    let (mut client, mut content) = begin(&site);
+    let Ok(mut file) = fs::File::options().append(true).open(site.path("long")) else { return };
+    let more = bytes(3_000_000, 11);
+    std::io::Write::write_all(&mut file, &more).unwrap();
+    assert_same(&client.try_body(LONG).unwrap(), &content, "the length that was promised");
+    // The next answer begins right behind it, and has the new length.
+    content.extend_from_slice(&more);
+    assert_same(&client.get("/long").body, &content, "the longer file");
+}
+
+/// A file that is rewritten in place while many ask for it: each answer ends where its head says, or its connection ends before.
+fn a_file_that_is_emptied_and_filled_again_is_never_mixed_up_with_the_next_answer(backend: BackendChoice) {
+    let site = site(backend);
+    site.write("file", bytes(300_000, 1));
+    let mut client = site.connect();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0_usize.. {
+                if over.load(std::sync::atomic::Ordering::Relaxed) {
+                    return;
+                }
+                // Windows may refuse it while the file is open.
+                let _ = fs::write(site.path("file"), bytes([300_000, 10, 150_000][round % 3], 1));
+            }
+        });
+        let (mut whole, mut cut) = (0, 0);
+        for _ in 0..400 {
+            if !client.try_send("GET /file HTTP/1.1\r\nHost: test\r\n\r\n") {
+                client = site.connect();
+                continue;
+            }
+            let Ok(head) = client.try_head() else {
+                client = site.connect();
+                continue;
+            };
+            assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+            let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+            match client.try_body(length.unwrap().parse().unwrap()) {
+                Ok(_) => whole += 1,
+                Err(_) => {
+                    cut += 1;
+                    client = site.connect();
+                }
+            }
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(whole > 0, "{cut} were cut and none came whole");
+    });
 }
 
 fn a_file_that_is_replaced_under_a_download_arrives_as_it_was(backend: BackendChoice) {

@@ -1,6 +1,6 @@
 //! Time limits, seen by what happens when they are over.
 
-use crate::common::{Ending, Site, bytes, on_every_backend};
+use crate::common::{Ending, Site, assert_same, bytes, on_every_backend};
 use portico::settings::{BackendChoice, LogTarget, Settings};
 use std::time::Duration;
 
@@ -11,7 +11,12 @@ on_every_backend!(
     a_body_that_stops_is_answered_408,
     an_upload_that_stops_is_logged_with_its_name,
     an_unwanted_body_that_stops_ends_the_connection,
+    a_body_below_the_least_rate_is_answered_408,
+    a_slow_body_above_the_least_rate_is_taken,
     a_reader_that_stops_is_cut,
+    a_reader_below_the_least_rate_is_cut,
+    a_slow_reader_above_the_least_rate_gets_all,
+    half_a_head_is_answered_when_the_server_stops,
     a_client_that_never_ends_its_side_is_left,
 );
 
@@ -136,6 +141,115 @@ fn an_unwanted_body_that_stops_ends_the_connection(backend: BackendChoice) {
     assert_eq!(client.answer().status, 408);
     client.finish();
     client.ends();
+}
+
+/// Sends one byte after the other, or until the server has enough.
+fn trickle(mut sender: std::net::TcpStream, bytes: usize) {
+    use std::io::Write as _;
+    for _ in 0..bytes {
+        if sender.write_all(b"x").is_err() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn a_body_below_the_least_rate_is_answered_408(backend: BackendChoice) {
+    let site = Site::with_uploads(backend, |settings| {
+        long(settings);
+        settings.body_timeout = SHORT;
+        // Nobody is as quick as that.
+        settings.minimum_rate_bytes = 1 << 30;
+    });
+    let mut client = site.connect();
+    client.send("PUT /in/new HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n");
+    let sender = client.stream.try_clone().unwrap();
+    let trickling = std::thread::spawn(|| trickle(sender, 1_000_000));
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.closes()), (408, true));
+    client.stream.shutdown(std::net::Shutdown::Both).unwrap();
+    trickling.join().unwrap();
+    assert_eq!(site.get("/in/new").status, 404);
+}
+
+fn a_slow_body_above_the_least_rate_is_taken(backend: BackendChoice) {
+    let site = Site::with_uploads(backend, |settings| {
+        long(settings);
+        // A machine that stands still for so long fails this test; one byte a second is enough otherwise.
+        settings.body_timeout = Duration::from_secs(2);
+        settings.minimum_rate_bytes = 1;
+    });
+    let mut client = site.connect();
+    client.send("PUT /in/new HTTP/1.1\r\nHost: test\r\nContent-Length: 3000\r\n\r\n");
+    trickle(client.stream.try_clone().unwrap(), 3_000);
+    assert_eq!(client.answer().status, 201);
+    assert_eq!(site.get("/in/new").body.len(), 3_000);
+}
+
+fn a_reader_below_the_least_rate_is_cut(backend: BackendChoice) {
+    let site = Site::with(backend, |settings| {
+        long(settings);
+        settings.write_timeout = SHORT;
+        settings.minimum_rate_bytes = 1 << 30;
+    });
+    let content = bytes(100 << 20, 1);
+    site.write("long", &content);
+    let mut client = site.connect();
+    client.send("GET /long HTTP/1.1\r\nHost: test\r\n\r\n");
+    client.head();
+    // It reads on and on, but not fast.
+    let mut piece = [0; 1_024];
+    let mut came = 0;
+    while let Ok(bytes @ 1..) = std::io::Read::read(&mut client.stream, &mut piece) {
+        came += bytes;
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    assert!(came < content.len(), "the whole file came");
+}
+
+/// Each slice takes longer than the time limit; it is what arrives that counts.
+fn a_slow_reader_above_the_least_rate_gets_all(backend: BackendChoice) {
+    // Elsewhere the system does not tell how far a send has come.
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let site = Site::with(backend, |settings| {
+        long(settings);
+        settings.write_timeout = Duration::from_millis(500);
+        settings.minimum_rate_bytes = 1;
+        settings.send_slice_bytes = 16 << 20;
+        settings.queued_bytes = 64 << 20;
+        settings.buffer_memory_bytes = 256 << 20;
+    });
+    let content = bytes(40 << 20, 1);
+    site.write("long", &content);
+    let mut client = site.connect();
+    client.send("GET /long HTTP/1.1\r\nHost: test\r\n\r\n");
+    client.head();
+    let mut came = client.take_received();
+    let mut piece = vec![0; 256 << 10];
+    while came.len() < content.len() {
+        let bytes = std::io::Read::read(&mut client.stream, &mut piece).unwrap();
+        assert!(bytes > 0, "the end came after {} bytes", came.len());
+        came.extend_from_slice(&piece[..bytes]);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_same(&came, &content, "the long file");
+}
+
+/// Its own limit is an hour; a stop does not wait for that.
+fn half_a_head_is_answered_when_the_server_stops(backend: BackendChoice) {
+    let mut site = Site::with(backend, long);
+    let mut client = site.connect();
+    client.send("GET /file HTTP/1.1\r\nHo");
+    // It has come when what was sent after it is answered.
+    assert_eq!(site.get("/absent").status, 404);
+    let server = site.take_server();
+    let stopping = std::thread::spawn(move || server.stop(Duration::from_secs(60)));
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.closes()), (408, true));
+    drop(client);
+    assert!(stopping.join().unwrap().is_clean());
 }
 
 fn a_reader_that_stops_is_cut(backend: BackendChoice) {

@@ -228,6 +228,12 @@ impl Core {
         state.descriptor.address(of_peer).map_err(|error| Error::from_io(&error, of))
     }
 
+    pub(super) fn acknowledged_bytes(&self, handle: Handle) -> Result<u64, Error> {
+        let of = OperationKind::Send;
+        let state = self.state(handle).ok_or(Error::new(ErrorKind::StaleHandle, of))?;
+        state.descriptor.acknowledged_bytes().map_err(|error| Error::from_io(&error, of))
+    }
+
     #[cfg(feature = "simulation")]
     pub(super) fn key(&self, handle: Handle) -> Option<u64> {
         self.state(handle).map(|state| state.key)

@@ -1,5 +1,7 @@
 //! What the core knows of a handle.
 
+#[cfg(target_os = "linux")]
+use super::acknowledged;
 use super::{order::Line, pipe::is_pipe, socket::DatagramTraits};
 #[cfg(feature = "simulation")]
 use crate::simulation;
@@ -73,6 +75,17 @@ impl Descriptor {
             Self::SimulatedListener(listener, _) => return listener.local_addr(),
         };
         address.as_socket().ok_or(io::ErrorKind::InvalidInput.into())
+    }
+
+    /// How many bytes of a connection have reached its peer's system.
+    pub(super) fn acknowledged_bytes(&self) -> io::Result<u64> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Socket(socket) => acknowledged::bytes(socket),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) => Ok(stream.bytes_sent()),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     pub(crate) fn socket(&self) -> Option<&socket2::Socket> {
