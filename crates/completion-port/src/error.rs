@@ -116,7 +116,7 @@ fn kind_of(kind: io::ErrorKind) -> ErrorKind {
         Io::ConnectionRefused => ErrorKind::Refused,
         Io::TimedOut => ErrorKind::TimedOut,
         Io::IsADirectory | Io::NotADirectory => ErrorKind::WrongFileKind,
-        Io::StorageFull | Io::QuotaExceeded => ErrorKind::StorageFull,
+        Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => ErrorKind::StorageFull,
         Io::OutOfMemory => ErrorKind::SystemResources,
         Io::Unsupported => ErrorKind::Unsupported,
         Io::InvalidInput | Io::InvalidFilename => ErrorKind::InvalidArgument,

@@ -137,7 +137,7 @@ impl Connection {
             OperationKind::Close => return Fate::Gone,
             OperationKind::Timer => self.on_timer(&completion, context),
             OperationKind::Receive | OperationKind::ReceiveStream => self.on_received(completion, context),
-            OperationKind::Send => self.on_sent(&completion, context),
+            OperationKind::Send => self.on_sent(completion, context),
             OperationKind::Open => self.on_opened(completion, context),
             OperationKind::ReadAt => self.on_read(completion, context),
             OperationKind::WriteAt | OperationKind::Sync | OperationKind::Link | OperationKind::Call => {
@@ -250,9 +250,12 @@ impl Connection {
         self.submit(Operation::Send { chain }, context);
     }
 
-    fn on_sent(&mut self, completion: &Completion, context: &mut Context) {
+    fn on_sent(&mut self, completion: Completion, context: &mut Context) {
         self.sending = false;
-        match completion.result {
+        let result = completion.result;
+        // What was sent is free, before a buffer is looked for that holds what comes next.
+        drop(completion);
+        match result {
             Ok(bytes) => {
                 self.clock.count_sent(bytes);
                 if !matches!(self.activity, Activity::Streaming(_))
@@ -299,8 +302,10 @@ impl Connection {
             Err(rejected) => {
                 let error = rejected.error;
                 // At the deadline of a shutdown this is what ends the connections; the report counts them.
-                if error.kind() != ErrorKind::ShuttingDown {
-                    tracing::warn!(%error, "a connection ends because the port refused an operation");
+                if error.kind() != ErrorKind::ShuttingDown
+                    && let Some(held_back) = context.warnings.may_warn(context.port.now())
+                {
+                    tracing::warn!(%error, held_back, "a connection ends because the port refused an operation");
                 }
                 self.close(context);
                 None

@@ -1,5 +1,7 @@
 //! What the system tells the program: to stop, to stop at once, to open its log anew.
 
+#[cfg(unix)]
+use std::sync::Arc;
 use std::{
     io,
     sync::mpsc::{Receiver, channel},
@@ -18,10 +20,12 @@ pub(crate) enum Order {
 /// The exit code after a second order to stop, as shells know it from SIGINT.
 const INTERRUPTED: i32 = 130;
 
-/// Listens for SIGINT, SIGTERM and SIGHUP. The second order to stop ends the process at once.
+/// Listens for SIGINT, SIGTERM and SIGHUP. The second order to stop ends the process at once. SIGXFSZ no longer ends it: an upload that
+/// goes beyond the limit for a file's length (RLIMIT_FSIZE, setrlimit(2)) fails by itself.
 #[cfg(unix)]
 pub(crate) fn listen() -> io::Result<Receiver<Order>> {
     use signal_hook::{consts, iterator::Signals};
+    signal_hook::flag::register(consts::SIGXFSZ, Arc::default())?;
     let mut signals = Signals::new([consts::SIGINT, consts::SIGTERM, consts::SIGHUP])?;
     let (tell, told) = channel();
     std::thread::Builder::new().name("portico-signals".into()).spawn(move || {

@@ -6,6 +6,9 @@ use portico::path::Refusal::{self, *};
 use portico::path::{Form, Rules};
 use proptest::prelude::*;
 
+#[path = "serving/hostile_targets.rs"]
+mod hostile_targets;
+
 const UNIX: Rules = Rules { windows: false, dot_files: false };
 const WINDOWS: Rules = Rules { windows: true, dot_files: false };
 
@@ -292,6 +295,43 @@ fn hostile_names_are_refused() {
         }
     }
     assert!(count >= 150, "{count} names");
+}
+
+/// What becomes of a target by the rules of a system: the status, or none where it names something to be opened.
+fn refused(rules: Rules, target: &str) -> Option<u16> {
+    let mut scratch = vec![0; target.len()];
+    let decoded = match portico_http::target::decode(target, &mut scratch) {
+        Ok(decoded) => decoded,
+        Err(rejection) => return Some(rejection.status.code()),
+    };
+    if decoded.has_empty_segment() {
+        return Some(404);
+    }
+    rules.resolve(decoded.segments(), &mut String::new()).err().map(Refusal::status)
+}
+
+/// The same list is tried at the socket; here both systems' rules see it on every system.
+#[test]
+fn hostile_targets_are_refused() {
+    use hostile_targets::*;
+    let mut wrong = Vec::new();
+    for (targets, unix, windows) in [
+        (ABOVE, Some(400), Some(400)),
+        (SEPARATORS, Some(400), Some(400)),
+        (BYTES, Some(400), Some(400)),
+        (NO_SEGMENTS, Some(400), Some(400)),
+        (REFUSED, Some(404), Some(404)),
+        (ON_WINDOWS, None, Some(404)),
+        (MISSING, None, None),
+    ] {
+        for target in targets {
+            let found = (refused(UNIX, target), refused(WINDOWS, target));
+            if found != (unix, windows) {
+                wrong.push(format!("{target}: {found:?} instead of {:?}", (unix, windows)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

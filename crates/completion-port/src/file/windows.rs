@@ -411,17 +411,32 @@ mod tests {
             r"\windows\win.ini",
             r"\\?\C:\windows\win.ini",
             r"\\.\NUL",
+            r"\\.\GLOBALROOT\Device\Null",
+            r"\\?\GLOBALROOT\Device\Null",
+            r"\\?\UNC\host\share\page",
+            r"\\host\share\page",
+            "//host/share/page",
+            "//?/C:/windows/win.ini",
+            r"\??\C:\windows\win.ini",
+            r"\Device\Null",
+            "C:page",
+            "/page",
+            "sub/page:",
+            "sub::$INDEX_ALLOCATION/page",
+            r"sub\..\..\secret",
         ] {
             for options in [read(), read().write(true).create(true)] {
                 let error = open(Some(&directory), Path::new(path), options).expect_err(path);
                 assert_eq!(error.raw_os_error(), Some(ERROR_STOPPED_ON_SYMLINK as i32), "{path}: {error}");
             }
         }
-        // No device: a name like any other, of a file that is not there.
-        assert_eq!(
-            open(Some(&directory), Path::new("NUL"), read()).unwrap_err().kind(),
-            io::ErrorKind::NotFound
-        );
+        // No devices and nothing dropped: names like any others, of files that are not there.
+        for path in
+            ["NUL", "CON", "aux.txt", "COM1", "COM\u{b9}", "CONIN$", "sub/page.", "sub/page ", "sub /page"]
+        {
+            let error = open(Some(&directory), Path::new(path), read()).expect_err(path);
+            assert_eq!(error.kind(), io::ErrorKind::NotFound, "{path}: {error}");
+        }
         let (_, metadata) = open(Some(&directory), Path::new("sub/page"), read().refuse_links(true)).unwrap();
         assert_eq!((metadata.length, metadata.kind), (4, FileKind::File));
         for path in ["sub", "", "."] {

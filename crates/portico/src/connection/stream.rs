@@ -2,12 +2,20 @@
 
 use super::{Activity, Connection, answer::LateRecord, buffer_of};
 use crate::{context::Context, decide::FileAnswer, entry::Entry};
-use completion_port::{Buffer, BufferChain, Completion, Operation};
+use completion_port::{Buffer, BufferChain, Buffers, Completion, Error, Operation};
 use portico_http::request::Request;
 use std::{ops::Range, sync::Arc};
 
 /// Slices below this length are read one after the other is sent: there is nothing to gain from reading ahead.
 const LEAST_AHEAD_BYTES: usize = 16_384;
+
+/// A buffer for a slice of the file behind a head. Where those of its length are taken, a smaller one: the download takes more steps.
+fn acquire_slice(buffers: &Buffers, head_bytes: usize, slice_bytes: usize) -> Result<Buffer, Error> {
+    let bytes = head_bytes + slice_bytes;
+    let least = LEAST_AHEAD_BYTES.max(2 * head_bytes);
+    let smaller = [bytes / 2, bytes / 4, least].into_iter().filter(|fewer| (least..bytes).contains(fewer));
+    smaller.fold(buffers.acquire(bytes), |found, bytes| found.or_else(|_| buffers.acquire(bytes)))
+}
 
 /// A file that is being sent.
 pub(super) struct FileBody {
@@ -52,7 +60,7 @@ impl Connection {
         let total = range.end - range.start;
         // The head is laid in front of the first slice, which is shorter by it, where that leaves a slice at all.
         let room = (total as usize).min(slice_bytes.saturating_sub(head_bytes).max(slice_bytes / 2));
-        let Ok(mut buffer) = context.port.buffers().acquire(head_bytes + room) else {
+        let Ok(mut buffer) = acquire_slice(context.port.buffers(), head_bytes, room) else {
             return self.wait_for_room::<()>(context).is_some();
         };
         for part in head {
@@ -93,7 +101,12 @@ impl Connection {
             return;
         }
         let bytes = left.min(body.slice_bytes as u64) as usize;
-        match context.port.buffers().acquire(bytes) {
+        let buffers = context.port.buffers();
+        if self.sending && buffers.are_low(bytes) {
+            // Those who take their answers slowly must not hold two slices each: the next is read when this one is sent.
+            return;
+        }
+        match acquire_slice(buffers, 0, bytes) {
             Ok(buffer) => self.read_slice(buffer, context),
             // While something is being sent its buffer will come back, and this is tried again.
             Err(_) if self.sending => {}

@@ -284,8 +284,10 @@ impl Connection {
             ErrorKind::StorageFull => Status::INSUFFICIENT_STORAGE,
             _ => status_of(Some(error)),
         };
-        if status != Status::CONFLICT {
-            tracing::warn!(%error, "an upload failed");
+        if status != Status::CONFLICT
+            && let Some(held_back) = context.warnings.may_warn(context.port.now())
+        {
+            tracing::warn!(%error, held_back, "an upload failed");
         }
         self.fail_upload(status, context);
     }

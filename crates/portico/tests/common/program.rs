@@ -25,13 +25,41 @@ impl Program {
     /// The same with so many descriptors at most.
     #[cfg(unix)]
     pub(crate) fn start_with_descriptors(most: u32, root: &Path, arguments: &[&str]) -> Self {
+        Self::start_after(&format!("ulimit -n {most}"), root, arguments)
+    }
+
+    /// The same in the process of a shell that has carried out `commands` before.
+    #[cfg(unix)]
+    pub(crate) fn start_after(commands: &str, root: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("ulimit -n {most} && exec \"$0\" \"$@\""));
-        command.arg(env!("CARGO_BIN_EXE_portico"));
+        Self::prepare(&mut command, commands);
         Self::start_with(command, root, arguments)
     }
 
-    fn start_with(mut command: Command, root: &Path, arguments: &[&str]) -> Self {
+    /// Gives a shell its commands, with the program after them.
+    #[cfg(unix)]
+    pub(crate) fn prepare(shell: &mut Command, commands: &str) {
+        shell.arg("-c").arg(format!("{commands} && exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_portico"));
+    }
+
+    /// The same as a user who is not root, whom permissions do not bind. The program is copied to where that user can reach it.
+    #[cfg(unix)]
+    pub(crate) fn start_unprivileged(root: &Path, arguments: &[&str]) -> Self {
+        use std::os::unix::{fs::PermissionsExt as _, process::CommandExt as _};
+        if !rustix::process::geteuid().is_root() {
+            return Self::start(root, arguments);
+        }
+        const NOBODY: u32 = 65_534;
+        let place = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let copy = place.path().join("portico");
+        std::fs::copy(env!("CARGO_BIN_EXE_portico"), &copy).unwrap();
+        let mut command = Command::new(copy);
+        command.uid(NOBODY).gid(NOBODY);
+        Self::start_with(command, root, arguments)
+    }
+
+    pub(crate) fn start_with(mut command: Command, root: &Path, arguments: &[&str]) -> Self {
         for (name, _) in
             std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PORTICO_"))
         {

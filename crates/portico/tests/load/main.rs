@@ -4,7 +4,9 @@
 mod common;
 
 mod idle_connections;
+mod silent_clients;
 mod slow_clients;
+mod slow_crowd;
 
 /// Lets this process, and the programs it starts, open as many files as the system allows.
 fn raise_descriptor_limit() {

@@ -5,7 +5,9 @@ use portico::settings::BackendChoice;
 
 on_every_backend!(
     many_files_and_many_clients_share_few_descriptors,
-    more_clients_than_descriptors_are_all_answered
+    more_clients_than_descriptors_are_all_answered,
+    silent_clients_that_hold_all_descriptors_make_room_in_time,
+    uploads_without_descriptors_are_told_to_come_back,
 );
 
 const DESCRIPTORS: u32 = 100;
@@ -49,5 +51,54 @@ fn more_clients_than_descriptors_are_all_answered(backend: BackendChoice) {
         assert!(served || told, "{}", answer.head);
     }
     assert_eq!(program.connect().get("/file").status, 200);
+    program.kill();
+}
+
+/// Nobody of them leaves by itself.
+fn silent_clients_that_hold_all_descriptors_make_room_in_time(backend: BackendChoice) {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "file", "content");
+    let arguments = ["--backend", backend.name(), "--workers=1", "--idle-timeout-ms=100"];
+    let program = Program::start_with_descriptors(DESCRIPTORS, folder.path(), &arguments);
+    let silent: Vec<_> = (0..3 * DESCRIPTORS).map(|_| program.connect()).collect();
+    // Behind all of them in the system's queue.
+    let answer = program.connect().get("/file");
+    assert!(answer.status == 200 || answer.status == 503, "{}", answer.head);
+    for mut client in silent {
+        client.ends();
+    }
+    assert_eq!(program.connect().get("/file").body, b"content");
+    program.kill();
+}
+
+fn uploads_without_descriptors_are_told_to_come_back(backend: BackendChoice) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("in")).unwrap();
+    let inbox = folder.path().join("in");
+    let arguments = ["--backend", backend.name(), "--workers=1", "--upload", inbox.to_str().unwrap()];
+    let program = Program::start_with_descriptors(DESCRIPTORS, folder.path(), &arguments);
+    let mut clients: Vec<_> = (0..3 * DESCRIPTORS).map(|_| program.connect()).collect();
+    // Half of a body: what could be opened stays open.
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(format!("PUT /in/{number} HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n\r\nhalf"));
+    }
+    let mut told = 0;
+    for mut client in clients {
+        client.try_send("half");
+        let answer = client.answer();
+        match answer.status {
+            201 => {}
+            503 => {
+                assert!(answer.field("Retry-After").is_some() && answer.closes(), "{}", answer.head);
+                told += 1;
+            }
+            _ => panic!("{}", answer.head),
+        }
+    }
+    let whole = crate::common::names(&inbox);
+    assert_eq!(whole.len(), 3 * DESCRIPTORS as usize - told);
+    assert!(whole.iter().all(|name| std::fs::read(inbox.join(name)).unwrap() == b"halfhalf"));
+    assert!(told > 0, "there were descriptors for all");
+    assert_eq!(program.connect().upload("PUT", "/in/last", b"content").status, 201);
     program.kill();
 }

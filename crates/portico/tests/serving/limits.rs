@@ -10,6 +10,7 @@ on_every_backend!(
     little_memory_per_connection_serves_all_the_same,
     a_long_head_comes_in_whatever_a_connection_may_hold,
     few_buffers_for_all_serve_many,
+    slow_readers_leave_buffers_to_others,
     clients_that_read_nothing_and_send_single_bytes_hold_few_buffers,
     clients_that_read_nothing_and_send_much_do_not_take_the_last_buffers,
 );
@@ -147,6 +148,30 @@ fn few_buffers_for_all_serve_many(backend: BackendChoice) {
         }
     };
     assert_same(&answer.body, &content, "afterwards");
+}
+
+/// Readers that take nothing hold a slice each, and smaller ones where the large are taken; there is still something for another.
+fn slow_readers_leave_buffers_to_others(backend: BackendChoice) {
+    let site = Site::with(backend, |settings| {
+        settings.buffer_memory_bytes = 2 << 20;
+        settings.write_timeout = std::time::Duration::from_secs(3_600);
+    });
+    site.write("long", bytes(20 << 20, 1));
+    let content = bytes(600_000, 2);
+    site.write("other", &content);
+    let slow: Vec<_> = (0..14)
+        .map(|_| {
+            let mut client = site.connect();
+            socket2::SockRef::from(&client.stream).set_recv_buffer_size(4_096).unwrap();
+            client.send("GET /long HTTP/1.1\r\nHost: test\r\n\r\n");
+            assert_eq!(client.head().status, 200);
+            client
+        })
+        .collect();
+    for _ in 0..50 {
+        assert_same(&site.get("/other").body, &content, "beside slow readers");
+    }
+    drop(slow);
 }
 
 /// Each byte comes in a buffer of its own. A client that takes no answer and goes on sending must not keep them all.

@@ -7,12 +7,16 @@ mod changes;
 mod coding;
 mod conditional;
 mod files;
+mod hostile_paths;
+mod hostile_targets;
 mod hosts;
 mod limits;
 mod paths;
 mod protocol;
 mod refusals;
 mod rough;
+#[cfg(target_os = "linux")]
+mod swapped_links;
 mod time_limits;
 mod uploads;
 mod whole;

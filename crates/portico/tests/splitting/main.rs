@@ -1,0 +1,96 @@
+//! What a client gets does not depend on the pieces in which its bytes arrive: random streams of requests, good and bad,
+//! each sent whole and cut at random points, in a simulated world and at the socket of every backend.
+//!
+//! `PORTICO_STREAMS` says how many streams, or which: `100000`, or `17..18`. At the sockets it is a twentieth of them.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../serving/hostile_targets.rs"]
+#[allow(dead_code, reason = "a stream takes some of them")]
+mod hostile_targets;
+
+#[cfg(unix)]
+mod simulated;
+mod sockets;
+mod streams;
+
+use std::{collections::BTreeMap, fs, ops::Range, path::Path};
+
+/// The streams to try.
+fn chosen(count: u64) -> Range<u64> {
+    let Ok(wanted) = std::env::var("PORTICO_STREAMS") else { return 0..count };
+    let range = match wanted.split_once("..") {
+        Some((from, to)) => from.parse().ok().zip(to.parse().ok()),
+        None => wanted.parse().ok().map(|count| (0, count)),
+    };
+    let (from, to) = range.expect("PORTICO_STREAMS is a count, or a range such as 17..18");
+    from..to
+}
+
+/// What there is to ask for.
+fn fill(root: &Path) {
+    for (name, bytes) in [
+        ("index.html", 700),
+        ("empty", 0),
+        ("one", 1),
+        ("page.html", 5_000),
+        ("large", 80_001),
+        ("sub/index.html", 300),
+    ] {
+        let content: Vec<u8> = (0..bytes).map(|place: usize| b'a' + (place * 7 % 26) as u8).collect();
+        common::write(root, name, content);
+    }
+    fs::create_dir_all(root.join("in")).unwrap();
+}
+
+/// What uploads left behind; they are removed.
+fn take_uploads(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let inbox = root.join("in");
+    let uploads = common::names(&inbox).into_iter().map(|name| {
+        let path = inbox.join(&name);
+        let content = fs::read(&path).unwrap();
+        fs::remove_file(path).unwrap();
+        (name, content)
+    });
+    uploads.collect()
+}
+
+/// Answers without what is the time of the test: the date, and the validators of what was just uploaded.
+fn masked(answers: &[u8]) -> String {
+    let mut uploaded = false;
+    let lines = answers.split_inclusive(|byte| *byte == b'\n').map(|line| {
+        if line.starts_with(b"HTTP/1.1 ") {
+            uploaded = line.starts_with(b"HTTP/1.1 20") && !line.starts_with(b"HTTP/1.1 200");
+        }
+        let names: &[&[u8]] =
+            if uploaded { &[b"Date: ", b"ETag: ", b"Last-Modified: "] } else { &[b"Date: "] };
+        match names.iter().find(|name| line.starts_with(name)) {
+            Some(name) => String::from_utf8_lossy(name) + "...\n",
+            None => String::from_utf8_lossy(line),
+        }
+    });
+    lines.collect()
+}
+
+/// Compares what came of a stream sent whole with what came of its pieces.
+#[track_caller]
+fn assert_same(number: u64, whole: &[u8], cut: &[u8], cuts: &[usize]) {
+    let (whole, cut) = (masked(whole), masked(cut));
+    if whole == cut {
+        return;
+    }
+    let place = whole.bytes().zip(cut.bytes()).take_while(|(one, other)| one == other).count();
+    let around = |text: &str| {
+        let from = place.saturating_sub(200);
+        text.as_bytes()[from..text.len().min(place + 200)].escape_ascii().to_string()
+    };
+    panic!(
+        "stream {number} (PORTICO_STREAMS={number}..{}) cut at {} places, {:?} ...:\n{}\ndiffers at byte {place}, whole:\n{}\nand cut:\n{}",
+        number + 1,
+        cuts.len(),
+        &cuts[..cuts.len().min(20)],
+        streams::stream(number).escape_ascii(),
+        around(&whole),
+        around(&cut),
+    );
+}
