@@ -129,29 +129,39 @@ struct Job {
 
 impl Job {
     fn run(mut self, source: Source, buffers: &Buffers) -> Made {
-        let coded = match source.read().and_then(|bytes| compress(&bytes, self.key.coding)) {
-            Ok(coded) => keep(&coded, self.key.length, buffers),
-            Err(error) => {
-                tracing::debug!(path = &*self.key.path, %error, "a file was not compressed");
-                None
-            }
-        };
-        self.finished = true;
-        let mut inner = self.compression.lock();
-        match coded {
-            Some(_) => {
-                if let Some((_, made)) = inner.under_way.iter_mut().find(|(key, _)| *key == self.key) {
+        let key = self.key.clone();
+        match self.make(source, buffers) {
+            Ok(coded) => {
+                self.finished = true;
+                let mut inner = self.compression.lock();
+                if coded.is_none() {
+                    inner.remember(key.clone(), None);
+                } else if let Some((_, made)) = inner.under_way.iter_mut().find(|(other, _)| *other == key) {
                     *made = coded;
                 }
             }
-            None => inner.remember(self.key.clone(), None),
+            // This may pass.
+            Err(error) => tracing::debug!(path = &*key.path, %error, "a file was not compressed"),
         }
-        drop(inner);
-        Made { key: self.key.clone() }
+        Made { key }
+    }
+
+    /// None where it gains nothing.
+    fn make(&self, source: Source, buffers: &Buffers) -> io::Result<Option<Coded>> {
+        let Some(bytes) = source.read()? else { return Ok(None) };
+        let coded = compress(&bytes, self.key.coding)?;
+        if coded.len() as u64 > self.key.length - self.key.length / LEAST_GAIN {
+            return Ok(None);
+        }
+        let mut buffer = buffers.allocate(coded.len()).map_err(io::Error::other)?;
+        buffer.extend_from_slice(&coded);
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&coded);
+        Ok(Some(Coded { bytes: buffer.freeze(), tag: hasher.finish() }))
     }
 }
 
-/// Dropped before its end when the port refuses or cancels it, or when the encoder panics. That it does again.
+/// Without an end where the port refuses or cancels it, or something is short: it is tried again. An encoder that panics would do that again.
 impl Drop for Job {
     fn drop(&mut self) {
         if self.finished {
@@ -178,20 +188,20 @@ enum Source {
 }
 
 impl Source {
-    fn read(self) -> io::Result<Vec<u8>> {
+    /// The whole file; none where it is not the one that was asked for any more.
+    fn read(self) -> io::Result<Option<Vec<u8>>> {
         match self {
-            Self::Memory(bytes) => Ok(bytes.to_vec()),
+            Self::Memory(bytes) => Ok(Some(bytes.to_vec())),
             Self::Disk { directory, path, options, metadata } => {
                 let (file, opened) = directory.open_file(&path, options)?;
-                let changed = || io::Error::other("it changed meanwhile");
                 if opened != metadata {
-                    return Err(changed());
+                    return Ok(None);
                 }
                 let mut bytes = vec![0; metadata.length as usize];
                 read_whole(&file, &mut bytes)?;
                 let now = file.metadata()?;
                 let same = now.len() == metadata.length && now.modified()? == metadata.modified;
-                if same { Ok(bytes) } else { Err(changed()) }
+                Ok(same.then_some(bytes))
             }
         }
     }
@@ -242,18 +252,6 @@ fn compress(bytes: &[u8], coding: Coding) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The compressed bytes, where they are worth it and there is memory for them.
-fn keep(coded: &[u8], length: u64, buffers: &Buffers) -> Option<Coded> {
-    if coded.len() as u64 > length - length / LEAST_GAIN {
-        return None;
-    }
-    let mut buffer = buffers.allocate(coded.len()).ok()?;
-    buffer.extend_from_slice(coded);
-    let mut hasher = DefaultHasher::new();
-    hasher.write(coded);
-    Some(Coded { bytes: buffer.freeze(), tag: hasher.finish() })
-}
-
 /// Puts the coded representation of a file, at the path of the request at hand, into the cache if there is one. If there is none yet it is
 /// set going, where `make` says so.
 pub(crate) fn find_or_make(
@@ -291,10 +289,6 @@ fn take_up(key: &Key, context: &mut Context) -> bool {
         Arc::new(Entry::new(Kind::File(Box::new(coded.coded(key.coding, tag, &fields))), now))
     });
     let Some(variant) = found else { return false };
-    let fits = |variant: &Arc<Entry>| {
-        variant.file().is_some_and(|coded| context.cache.would_keep(coded.length() + file.length()))
-    };
-    let variant = variant.filter(fits);
     context.cache.complete(key.host, &key.path, key.coding, variant);
     true
 }

@@ -98,7 +98,7 @@ impl FileCache {
         }
     }
 
-    /// Keeps what was made of the entry of a path: a coded representation, or none, where that gains nothing.
+    /// Keeps what was made of the entry of a path: a coded representation, or none, where that gains nothing or there is no room for it.
     pub(crate) fn complete(
         &mut self,
         host: HostNumber,
@@ -110,7 +110,8 @@ impl FileCache {
         let entry = &self.entries[place].entry;
         if let Some(variants) = entry.file().and_then(File::variants) {
             let before = bytes_of(entry);
-            variants.complete(coding, variant);
+            let fits = |variant: &Arc<Entry>| before + bytes_of(variant) <= self.most_bytes;
+            variants.complete(coding, variant.filter(fits));
             self.bytes += bytes_of(entry) - before;
             self.shrink();
         }
@@ -218,6 +219,36 @@ mod tests {
         cache.remove(HOST, "a");
         assert_eq!((cache.bytes, cache.places[0].len()), (0, 0));
         assert!(cache.would_keep(10) && !cache.would_keep(11));
+    }
+
+    #[test]
+    fn coded_representations_count_with_their_file() {
+        let fields = HeadFields { server: None, cache_control: None };
+        let varying = || {
+            let Kind::File(file) = Arc::into_inner(file(b"123456")).unwrap().kind else { unreachable!() };
+            let variants = Variants::to_make(&[Coding::Brotli, Coding::Gzip], "a".as_ref());
+            let file = file.with_variants(variants, &fields);
+            Arc::new(Entry::new(Kind::File(Box::new(file)), Duration::ZERO))
+        };
+        let mut cache = FileCache::new(100, 100, 20);
+        cache.insert(HOST, "a", varying());
+        cache.complete(HOST, "a", Coding::Gzip, Some(file(b"1234")));
+        assert_eq!(cache.bytes, 10);
+        // A second one does not replace the first.
+        cache.complete(HOST, "a", Coding::Gzip, Some(file(b"123")));
+        assert_eq!(cache.bytes, 10);
+        cache.complete(HOST, "absent", Coding::Gzip, Some(file(b"1")));
+        // Too much for the whole cache.
+        cache.complete(HOST, "a", Coding::Brotli, Some(file(b"12345678901")));
+        assert_eq!(cache.bytes, 10);
+        assert_eq!(cache.get(HOST, "a").unwrap().file().unwrap().variants().unwrap().ready().count(), 1);
+        // What is there twice gives way as a whole.
+        cache.insert(HOST, "b", varying());
+        cache.complete(HOST, "b", Coding::Brotli, Some(file(b"12345")));
+        assert!(cache.bytes <= 20, "{} bytes", cache.bytes);
+        cache.insert(HOST, "b", file(b"1"));
+        cache.remove(HOST, "a");
+        assert_eq!(cache.bytes, 1);
     }
 
     #[test]
