@@ -311,3 +311,93 @@ fn start(key: Key, file: &File, context: &mut Context) {
     // Refused while the pool is full: the job is dropped, and a later request tries again.
     let _ = context.port.submit(Handle::NONE, Operation::Call { work });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use completion_port::{BufferClass, FileKind};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    fn key(path: &str) -> Key {
+        let modified = SystemTime::UNIX_EPOCH;
+        let metadata = Metadata { length: 1_000, kind: FileKind::File, modified, identity: (0, 0) };
+        Key::new(HostNumber::FIRST, path, Coding::Gzip, &metadata)
+    }
+
+    fn buffers() -> Buffers {
+        Buffers::new(&[BufferClass { capacity: 4_096, count: 1 }], 10_000).unwrap()
+    }
+
+    fn run(job: Job, bytes: &[u8]) {
+        let mut buffer = buffers().allocate(bytes.len()).unwrap();
+        buffer.extend_from_slice(bytes);
+        drop(job.run(Source::Memory(buffer.freeze()), &buffers()));
+    }
+
+    fn entry_of(_: Coded) -> Arc<Entry> {
+        Arc::new(Entry::new(Kind::Folder, std::time::Duration::ZERO))
+    }
+
+    fn is_made(compression: &Compression, path: &str) -> bool {
+        compression.find(&key(path), entry_of).is_some()
+    }
+
+    #[test]
+    fn one_job_makes_a_coding_for_all() {
+        let compression = Compression::new(4);
+        let job = compression.begin(key("a")).unwrap();
+        assert!(compression.begin(key("a")).is_none() && !is_made(&compression, "a"));
+        run(job, &[b'a'; 1_000]);
+        assert!(compression.begin(key("a")).is_none(), "begun again before anybody took it up");
+        let first = compression.find(&key("a"), entry_of).unwrap().unwrap();
+        let second = compression.find(&key("a"), entry_of).unwrap().unwrap();
+        assert!(Arc::ptr_eq(&first, &second));
+        // No worker has it any more.
+        drop((first, second));
+        assert!(!is_made(&compression, "a") && compression.begin(key("a")).is_some());
+    }
+
+    #[test]
+    fn what_does_not_gain_is_remembered_and_what_did_not_run_is_not() {
+        let compression = Compression::new(4);
+        let mut state = 1_u64;
+        let mut roll = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        };
+        let noise: Vec<u8> = (0..1_000).map(|_| roll()).collect();
+        run(compression.begin(key("noise")).unwrap(), &noise);
+        assert!(compression.find(&key("noise"), entry_of).unwrap().is_none());
+        drop(compression.begin(key("refused")).unwrap());
+        assert!(!is_made(&compression, "refused") && compression.begin(key("refused")).is_some());
+        let job = compression.begin(key("panics")).unwrap();
+        let panicked = catch_unwind(AssertUnwindSafe(move || {
+            let _job = job;
+            panic!("the encoder did");
+        }));
+        assert!(panicked.is_err() && compression.find(&key("panics"), entry_of).unwrap().is_none());
+    }
+
+    #[test]
+    fn jobs_are_bounded_and_what_nobody_took_up_gives_way() {
+        let compression = Compression::new(4);
+        let (first, second) = (compression.begin(key("a")).unwrap(), compression.begin(key("b")).unwrap());
+        assert!(compression.begin(key("c")).is_none());
+        run(first, &[b'a'; 1_000]);
+        let third = compression.begin(key("c")).unwrap();
+        assert!(!is_made(&compression, "a") && compression.begin(key("d")).is_none());
+        drop((second, third));
+        assert!(compression.lock().under_way.is_empty());
+    }
+
+    #[test]
+    fn a_changed_file_is_another() {
+        let compression = Compression::new(2);
+        run(compression.begin(key("a")).unwrap(), &[b'a'; 1_000]);
+        let later = Key { modified: SystemTime::UNIX_EPOCH + std::time::Duration::from_nanos(1), ..key("a") };
+        assert!(compression.find(&later, entry_of).is_none());
+        assert!(compression.begin(later).is_some());
+    }
+}
