@@ -4,12 +4,13 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
+use portico_http::byteranges::{Boundary, Frames};
 use portico_http::conditional::{self, Outcome, Representation};
 use portico_http::date::{self, HttpDate};
 use portico_http::etag::ETag;
 use portico_http::limits::Limits;
 use portico_http::method::Method;
-use portico_http::range::{self, RangeOutcome};
+use portico_http::range::{self, MAX_RANGES, RangeOutcome, Ranges};
 use portico_http::request::{self, Parsed, Request};
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +26,7 @@ struct Input<'a> {
 struct Current {
     tag: Option<Tag>,
     modified: Option<Date>,
+    settled: bool,
 }
 
 #[derive(Arbitrary, Debug, Clone, Copy)]
@@ -50,7 +52,7 @@ enum Value<'a> {
     Any,
     Tags(Vec<Tag>),
     Date(Date),
-    Range(Option<Number>, Option<Number>),
+    Ranges(Vec<(Option<Number>, Option<Number>)>),
 }
 
 /// Few tags and dates, so that they meet.
@@ -81,6 +83,7 @@ fuzz_target!(|input: Input<'_>| {
     let representation = Representation {
         etag: tag.as_ref().and_then(|tag| ETag::parse(tag.as_bytes())),
         last_modified: input.current.and_then(|current| current.modified).map(time),
+        date_is_strong: input.current.is_some_and(|current| current.settled),
     };
 
     let outcome = conditional::evaluate(&request, input.current.is_some().then_some(&representation));
@@ -90,21 +93,25 @@ fuzz_target!(|input: Input<'_>| {
     check_outcome(&request, outcome, input.current.is_some());
 
     let length = length(input.length);
-    let expected = request.range.map_or(RangeOutcome::Whole, |value| expected_range(value, length));
-    assert_eq!(range::evaluate(request.range, length), expected);
+    let expected = request.range.map_or(Expected::Whole, |value| expected_range(value, length));
+    let evaluated = range::evaluate(request.range, length);
+    assert_eq!(as_expected(evaluated), expected);
+    if let RangeOutcome::Several(ranges) = evaluated {
+        check_frames(&ranges, length);
+    }
     let holds = conditional::if_range_holds(request.if_range, &representation);
     if let Some((_, value)) = input.fields.iter().find(|field| field.0 == Name::IfRange) {
         let expected = match value {
             Value::Tags(tags) => matches!(&tags[..], [tag] if !tag.weak && current_tag(&input) == Some(tag)),
-            Value::Date(date) => current_date(&input) == Some(*date),
-            Value::Any | Value::Range(..) => false,
+            Value::Date(date) => current_date(&input) == Some(*date) && representation.date_is_strong,
+            Value::Any | Value::Ranges(_) => false,
             Value::Raw(_) => holds,
         };
         assert_eq!(holds, expected);
     }
     let honoured = request.method == Method::Get && holds;
     let chosen = range::for_request(&request, &representation, length);
-    assert_eq!(chosen, if honoured { expected } else { RangeOutcome::Whole });
+    assert_eq!(chosen, if honoured { evaluated } else { RangeOutcome::Whole });
 
     for value in
         [request.if_modified_since, request.if_unmodified_since, request.if_range].into_iter().flatten()
@@ -140,9 +147,11 @@ fn write_head(input: &Input<'_>) -> Vec<u8> {
                 head.extend_from_slice(tags.join(", ").as_bytes());
             }
             Value::Date(date) => head.extend_from_slice(HttpDate::new(time(*date)).as_bytes()),
-            Value::Range(first, last) => {
+            Value::Ranges(ranges) => {
                 let text = |number: &Option<Number>| number.map(digits).unwrap_or_default();
-                head.extend_from_slice(format!("bytes={}-{}", text(first), text(last)).as_bytes());
+                let ranges: Vec<_> =
+                    ranges.iter().map(|(first, last)| format!("{}-{}", text(first), text(last))).collect();
+                head.extend_from_slice(format!("bytes={}", ranges.join(",")).as_bytes());
             }
         }
         head.extend_from_slice(b"\r\n");
@@ -185,7 +194,7 @@ fn current_date(input: &Input<'_>) -> Option<Date> {
     input.current.and_then(|current| current.modified)
 }
 
-/// RFC 9110 section 13.2.2, step by step. Each date field occurs once at most, or the request would be malformed.
+/// RFC 9110 section 13.2.2, step by step. A date field that occurs twice is none.
 fn expected_outcome(input: &Input<'_>) -> Outcome {
     let lines = |name| input.fields.iter().filter(move |field| field.0 == name).map(|field| &field.1);
     let listed = |name, same: fn(&Tag, &Tag) -> bool| {
@@ -198,10 +207,11 @@ fn expected_outcome(input: &Input<'_>) -> Outcome {
         })
     };
     let modified_after = |name| {
-        lines(name).find_map(|value| match value {
-            Value::Date(date) => current_date(input).map(|modified| modified > *date),
+        let mut values = lines(name);
+        match (values.next(), values.next()) {
+            (Some(Value::Date(date)), None) => current_date(input).map(|modified| modified > *date),
             _ => None,
-        })
+        }
     };
     let reads = !matches!(input.method, Verb::Put);
 
@@ -238,36 +248,118 @@ fn check_outcome(request: &Request<'_>, outcome: Outcome, exists: bool) {
     }
 }
 
-/// RFC 9110 section 14.1.2.
-fn expected_range(value: &[u8], length: u64) -> RangeOutcome {
-    let positions = std::str::from_utf8(value)
+/// What a range comes to, in the model: ranges in their order, one or several.
+#[derive(Debug, PartialEq)]
+enum Expected {
+    Whole,
+    Unsatisfiable,
+    Ranges(Vec<(u64, u64)>),
+}
+
+fn as_expected(outcome: RangeOutcome) -> Expected {
+    match outcome {
+        RangeOutcome::Whole => Expected::Whole,
+        RangeOutcome::Unsatisfiable => Expected::Unsatisfiable,
+        RangeOutcome::Partial { first, last } => Expected::Ranges(vec![(first, last)]),
+        RangeOutcome::Several(ranges) => {
+            assert!(ranges.as_slice().len() > 1);
+            Expected::Ranges(ranges.as_slice().iter().map(|range| (range.first, range.last)).collect())
+        }
+    }
+}
+
+/// RFC 9110 sections 14.1.2 and 14.2, and two ranges that overlap or adjoin joined for as long as there are such.
+fn expected_range(value: &[u8], length: u64) -> Expected {
+    let set = std::str::from_utf8(value)
         .ok()
         .and_then(|text| text.split_once('='))
         .filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes"))
-        .and_then(|(_, positions)| positions.split_once('-'));
-    let Some((first, last)) = positions else { return RangeOutcome::Whole };
+        .map(|(_, set)| set)
+        .filter(|set| !set.starts_with([' ', '\t']) && !set.ends_with([' ', '\t']));
+    let members: Vec<_> = set
+        .unwrap_or("")
+        .split(',')
+        .map(|member| member.trim_matches([' ', '\t']))
+        .filter(|member| !member.is_empty())
+        .collect();
+    if members.is_empty() || members.len() > MAX_RANGES {
+        return Expected::Whole;
+    }
+    let Some(ranges) =
+        members.iter().map(|member| expected_member(member, length)).collect::<Option<Vec<_>>>()
+    else {
+        return Expected::Whole;
+    };
+    // With the place of the first member in each.
+    let mut ranges: Vec<(usize, u64, u64)> = ranges
+        .into_iter()
+        .enumerate()
+        .filter_map(|(place, range)| range.map(|(first, last)| (place, first, last)))
+        .collect();
+    let touch = |a: &(usize, u64, u64), b: &(usize, u64, u64)| {
+        u128::from(a.1) <= u128::from(b.2) + 1 && u128::from(b.1) <= u128::from(a.2) + 1
+    };
+    'again: loop {
+        for a in 0..ranges.len() {
+            for b in a + 1..ranges.len() {
+                if touch(&ranges[a], &ranges[b]) {
+                    let gone = ranges.remove(b);
+                    let kept = &mut ranges[a];
+                    *kept = (kept.0.min(gone.0), kept.1.min(gone.1), kept.2.max(gone.2));
+                    continue 'again;
+                }
+            }
+        }
+        break;
+    }
+    ranges.sort_unstable();
+    if ranges.is_empty() {
+        return Expected::Unsatisfiable;
+    }
+    Expected::Ranges(ranges.into_iter().map(|(_, first, last)| (first, last)).collect())
+}
+
+/// First and last byte, or none of them, that a member names; none at all where the whole is to be sent.
+fn expected_member(member: &str, length: u64) -> Option<Option<(u64, u64)>> {
+    let (first, last) = member.split_once('-')?;
     // A position above 64 bits is behind every representation, whatever it is.
     let number = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
     let valid = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if !valid(first) || !valid(last) {
-        return RangeOutcome::Whole;
+        return None;
     }
     match (first, last) {
-        ("", "") => RangeOutcome::Whole,
+        ("", "") => None,
         ("", suffix) => match number(suffix) {
-            0 => RangeOutcome::Unsatisfiable,
-            _ if length == 0 => RangeOutcome::Whole,
-            suffix => RangeOutcome::Partial { first: length.saturating_sub(suffix), last: length - 1 },
+            0 => Some(None),
+            _ if length == 0 => None,
+            suffix => Some(Some((length.saturating_sub(suffix), length - 1))),
         },
         (first, last) => {
             let (first, last) = (number(first), if last.is_empty() { u64::MAX } else { number(last) });
             if last < first {
-                RangeOutcome::Whole
+                None
             } else if first >= length {
-                RangeOutcome::Unsatisfiable
+                Some(None)
             } else {
-                RangeOutcome::Partial { first, last: last.min(length - 1) }
+                Some(Some((first, last.min(length - 1))))
             }
         }
     }
+}
+
+/// The length that is promised for the frames is the length of what is written.
+fn check_frames(ranges: &Ranges, length: u64) {
+    let boundary = Boundary::new(u128::from(length));
+    let frames = Frames { boundary: &boundary, content_type: Some("text/plain"), length };
+    let mut room = [0; 512];
+    let mut written = 0;
+    for range in ranges.as_slice() {
+        let part = frames.write_part_head(range, &mut room).unwrap();
+        assert!(room[..part].ends_with(b"\r\n\r\n"));
+        written += part;
+    }
+    written += frames.write_end(&mut room).unwrap();
+    assert_eq!(frames.length_around(ranges), written);
+    assert!(ranges.total_bytes() <= length);
 }

@@ -63,6 +63,7 @@ pub(crate) trait Driver {
     fn peer_address(&self, handle: Handle) -> Result<SocketAddr, Error>;
     fn local_address(&self, handle: Handle) -> Result<SocketAddr, Error>;
     fn acknowledged_bytes(&self, handle: Handle) -> Result<u64, Error>;
+    fn reset_on_close(&self, handle: Handle) -> Result<(), Error>;
     fn now(&self) -> Duration;
     /// The worker leaves. Brings home what is in flight if no other worker serves the queue; returns how much did not come. What
     /// nobody will wait for any more goes to `discarded`, so that no code of the program runs meanwhile.
@@ -287,6 +288,9 @@ impl Driver for WorkerDriver {
     }
     fn acknowledged_bytes(&self, handle: Handle) -> Result<u64, Error> {
         forward!(self, driver => driver.acknowledged_bytes(handle))
+    }
+    fn reset_on_close(&self, handle: Handle) -> Result<(), Error> {
+        forward!(self, driver => driver.reset_on_close(handle))
     }
     fn now(&self) -> Duration {
         forward!(self, driver => driver.now())

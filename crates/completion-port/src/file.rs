@@ -2,6 +2,7 @@
 
 use std::{fmt, path::Path, time::SystemTime};
 
+mod contents;
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
@@ -11,6 +12,7 @@ mod windows;
 #[cfg(windows)]
 use windows as system;
 
+pub use contents::{DirectoryEntries, DirectoryEntry};
 #[cfg(target_os = "linux")]
 pub(crate) use system::open_cached;
 #[cfg(windows)]

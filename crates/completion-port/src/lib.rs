@@ -142,7 +142,7 @@ pub use completion::{Completion, Packet, Payload, Rejected};
 pub use configuration::{Backend, Configuration};
 pub use control::{ControlRequest, KeepAlive};
 pub use error::{Error, ErrorKind};
-pub use file::{Directory, FileKind, Metadata, OpenOptions};
+pub use file::{Directory, DirectoryEntries, DirectoryEntry, FileKind, Metadata, OpenOptions};
 pub use identity::{Handle, Token};
 pub use message::{Ancillary, Message};
 pub use operation::{Operation, OperationKind, Work};

@@ -228,6 +228,18 @@ impl Worker {
         self.driver.acknowledged_bytes(handle)
     }
 
+    /// Has the close of a connection reset it: what was sent and has not been taken is thrown away, where the system would go on holding it
+    /// for a peer that takes nothing (SO_LINGER of zero, socket(7)).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::StaleHandle`]; [`ErrorKind::Unsupported`] or [`ErrorKind::InvalidArgument`] for what is no connection, and for direct
+    /// descriptors.
+    pub fn reset_on_close(&self, handle: Handle) -> Result<(), Error> {
+        self.check(handle, OperationKind::Close)?;
+        self.driver.reset_on_close(handle)
+    }
+
     /// The time since the port was made, as of the last wait's end. What timers and limits count from; costs nothing.
     pub fn now(&self) -> Duration {
         self.driver.now()

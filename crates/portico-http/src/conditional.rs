@@ -12,8 +12,11 @@ use std::time::SystemTime;
 pub struct Representation<'a> {
     /// Its entity tag.
     pub etag: Option<ETag<'a>>,
-    /// When it was last modified; the fraction of a second does not count.
+    /// When it was last modified, as `Last-Modified` says it; the fraction of a second does not count.
     pub last_modified: Option<SystemTime>,
+    /// Whether that second was over when the representation was read, so that no other one can bear the same date (RFC 9110
+    /// section 8.8.2.2). A date that is not strong never holds for `If-Range`.
+    pub date_is_strong: bool,
 }
 
 /// What the conditions of a request come to.
@@ -75,9 +78,7 @@ fn matches(
 }
 
 /// Whether `Range` is to be honoured as far as `If-Range` goes (RFC 9110 section 13.1.5): its tag must match strongly,
-/// or its date must be the very second of the last modification. True where there is no `If-Range`.
-///
-/// A date cannot tell apart two changes within one second (RFC 9110 section 8.8.2.2); the entity tag can.
+/// or its date must be strong and the very second of the last modification. True where there is no `If-Range`.
 pub fn if_range_holds(if_range: Option<&[u8]>, current: &Representation<'_>) -> bool {
     let Some(value) = if_range else { return true };
     if value.starts_with(b"\"") || value.starts_with(b"W/") {
@@ -87,7 +88,9 @@ pub fn if_range_holds(if_range: Option<&[u8]>, current: &Representation<'_>) -> 
         };
     }
     match (date::parse(value), current.last_modified) {
-        (Some(named), Some(modified)) => date::second(named) == date::second(modified),
+        (Some(named), Some(modified)) => {
+            current.date_is_strong && date::second(named) == date::second(modified)
+        }
         _ => false,
     }
 }

@@ -14,9 +14,14 @@ impl<'a> ETag<'a> {
     /// no tag of this server's has.
     pub fn parse(text: &'a [u8]) -> Option<Self> {
         match take(text)? {
-            (tag, []) => Some(tag),
+            (tag, []) => Self::from_ascii(tag),
             _ => None,
         }
+    }
+
+    fn from_ascii(tag: &'a [u8]) -> Option<Self> {
+        let text = tag.is_ascii().then(|| std::str::from_utf8(tag).ok())??;
+        Some(Self { text })
     }
 
     /// The tag as it stands in a field.
@@ -45,19 +50,18 @@ impl<'a> ETag<'a> {
 }
 
 /// Takes the tag at the start of `text`; gives it and the rest.
-fn take(text: &[u8]) -> Option<(ETag<'_>, &[u8])> {
+fn take(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let prefix = if text.starts_with(b"W/") { 2 } else { 0 };
     let opaque = text[prefix..].strip_prefix(b"\"")?;
     let length = memchr::memchr(b'"', opaque)?;
-    if !opaque[..length].iter().all(u8::is_ascii_graphic) {
+    if !opaque[..length].iter().all(|byte| byte.is_ascii_graphic() || !byte.is_ascii()) {
         return None;
     }
-    let (tag, rest) = text.split_at(prefix + length + 2);
-    Some((ETag { text: std::str::from_utf8(tag).ok()? }, rest))
+    Some(text.split_at(prefix + length + 2))
 }
 
 /// The tags of one line of an `If-Match` or `If-None-Match` list (RFC 9110 sections 13.1.1 and 13.1.2). Ends at the
-/// first thing that is no tag.
+/// first thing that is no tag; tags with bytes above ASCII, which are others' than this server's, are left out.
 #[derive(Debug, Clone)]
 pub struct ETagList<'a> {
     rest: &'a [u8],
@@ -74,17 +78,21 @@ impl<'a> Iterator for ETagList<'a> {
     type Item = ETag<'a>;
 
     fn next(&mut self) -> Option<ETag<'a>> {
-        // Empty members are to be tolerated (RFC 9110 section 5.6.1.2).
-        while let [b' ' | b'\t' | b',', rest @ ..] = self.rest {
+        loop {
+            // Empty members are to be tolerated (RFC 9110 section 5.6.1.2).
+            while let [b' ' | b'\t' | b',', rest @ ..] = self.rest {
+                self.rest = rest;
+            }
+            let (tag, rest) = take(self.rest)?;
+            let rest = trim_white_space(rest);
+            if !matches!(rest, [] | [b',', ..]) {
+                return None;
+            }
             self.rest = rest;
+            if let Some(tag) = ETag::from_ascii(tag) {
+                return Some(tag);
+            }
         }
-        let (tag, rest) = take(self.rest)?;
-        let rest = trim_white_space(rest);
-        if !matches!(rest, [] | [b',', ..]) {
-            return None;
-        }
-        self.rest = rest;
-        Some(tag)
     }
 }
 
@@ -92,7 +100,7 @@ impl<'a> Iterator for ETagList<'a> {
 pub const MAX_ETAG_NUMBERS: usize = 4;
 
 /// An entity tag in place, for a cache that must not allocate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StoredETag {
     bytes: [u8; 72],
     length: u8,
@@ -120,6 +128,28 @@ impl StoredETag {
         }
         tag.push(b"\"");
         tag
+    }
+
+    /// The same tag as a weak one: for a representation that could change once more without any of the numbers changing.
+    pub fn weakened(&self) -> Self {
+        let mut weak = Self { bytes: [0; 72], length: 0 };
+        weak.push(b"W/");
+        weak.push(self.as_etag().opaque().as_bytes());
+        weak
+    }
+
+    /// The same tag with a further number: for another representation of the same resource, such as one with a content coding.
+    ///
+    /// # Panics
+    ///
+    /// Where it has [`MAX_ETAG_NUMBERS`] already, and they are so long that there is no room.
+    #[must_use]
+    pub fn with_number(mut self, number: u64) -> Self {
+        self.length -= b"\"".len() as u8;
+        self.push(b"-");
+        self.push(Digits::hexadecimal(number).as_bytes());
+        self.push(b"\"");
+        self
     }
 
     /// The tag.

@@ -21,9 +21,7 @@ pub(crate) fn body(
         }
         (Some(length), None) => match parse_decimal(length) {
             Decimal::Number(length) => Ok(BodyFraming::Length(length)),
-            Decimal::Overflow => {
-                Err(Rejection::closing(Status::CONTENT_TOO_LARGE, "Content-Length is above 2^64 - 1"))
-            }
+            Decimal::Overflow => Err(Rejection::bad_request("Content-Length is above 2^64 - 1")),
             Decimal::Malformed => Err(Rejection::bad_request("Content-Length is not one decimal number")),
         },
         (None, Some(_)) if version == Version::Http10 => {

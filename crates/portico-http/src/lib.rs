@@ -11,7 +11,7 @@
 //! | learn from a trusted proxy who the client is | [`proxy_protocol`] |
 //! | turn its target into a path | [`target`] |
 //! | take the body out of its framing | [`body`] |
-//! | answer 304, 412, 206 or 416 where that is right | [`conditional`], [`range`] |
+//! | answer 304, 412, 206 or 416 where that is right | [`conditional`], [`range`], [`byteranges`] |
 //! | choose a content coding | [`coding`] |
 //! | write the response head and chunked framing | [`response`], [`chunked`] |
 //!
@@ -50,7 +50,8 @@
 //!     let mut scratch = [0; 256];
 //!     let path = target::decode(request.target, &mut scratch)?;
 //!     let body = if path.text() == "hello" { "Hello\n" } else { "Nothing here\n" };
-//!     let representation = Representation { etag: None, last_modified: Some(SystemTime::UNIX_EPOCH) };
+//!     let last_modified = Some(SystemTime::UNIX_EPOCH);
+//!     let representation = Representation { etag: None, last_modified, date_is_strong: true };
 //!     let status = match conditional::evaluate(&request, Some(&representation)) {
 //!         _ if path.text() != "hello" => Status::NOT_FOUND,
 //!         Outcome::Proceed => Status::OK,
@@ -100,6 +101,7 @@ mod number;
 mod syntax;
 
 pub mod body;
+pub mod byteranges;
 pub mod chunked;
 pub mod coding;
 pub mod conditional;
@@ -108,6 +110,7 @@ pub mod etag;
 pub mod fields;
 pub mod limits;
 pub mod method;
+pub mod multipart;
 pub mod proxy_protocol;
 pub mod range;
 pub mod rejection;

@@ -19,7 +19,7 @@ use std::mem::MaybeUninit;
 pub enum Version {
     /// HTTP/1.0: no chunked coding, closes unless it says otherwise.
     Http10,
-    /// HTTP/1.1: stays open unless it says otherwise.
+    /// HTTP/1.1 and later minor versions: stays open unless it says otherwise.
     Http11,
 }
 
@@ -125,23 +125,24 @@ pub(crate) fn parse_head<'a>(
     limits: &Limits,
 ) -> Result<Request<'a>, Rejection> {
     let head = &input[extent.start..extent.end];
-    let mut storage = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let within = limits.fields.min(MAX_FIELDS);
-    let mut tokens = httparse::Request::new(&mut []);
-    let status = tokens.parse_with_uninit_headers(head, &mut storage[..within]).map_err(refuse_token)?;
-    let (Some(method_text), Some(target), Some(minor)) = (tokens.method, tokens.path, tokens.version) else {
-        return Err(Rejection::bad_request("the request line is malformed"));
+    let most = limits.fields.min(MAX_FIELDS);
+    let (mut uninitialized, mut initialized);
+    let line_length = memchr::memchr(b'\n', head).map_or(head.len(), |line_feed| line_feed + 1);
+    let Tokens { method_text, target, version, headers } = match head[..line_length] {
+        [.., b'0' | b'1', b'\r', b'\n'] => {
+            uninitialized = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+            Tokens::read(head, &mut uninitialized[..most])?
+        }
+        _ => {
+            initialized = [httparse::EMPTY_HEADER; MAX_FIELDS];
+            Tokens::read_later_version(head, line_length, &mut initialized[..most])?
+        }
     };
-    if status != httparse::Status::Complete(head.len()) {
-        return Err(Rejection::bad_request("the head does not end where its lines do"));
-    }
-    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
     let method = Method::from_token(method_text);
     let (target_form, authority) = target_form(method_text, method, target)?;
 
-    let request_line = method_text.len() + target.len() + " ".len() + " HTTP/1.1\r\n".len();
-    let fields = Fields::from_validated(&head[request_line..head.len() - "\r\n".len()]);
-    let known = KnownFields::collect(tokens.headers, fields)?;
+    let fields = Fields::from_validated(&head[line_length..head.len() - "\r\n".len()]);
+    let known = KnownFields::collect(headers, fields)?;
     let host = host(version, known.host, authority)?;
     let body = framing::body(version, known.content_length, known.transfer_encoding)?;
     Ok(Request {
@@ -165,6 +166,56 @@ pub(crate) fn parse_head<'a>(
         referer: known.referer,
         fields,
     })
+}
+
+/// What a head consists of.
+struct Tokens<'h, 'a> {
+    method_text: &'a str,
+    target: &'a str,
+    version: Version,
+    headers: &'h [httparse::Header<'a>],
+}
+
+impl<'h, 'a> Tokens<'h, 'a> {
+    fn read(head: &'a [u8], storage: &'h mut [MaybeUninit<httparse::Header<'a>>]) -> Result<Self, Rejection> {
+        let mut tokens = httparse::Request::new(&mut []);
+        let status = tokens.parse_with_uninit_headers(head, storage).map_err(refuse_token)?;
+        let (Some(method_text), Some(target), Some(minor)) = (tokens.method, tokens.path, tokens.version)
+        else {
+            return Err(Rejection::bad_request("the request line is malformed"));
+        };
+        check_end(status, head.len())?;
+        let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
+        Ok(Self { method_text, target, version, headers: tokens.headers })
+    }
+
+    /// A later minor version is read as the latest that is known (RFC 9110 section 6.2); `httparse` knows none of them. The
+    /// scanner has approved of the method, of the spaces and of the version's form.
+    fn read_later_version(
+        head: &'a [u8],
+        line_length: usize,
+        storage: &'h mut [httparse::Header<'a>],
+    ) -> Result<Self, Rejection> {
+        let (line, lines) = head.split_at(line_length);
+        let line = std::str::from_utf8(line).unwrap_or_default();
+        let mut parts = line.split(' ');
+        let (Some(method_text), Some(target)) = (parts.next(), parts.next()) else {
+            return Err(Rejection::bad_request("the request line is malformed"));
+        };
+        let (status, headers) = match httparse::parse_headers(lines, storage).map_err(refuse_token)? {
+            httparse::Status::Complete((length, headers)) => (httparse::Status::Complete(length), headers),
+            httparse::Status::Partial => (httparse::Status::Partial, &[][..]),
+        };
+        check_end(status, lines.len())?;
+        Ok(Self { method_text, target, version: Version::Http11, headers })
+    }
+}
+
+fn check_end(status: httparse::Status<usize>, length: usize) -> Result<(), Rejection> {
+    if status == httparse::Status::Complete(length) {
+        return Ok(());
+    }
+    Err(Rejection::bad_request("the head does not end where its lines do"))
 }
 
 fn refuse_token(error: httparse::Error) -> Rejection {
@@ -240,6 +291,10 @@ fn host<'a>(
         Some(field) if host::is_host_field(field) => std::str::from_utf8(field).unwrap_or_default(),
         Some(_) => return Err(Rejection::bad_request("Host is not a host with an optional port")),
     };
+    if field.is_empty() && authority.is_none() && version == Version::Http11 {
+        // An http address has a host (RFC 9110 section 4.2.1).
+        return Err(Rejection::bad_request("Host is empty"));
+    }
     Ok(authority.unwrap_or(field))
 }
 
@@ -281,15 +336,11 @@ impl<'a> KnownFields<'a> {
                 14 if is("content-length") => {
                     once(&mut known.content_length, value, "Content-Length is repeated")?;
                 }
-                17 if is("if-modified-since") => {
-                    once(&mut known.if_modified_since, value, "If-Modified-Since is repeated")?;
-                }
+                17 if is("if-modified-since") => date(&mut known.if_modified_since, value),
                 17 if is("transfer-encoding") => {
                     once(&mut known.transfer_encoding, value, "Transfer-Encoding is repeated")?;
                 }
-                19 if is("if-unmodified-since") => {
-                    once(&mut known.if_unmodified_since, value, "If-Unmodified-Since is repeated")?;
-                }
+                19 if is("if-unmodified-since") => date(&mut known.if_unmodified_since, value),
                 _ => {}
             }
         }
@@ -300,6 +351,11 @@ impl<'a> KnownFields<'a> {
 /// A field that is no list must not be repeated (RFC 9110 section 5.3): which one counts is not to be guessed.
 fn once<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8], repeated: &'static str) -> Result<(), Rejection> {
     if slot.replace(value).is_some() { Err(Rejection::bad_request(repeated)) } else { Ok(()) }
+}
+
+/// A condition with more than one date is to be ignored (RFC 9110 sections 13.1.3 and 13.1.4), as an empty one is.
+fn date<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8]) {
+    *slot = Some(if slot.is_some() { b"" } else { value });
 }
 
 fn listed<'a>(slot: &mut ListField<'a>, name: &'static str, value: &'a [u8], fields: Fields<'a>) {

@@ -145,7 +145,7 @@ impl<'a> ResponseHead<'a> {
     ///
     /// Where it does not fit, or a field is not valid; in both cases the buffer holds nothing of use.
     pub fn write(&self, output: &mut [u8]) -> Result<usize, WriteError> {
-        let mut writer = Writer { output, length: 0 };
+        let mut writer = Writer::new(output);
         self.put_open(&mut writer)?;
         put_end(&mut writer, self.date, self.connection);
         writer.finish()
@@ -158,7 +158,7 @@ impl<'a> ResponseHead<'a> {
     ///
     /// As [`write`](Self::write).
     pub fn write_open(&self, output: &mut [u8]) -> Result<usize, WriteError> {
-        let mut writer = Writer { output, length: 0 };
+        let mut writer = Writer::new(output);
         self.put_open(&mut writer)?;
         writer.finish()
     }
@@ -218,7 +218,7 @@ pub fn write_end(
     date: Option<&HttpDate>,
     connection: Option<Connection>,
 ) -> Result<usize, WriteError> {
-    let mut writer = Writer { output, length: 0 };
+    let mut writer = Writer::new(output);
     put_end(&mut writer, date, connection);
     writer.finish()
 }
@@ -239,14 +239,23 @@ fn put_end(writer: &mut Writer<'_>, date: Option<&HttpDate>, connection: Option<
 }
 
 /// Copies parts one behind the other; goes on counting where they no longer fit.
-struct Writer<'o> {
+pub(crate) struct Writer<'o> {
     output: &'o mut [u8],
     length: usize,
 }
 
-impl Writer<'_> {
+impl<'o> Writer<'o> {
+    pub(crate) const fn new(output: &'o mut [u8]) -> Self {
+        Self { output, length: 0 }
+    }
+
+    /// Bytes written so far, whether they fitted or not.
+    pub(crate) const fn length(&self) -> usize {
+        self.length
+    }
+
     #[inline]
-    fn put(&mut self, part: &[u8]) {
+    pub(crate) fn put(&mut self, part: &[u8]) {
         let end = self.length + part.len();
         if let Some(slot) = self.output.get_mut(self.length..end) {
             slot.copy_from_slice(part);
@@ -255,13 +264,13 @@ impl Writer<'_> {
     }
 
     #[inline]
-    fn put_line(&mut self, name: &[u8], value: &[u8]) {
+    pub(crate) fn put_line(&mut self, name: &[u8], value: &[u8]) {
         self.put(name);
         self.put(value);
         self.put(b"\r\n");
     }
 
-    fn put_text(&mut self, name: &[u8], value: Option<&str>) -> Result<(), WriteError> {
+    pub(crate) fn put_text(&mut self, name: &[u8], value: Option<&str>) -> Result<(), WriteError> {
         if let Some(value) = value {
             check_value(value.as_bytes())?;
             self.put_line(name, value.as_bytes());
@@ -289,7 +298,7 @@ impl Writer<'_> {
         self.put(b" \r\n");
     }
 
-    fn put_content_range(&mut self, range: ContentRange) {
+    pub(crate) fn put_content_range(&mut self, range: ContentRange) {
         self.put(b"Content-Range: bytes ");
         let length = match range {
             ContentRange::Part { first, last, length } => {
@@ -306,7 +315,7 @@ impl Writer<'_> {
         self.put_line(b"/", Digits::decimal(length).as_bytes());
     }
 
-    fn finish(self) -> Result<usize, WriteError> {
+    pub(crate) fn finish(self) -> Result<usize, WriteError> {
         if self.length <= self.output.len() {
             Ok(self.length)
         } else {

@@ -24,6 +24,8 @@ pub struct HeadScanner {
     position: usize,
     /// Where the current part (or, among the fields, the current line) starts.
     start: usize,
+    /// Where the request line starts.
+    head_start: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,7 +41,7 @@ enum Part {
 /// Where the parts of a whole head lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeadExtent {
-    /// Where the request line starts: behind the one empty line that may come before it.
+    /// Where the request line starts: behind the empty lines that may come before it.
     pub(crate) start: usize,
     /// The first byte behind the empty line that ends the head.
     pub(crate) end: usize,
@@ -48,7 +50,7 @@ pub(crate) struct HeadExtent {
 impl HeadScanner {
     /// A scanner at the start of a head.
     pub const fn new() -> Self {
-        Self { part: Part::LeadingLine, position: 0, start: 0 }
+        Self { part: Part::LeadingLine, position: 0, start: 0, head_start: 0 }
     }
 
     /// Forgets what was seen, for the next head.
@@ -117,16 +119,24 @@ impl HeadScanner {
         true
     }
 
-    /// At least one empty line before the request line is to be ignored (RFC 9112 section 2.2): exactly one is.
+    /// At least one empty line before the request line is to be ignored (RFC 9112 section 2.2). Other servers know no bound, so
+    /// that here they only count against the limit of the head.
     fn leading_line(&mut self, input: &[u8]) -> Result<bool, Rejection> {
-        match input {
-            [] | [b'\r'] => {
-                self.position = input.len();
-                Ok(false)
+        while let Some(&byte) = input.get(self.position) {
+            let within = self.position > self.start;
+            match byte {
+                b'\r' if !within => self.position += 1,
+                b'\n' if within => _ = self.enter(Part::LeadingLine, self.position + 1),
+                _ if within => {
+                    return Err(Rejection::bad_request("a carriage return stands before the request line"));
+                }
+                _ => {
+                    self.head_start = self.position;
+                    return Ok(self.enter(Part::Method, self.position));
+                }
             }
-            [b'\r', b'\n', ..] => Ok(self.enter(Part::Method, 2)),
-            _ => Ok(self.enter(Part::Method, 0)),
         }
+        Ok(false)
     }
 
     fn method(&mut self, input: &[u8]) -> Result<bool, Rejection> {
@@ -188,10 +198,10 @@ impl HeadScanner {
             self.position += 1;
             if length > VERSION_BYTES {
                 let version = &input[self.start..self.start + VERSION_BYTES];
-                if !matches!(version, b"HTTP/1.0" | b"HTTP/1.1") {
+                if version[VERSION_BYTES - 3] != b'1' {
                     return Err(Rejection::closing(
                         Status::HTTP_VERSION_NOT_SUPPORTED,
-                        "the version is neither HTTP/1.0 nor HTTP/1.1",
+                        "the major version is not 1",
                     ));
                 }
                 return Ok(self.enter(Part::Fields, self.position));
@@ -209,8 +219,7 @@ impl HeadScanner {
             }
             match input.get(end + 1) {
                 Some(b'\n') if end == self.start => {
-                    let start = if input[0] == b'\r' { 2 } else { 0 };
-                    return Ok(Some(HeadExtent { start, end: end + 2 }));
+                    return Ok(Some(HeadExtent { start: self.head_start, end: end + 2 }));
                 }
                 Some(b'\n') => {
                     self.start = end + 2;

@@ -86,6 +86,8 @@ statuses! {
     RANGE_NOT_SATISFIABLE = 416 "Range Not Satisfiable";
     /// RFC 9110 section 15.5.18.
     EXPECTATION_FAILED = 417 "Expectation Failed";
+    /// The server does not speak for this scheme and host (RFC 9110 section 15.5.20).
+    MISDIRECTED_REQUEST = 421 "Misdirected Request";
     /// RFC 6585 section 4.
     TOO_MANY_REQUESTS = 429 "Too Many Requests";
     /// RFC 6585 section 5.

@@ -15,7 +15,7 @@ const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
 /// A strong tag "1", modified within the second that `SAME` names.
 fn current() -> Representation<'static> {
     let modified = SystemTime::UNIX_EPOCH + Duration::new(784_111_777, 999_999_999);
-    Representation { etag: ETag::parse(b"\"1\""), last_modified: Some(modified) }
+    Representation { etag: ETag::parse(b"\"1\""), last_modified: Some(modified), date_is_strong: true }
 }
 
 fn outcome(method: &str, fields: &[String], current: Option<&Representation<'_>>) -> Outcome {
@@ -50,6 +50,10 @@ fn conditions_on_a_representation() {
         ("GET", &["If-None-Match: \"1"], Proceed),
         ("GET", &["If-None-Match: \"0\" \"1\""], Proceed),
         ("GET", &["If-None-Match: \"x,\\\"1\\\"\""], Proceed),
+        // Others' tags may have bytes above ASCII.
+        ("GET", &["If-None-Match: \"é\", W/\"ü\" , \"1\""], NotModified),
+        ("GET", &["If-None-Match: \"é\""], Proceed),
+        ("GET", &["If-None-Match: \"é\" \"1\""], Proceed),
         ("PUT", &["If-None-Match: \"1\""], PreconditionFailed),
         ("PUT", &["If-None-Match: *"], PreconditionFailed),
         ("PUT", &["If-None-Match: \"2\""], Proceed),
@@ -60,11 +64,24 @@ fn conditions_on_a_representation() {
         ("PUT", &["If-Modified-Since: $AFTER"], Proceed),
         ("GET", &["If-Modified-Since: yesterday"], Proceed),
         ("GET", &["If-Modified-Since: Sunday, 06-Nov-94 08:49:37 GMT"], NotModified),
+        ("GET", &["If-Modified-Since: Sun Nov  6 08:49:37 1994"], NotModified),
+        ("GET", &["If-Modified-Since: Fri, 31 Dec 9999 23:59:59 GMT"], NotModified),
+        ("GET", &["If-Modified-Since: Sun, 06 Nov 1994 08:49:37 UTC"], Proceed),
+        ("GET", &["If-Modified-Since: Sun, 31 Feb 2094 08:49:37 GMT"], Proceed),
+        ("GET", &["If-Modified-Since:"], Proceed),
+        // More than one date is none.
+        ("GET", &["If-Modified-Since: $SAME, $SAME"], Proceed),
+        ("GET", &["If-Modified-Since: $SAME", "If-Modified-Since: $SAME"], Proceed),
         // Section 13.1.4: If-Unmodified-Since.
         ("PUT", &["If-Unmodified-Since: $BEFORE"], PreconditionFailed),
         ("GET", &["If-Unmodified-Since: $BEFORE"], PreconditionFailed),
         ("PUT", &["If-Unmodified-Since: $SAME"], Proceed),
         ("PUT", &["If-Unmodified-Since: yesterday"], Proceed),
+        ("PUT", &["If-Unmodified-Since: $BEFORE, $BEFORE"], Proceed),
+        ("PUT", &["If-Unmodified-Since: $BEFORE", "If-Unmodified-Since: $BEFORE"], Proceed),
+        // Sections 13.1.3 and 13.2.1: methods that do not read are not asked whether they would.
+        ("OPTIONS", &["If-Modified-Since: $SAME"], Proceed),
+        ("POST", &["If-Modified-Since: $SAME"], Proceed),
         // Section 13.2.2: a tag silences the date of its kind, and what fails comes before what is not modified.
         ("GET", &["If-None-Match: \"2\"", "If-Modified-Since: $AFTER"], Proceed),
         ("GET", &["If-None-Match: \"1\"", "If-Modified-Since: $BEFORE"], NotModified),
@@ -154,6 +171,10 @@ fn tags_from_numbers() {
         let stored = StoredETag::from_numbers(numbers);
         assert_eq!(stored.as_etag().as_str(), text);
         assert_eq!(ETag::parse(text.as_bytes()), Some(stored.as_etag()));
+        let weak = stored.weakened();
+        assert_eq!(weak.as_etag().as_str(), format!("W/{text}"));
+        assert!(weak.as_etag().weakly_matches(&stored.as_etag()) && weak.weakened() == weak);
+        assert!(!weak.as_etag().strongly_matches(&weak.as_etag()));
     }
 }
 

@@ -40,7 +40,8 @@ const REFUSED: &[(u16, &str, &[u8])] = &[
     (400, "bare carriage return in a value", b"GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n"),
     (400, "bare carriage return before the request line", b"\rGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
     (400, "two carriage returns", b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n"),
-    (400, "two empty lines before the request line", b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "bare line feed behind an empty line", b"\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, "space behind an empty line", b"\r\n GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
     (400, "space before the request line", b" GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
     (400, "white space before the first field", b"GET / HTTP/1.1\r\n Host: a\r\n\r\n"),
     (400, "tab before the first field", b"GET / HTTP/1.1\r\n\tX: y\r\nHost: a\r\n\r\n"),
@@ -62,7 +63,13 @@ const REFUSED: &[(u16, &str, &[u8])] = &[
     (400, "version is no version", b"GET / HTTP/1.\r\nHost: a\r\n\r\n"),
     (400, "version with more digits", b"GET / HTTP/1.10\r\nHost: a\r\n\r\n"),
     (505, "HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-    (505, "HTTP/1.2", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n"),
+    (505, "HTTP/2 in the form of HTTP/1", b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
+    (400, "HTTP/1.2 without Host", b"GET / HTTP/1.2\r\n\r\n"),
+    (400, "HTTP/1.2 with a folded line", b"GET / HTTP/1.2\r\nHost: a\r\n b\r\n\r\n"),
+    (400, "HTTP/1.2 with white space before the first field", b"GET / HTTP/1.2\r\n Host: a\r\n\r\n"),
+    (400, "HTTP/1.2 with a space before the colon", b"GET / HTTP/1.2\r\nHost : a\r\n\r\n"),
+    (400, "HTTP/1.2 with NUL in a value", b"GET / HTTP/1.2\r\nHost: a\r\nX: \0\r\n\r\n"),
+    (400, "HTTP/1.2 with a target above ASCII", b"GET /\xff HTTP/1.2\r\nHost: a\r\n\r\n"),
     (505, "HTTP/0.9 with a version", b"GET / HTTP/0.9\r\nHost: a\r\n\r\n"),
     // RFC 9112 section 3.2: target forms.
     (400, "NUL in the target", b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -97,6 +104,8 @@ const REFUSED: &[(u16, &str, &[u8])] = &[
     // RFC 9112 section 3.2: Host.
     (400, "no Host", b"GET / HTTP/1.1\r\n\r\n"),
     (400, "no Host beside an absolute target", b"GET http://a/ HTTP/1.1\r\n\r\n"),
+    (400, "empty Host", b"GET / HTTP/1.1\r\nHost:\r\n\r\n"),
+    (400, "Host of white space", b"GET / HTTP/1.1\r\nHost: \t \r\n\r\n"),
     (400, "two Hosts", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
     (400, "the same Host twice", b"GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n"),
     (400, "two Hosts in HTTP/1.0", b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n"),
@@ -119,7 +128,7 @@ const REFUSED: &[(u16, &str, &[u8])] = &[
         b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
     ),
     (400, "two lengths", b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"),
-    (413, "length overflows", b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551616\r\n\r\n"),
+    (400, "length overflows", b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551616\r\n\r\n"),
     (
         400,
         "length and chunked",
@@ -264,9 +273,38 @@ fn target_forms_and_the_host_that_counts() {
         let request = request(input.as_bytes());
         assert_eq!((request.target_form, request.host), (form, host), "{line}");
     }
-    assert_eq!(request(b"GET / HTTP/1.1\r\nHost:\r\n\r\n").host, "");
+    assert_eq!(request(b"GET http://target/ HTTP/1.1\r\nHost:\r\n\r\n").host, "target");
     assert_eq!(request(b"GET / HTTP/1.0\r\n\r\n").host, "");
-    assert_eq!(request(b"\r\nGET / HTTP/1.0\r\nHost: a\r\n\r\n").host, "a");
+}
+
+#[test]
+fn empty_lines_before_the_request_line_are_ignored() {
+    for count in [1, 2, 7] {
+        let input = ["\r\n".repeat(count).as_str(), "GET /a HTTP/1.1\r\nHost: b\r\nX: y\r\n\r\n"].concat();
+        let read = request(input.as_bytes());
+        assert_eq!((read.head_length, read.target, read.host), (input.len(), "/a", "b"), "{count}");
+        assert_eq!(read.field("x"), Some(&b"y"[..]), "{count}");
+        assert_split_invariant(input.as_bytes(), 0..input.len());
+    }
+    let endless = "\r\n".repeat(limits().head_bytes);
+    assert_eq!(refused(endless.as_bytes()).status.code(), 431);
+}
+
+#[test]
+fn later_minor_versions_are_read_as_the_latest_known() {
+    for minor in 2..=9 {
+        let fields = "Host: a\r\nTransfer-Encoding: chunked\r\nX:\ty \r\n\r\n";
+        let input = format!("\r\nPUT /b?c HTTP/1.{minor}\r\n{fields}");
+        let known = format!("\r\nPUT /b?c HTTP/1.1\r\n{fields}");
+        assert_eq!(
+            format!("{:?}", request(input.as_bytes())),
+            format!("{:?}", request(known.as_bytes())),
+            "HTTP/1.{minor}"
+        );
+        assert_split_invariant(input.as_bytes(), 0..input.len());
+    }
+    let many = format!("GET / HTTP/1.2\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(limits().fields));
+    assert_eq!(refused(many.as_bytes()).status.code(), 431);
 }
 
 #[test]

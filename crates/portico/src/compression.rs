@@ -10,20 +10,18 @@ use crate::{
     variants::Variants,
 };
 use completion_port::{Buffers, Directory, Handle, Metadata, OpenOptions, Operation, Slice};
-use portico_http::coding::Coding;
+use portico_http::{coding::Coding, etag::StoredETag};
 use rustc_hash::FxHashMap;
 use std::{
-    hash::{DefaultHasher, Hasher},
     io::{self, Write},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::SystemTime,
 };
 
 /// What is remembered at most; beyond that all of it is forgotten, and found anew.
 const MOST_REMEMBERED: usize = 65_536;
 /// A coded representation has to be smaller than its file by one part in so many.
-const LEAST_GAIN: u64 = 10;
+const LEAST_GAIN: usize = 10;
 /// From 0 to 11. A megabyte of script takes some 0.2 s; with 9 three times as long for a twentieth less, with 11 forty times for a fifth.
 const BROTLI_QUALITY: i32 = 7;
 /// From 0 to 9. The last takes twice as long for a hundredth less.
@@ -35,24 +33,8 @@ struct Key {
     host: HostNumber,
     path: Box<str>,
     coding: Coding,
-    length: u64,
-    modified: SystemTime,
-    identity: (u64, u64),
-}
-
-impl Key {
-    fn new(host: HostNumber, path: &str, coding: Coding, metadata: &Metadata) -> Self {
-        let Metadata { length, modified, identity, .. } = *metadata;
-        Self { host, path: path.into(), coding, length, modified, identity }
-    }
-}
-
-/// Compressed bytes.
-#[derive(Clone)]
-struct Coded {
-    bytes: Slice,
-    /// A hash of them: the entity tag is a strong one though another release of an encoder writes other bytes.
-    tag: u64,
+    /// Of the file as it is: a strong one, so that what has the same is the same.
+    etag: StoredETag,
 }
 
 /// What all workers know of compressed files.
@@ -64,7 +46,7 @@ pub(crate) struct Compression {
 #[derive(Default)]
 struct Inner {
     /// At most `most_jobs`. Made, but taken up by no worker yet, where it has bytes.
-    under_way: Vec<(Key, Option<Coded>)>,
+    under_way: Vec<(Key, Option<Slice>)>,
     /// None where it gains nothing.
     made: FxHashMap<Key, Option<Weak<Entry>>>,
 }
@@ -90,7 +72,7 @@ impl Compression {
     }
 
     /// What was made: nothing where it gains nothing. None as long as it is not made.
-    fn find(&self, key: &Key, entry_of: impl FnOnce(Coded) -> Arc<Entry>) -> Option<Option<Arc<Entry>>> {
+    fn find(&self, key: &Key, entry_of: impl FnOnce(Slice) -> Arc<Entry>) -> Option<Option<Arc<Entry>>> {
         let mut inner = self.lock();
         if let Some((_, coded)) = inner.under_way.iter().find(|(other, _)| other == key) {
             let entry = entry_of(coded.clone()?);
@@ -147,17 +129,15 @@ impl Job {
     }
 
     /// None where it gains nothing.
-    fn make(&self, source: Source, buffers: &Buffers) -> io::Result<Option<Coded>> {
+    fn make(&self, source: Source, buffers: &Buffers) -> io::Result<Option<Slice>> {
         let Some(bytes) = source.read()? else { return Ok(None) };
         let coded = compress(&bytes, self.key.coding)?;
-        if coded.len() as u64 > self.key.length - self.key.length / LEAST_GAIN {
+        if coded.len() > bytes.len() - bytes.len() / LEAST_GAIN {
             return Ok(None);
         }
         let mut buffer = buffers.allocate(coded.len()).map_err(io::Error::other)?;
         buffer.extend_from_slice(&coded);
-        let mut hasher = DefaultHasher::new();
-        hasher.write(&coded);
-        Ok(Some(Coded { bytes: buffer.freeze(), tag: hasher.finish() }))
+        Ok(Some(buffer.freeze()))
     }
 }
 
@@ -262,7 +242,12 @@ pub(crate) fn find_or_make(
     context: &mut Context,
 ) {
     let Some(file) = entry.file() else { return };
-    let key = Key::new(host, &context.key, coding, &file.metadata);
+    let etag = file.stored_etag();
+    if etag.as_etag().is_weak() {
+        // It has just been written: what is read later may be something else of the same time.
+        return;
+    }
+    let key = Key { host, path: context.key.as_str().into(), coding, etag };
     if !take_up(&key, context) && make {
         start(key, file, context);
     }
@@ -278,15 +263,16 @@ fn take_up(key: &Key, context: &mut Context) -> bool {
     let site = Arc::clone(&context.site);
     let Some(entry) = context.cache.get(key.host, &key.path).cloned() else { return false };
     let Some(file) = entry.file() else { return false };
-    if Key::new(key.host, &key.path, key.coding, &file.metadata) != *key {
+    if file.stored_etag() != key.etag {
         return false;
     }
-    let now = context.port.now();
-    let found = site.compression.find(key, |Coded { bytes, tag }| {
+    let (now, wall) = (context.port.now(), context.wall);
+    let found = site.compression.find(key, |bytes| {
         let fields = site.hosts[key.host].head_fields();
         let metadata = Metadata { length: bytes.len() as u64, ..file.metadata };
-        let coded = File::new(metadata, file.content_type, Some(bytes), OpenFile::none(), &fields);
-        Arc::new(Entry::new(Kind::File(Box::new(coded.coded(key.coding, tag, &fields))), now))
+        let content_type = file.content_type.clone();
+        let coded = File::new(metadata, content_type, Some(bytes), OpenFile::none(), wall, &fields);
+        Arc::new(Entry::new(Kind::File(Box::new(coded.coded(key.coding, &fields))), now))
     });
     let Some(variant) = found else { return false };
     context.cache.complete(key.host, &key.path, key.coding, variant);
@@ -315,13 +301,12 @@ fn start(key: Key, file: &File, context: &mut Context) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use completion_port::{BufferClass, FileKind};
+    use completion_port::BufferClass;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     fn key(path: &str) -> Key {
-        let modified = SystemTime::UNIX_EPOCH;
-        let metadata = Metadata { length: 1_000, kind: FileKind::File, modified, identity: (0, 0) };
-        Key::new(HostNumber::FIRST, path, Coding::Gzip, &metadata)
+        let etag = StoredETag::from_numbers(&[1]);
+        Key { host: HostNumber::FIRST, path: path.into(), coding: Coding::Gzip, etag }
     }
 
     fn buffers() -> Buffers {
@@ -334,7 +319,7 @@ mod tests {
         drop(job.run(Source::Memory(buffer.freeze()), &buffers()));
     }
 
-    fn entry_of(_: Coded) -> Arc<Entry> {
+    fn entry_of(_: Slice) -> Arc<Entry> {
         Arc::new(Entry::new(Kind::Folder, std::time::Duration::ZERO))
     }
 
@@ -396,7 +381,7 @@ mod tests {
     fn a_changed_file_is_another() {
         let compression = Compression::new(2);
         run(compression.begin(key("a")).unwrap(), &[b'a'; 1_000]);
-        let later = Key { modified: SystemTime::UNIX_EPOCH + std::time::Duration::from_nanos(1), ..key("a") };
+        let later = Key { etag: StoredETag::from_numbers(&[2]), ..key("a") };
         assert!(compression.find(&later, entry_of).is_none());
         assert!(compression.begin(later).is_some());
     }

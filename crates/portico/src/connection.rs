@@ -7,8 +7,12 @@
 mod answer;
 mod body;
 mod deadline;
+mod delete;
+mod form;
+mod listing;
 mod lookup;
 mod neighbours;
+mod parts;
 mod receive;
 mod stream;
 mod upload;
@@ -19,6 +23,7 @@ use crate::{
     entry::Entry,
     host::HostNumber,
     input::Input,
+    listing::Listing,
     output::Output,
     upload::Upload,
 };
@@ -27,6 +32,7 @@ use completion_port::{
     BufferChain, Completion, ErrorKind, Handle, Operation, OperationKind, Payload, Slice, Token,
 };
 use deadline::Clock;
+use delete::Deletion;
 use lookup::Loading;
 use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner};
 use receive::Receiving;
@@ -45,6 +51,10 @@ enum Activity {
     Streaming(Box<FileBody>),
     /// A request body is being written to a file.
     Uploading(Box<Upload>),
+    /// A folder is being listed.
+    Listing(Box<Listing>),
+    /// A file is being deleted.
+    Deleting(Box<Deletion>),
     /// Everything is said; what still comes is read and dropped until the client ends too.
     Lingering,
 }
@@ -91,6 +101,10 @@ pub(crate) struct Connection {
     known: Option<Arc<Entry>>,
     /// A body nobody wants, in front of the next request.
     discarding: Option<BodyDecoder>,
+    /// The head of the request with that body: it is answered when the body has been read and found well formed.
+    held: Option<Box<[u8]>>,
+    /// The request that is being answered, and is out of `input` meanwhile, is a HEAD.
+    answers_head: bool,
     output: Output,
     /// Answers in `output`.
     batched: usize,
@@ -120,6 +134,8 @@ impl Connection {
             host: HostNumber::FIRST,
             known: None,
             discarding: None,
+            held: None,
+            answers_head: false,
             output: Output::default(),
             batched: 0,
             sending: false,
@@ -140,13 +156,23 @@ impl Connection {
             OperationKind::Send => self.on_sent(completion, context),
             OperationKind::Open => self.on_opened(completion, context),
             OperationKind::ReadAt => self.on_read(completion, context),
-            OperationKind::WriteAt | OperationKind::Sync | OperationKind::Link | OperationKind::Call => {
+            OperationKind::Call => self.on_called(completion, context),
+            OperationKind::WriteAt | OperationKind::Sync | OperationKind::Link => {
                 self.on_upload_step(completion, context);
             }
             _ => {}
         }
         self.advance(context);
         Fate::Open
+    }
+
+    /// What the pool was asked to do is done.
+    fn on_called(&mut self, completion: Completion, context: &mut Context) {
+        match self.activity {
+            Activity::Listing(_) => self.on_listed(completion, context),
+            Activity::Deleting(_) => self.on_deleted(completion, context),
+            _ => self.on_upload_step(completion, context),
+        }
     }
 
     /// Ends a connection whose state cannot be trusted any more, without a look at it.
@@ -160,7 +186,7 @@ impl Connection {
     /// answer.
     pub(crate) fn drain(&mut self, context: &mut Context) {
         let waits = matches!(self.activity, Activity::Reading) && !self.sending;
-        if waits && self.is_between_requests() && self.discarding.is_none() {
+        if waits && self.is_between_requests() && self.held.is_none() {
             self.close(context);
         } else {
             self.hasten(context);
@@ -197,6 +223,9 @@ impl Connection {
         if let Some(progress) = self.discard(context) {
             return progress;
         }
+        if let Some(head) = self.held.take() {
+            return self.answer_held(head, context);
+        }
         if self.input.is_empty() {
             return Progress::Wait;
         }
@@ -206,33 +235,44 @@ impl Connection {
         // Out of `self` while the request borrows from it.
         let mut input = std::mem::take(&mut self.input);
         let parsed = self.scanner.parse(input.bytes(), &context.site.limits);
+        let mut refused = None;
         let progress = match parsed {
             Ok(Parsed::Incomplete) => {
                 let joined = input.join(context.port.buffers());
                 if joined { Progress::Again } else { Progress::Wait }
             }
             Ok(Parsed::Complete(request)) => {
+                let length = request.head_length;
                 let known = self.known.take();
                 self.host = context.site.hosts.find(request.host);
-                let decision = decide(&request, self.host, known, context);
-                let behind = input.len() > request.head_length;
-                match self.answer(&request, decision, behind, context) {
-                    Taken::Answered(progress) => {
-                        let length = request.head_length;
-                        input.consume(length);
-                        self.batched += 1;
-                        progress
+                let decision = decide(&request, self.host, known.clone(), context);
+                if self.reads_body_first(&request, &decision, context) {
+                    self.known = known;
+                    self.held = Some(input.bytes()[..length].into());
+                    input.consume(length);
+                    Progress::Again
+                } else {
+                    let behind = input.len() > length;
+                    match self.answer(&request, decision, behind, context) {
+                        Taken::Answered(progress) => {
+                            input.consume(length);
+                            self.batched += 1;
+                            progress
+                        }
+                        Taken::Kept(progress) => progress,
                     }
-                    Taken::Kept(progress) => progress,
                 }
             }
             Err(rejection) => {
                 tracing::debug!(%rejection, "refused a request");
-                self.refuse(rejection.status, context);
+                refused = Some(rejection.status);
                 Progress::Wait
             }
         };
         self.input = input;
+        if let Some(status) = refused {
+            self.refuse(status, context);
+        }
         progress
     }
 
@@ -284,12 +324,11 @@ impl Connection {
                 self.close(context);
             } else {
                 self.activity = Activity::Lingering;
-                self.discarding = None;
+                (self.discarding, self.held) = (None, None);
                 self.input.clear();
                 self.submit(Operation::Disconnect, context);
             }
-        } else if self.ended || (context.draining && self.is_between_requests() && self.discarding.is_none())
-        {
+        } else if self.ended || (context.draining && self.is_between_requests() && self.held.is_none()) {
             // After the end no byte comes any more, so that a request that is not whole never will be.
             self.close(context);
         }

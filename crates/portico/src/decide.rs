@@ -4,12 +4,14 @@ use crate::{
     context::Context,
     entry::{Entry, File, Kind},
     host::HostNumber,
+    listing::{Listing, PageAnswer, View},
+    upload::{self, Goal},
     variants::{self, Beside},
 };
 use portico_http::{
-    conditional::{self, Outcome},
+    conditional::{self, Outcome, Representation},
     method::Method,
-    range::{self, RangeOutcome},
+    range::{self, RangeOutcome, Ranges},
     request::{Request, TargetForm},
     status::Status,
     target,
@@ -19,6 +21,8 @@ use std::{path::PathBuf, sync::Arc};
 /// The methods that files answer to, and those of the upload folder.
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 const ALLOW_UPLOAD: &str = "GET, HEAD, OPTIONS, POST, PUT";
+const ALLOW_DELETE: &str = "GET, HEAD, OPTIONS, POST, PUT, DELETE";
+const ALLOW_FORM: &str = "GET, HEAD, OPTIONS, POST";
 
 /// What is to be done about a request.
 pub(crate) enum Decision {
@@ -26,10 +30,18 @@ pub(crate) enum Decision {
     LookUp(Lookup),
     /// Send a file or a part of it.
     File(FileAnswer),
+    /// Send several parts of a file.
+    Parts(Arc<Entry>, Box<Ranges>),
     /// An answer without a file.
     Simple(Simple),
-    /// Take the body and make it a file with this name in the upload folder.
-    Upload { name: String, replace: bool },
+    /// Read a folder, and decide again.
+    List(Listing),
+    /// Send the listing of a folder.
+    Page(PageAnswer),
+    /// Take the body and make files of it in the upload folder.
+    Upload(Goal),
+    /// Remove the file with this name from the upload folder.
+    Delete { name: String },
 }
 
 /// A path on its way into the cache.
@@ -142,6 +154,12 @@ fn decide_for_any(
             ..Simple::closing(Status::METHOD_NOT_ALLOWED)
         });
     }
+    if request.target_form == TargetForm::Absolute
+        && !request.target.as_bytes()[..5].eq_ignore_ascii_case(b"http:")
+    {
+        // Nobody may be told that this came over a secured connection (RFC 9110 section 7.4).
+        return Decision::Simple(Simple::new(Status::MISDIRECTED_REQUEST));
+    }
     let path = match target::decode(request.target, &mut context.scratch) {
         Ok(path) => path,
         Err(rejection) => {
@@ -160,24 +178,39 @@ fn decide_for_any(
         return Decision::Simple(Simple::new(status));
     }
     let upload = host.upload.as_ref().and_then(|folder| folder.name_in(key));
+    let upload = upload.filter(|_| !path.ends_with_slash());
+    let form = path.ends_with_slash() && host.upload.as_ref().is_some_and(|folder| folder.is(key));
+    let allow = match (upload.is_some(), form) {
+        (true, _) if host.settings.upload_delete => ALLOW_DELETE,
+        (true, _) => ALLOW_UPLOAD,
+        (false, true) => ALLOW_FORM,
+        (false, false) => ALLOW,
+    };
     match request.method {
         Method::Get | Method::Head => {}
         Method::Options => {
-            let allow = if upload.is_some() { ALLOW_UPLOAD } else { ALLOW };
             return Decision::Simple(Simple { allow: Some(allow), ..Simple::new(Status::NO_CONTENT) });
         }
+        Method::Post if (form || upload.is_some()) && upload::is_foreign(request) => {
+            return Decision::Simple(Simple::new(Status::FORBIDDEN));
+        }
+        Method::Post if form => return Decision::Upload(Goal::Form { folder: path.written().to_owned() }),
         Method::Put | Method::Post => {
-            return match upload.filter(|_| !path.ends_with_slash()) {
+            return match upload {
                 Some(name) => decide_for_upload(request, number, known, key, name),
                 None => {
-                    Decision::Simple(Simple { allow: Some(ALLOW), ..Simple::new(Status::METHOD_NOT_ALLOWED) })
+                    Decision::Simple(Simple { allow: Some(allow), ..Simple::new(Status::METHOD_NOT_ALLOWED) })
                 }
             };
+        }
+        Method::Other
+            if request.method_text == "DELETE" && host.settings.upload_delete && upload.is_some() =>
+        {
+            return decide_for_deletion(request, number, known, key, upload.unwrap_or_default());
         }
         Method::Other => {
             let known = ["DELETE", "PATCH", "TRACE", "CONNECT"].contains(&request.method_text);
             let status = if known { Status::METHOD_NOT_ALLOWED } else { Status::NOT_IMPLEMENTED };
-            let allow = if upload.is_some() { ALLOW_UPLOAD } else { ALLOW };
             return Decision::Simple(Simple { allow: known.then_some(allow), ..Simple::new(status) });
         }
     }
@@ -193,6 +226,20 @@ fn decide_for_any(
         },
     };
     match &entry.kind {
+        Kind::Listed => {
+            let view = View::of(request, path.query());
+            let changes = host.upload.as_ref().filter(|_| form).map_or(0, |folder| folder.changes());
+            view.extend(key);
+            match context.cache.get(number, key) {
+                Some(page)
+                    if is_current(page, changes) && !page.is_due(now, site.settings.file_revalidate) =>
+                {
+                    decide_for_page(request, Arc::clone(page))
+                }
+                _ => Decision::List(Listing { host: number, key: key.as_str().into(), view }),
+            }
+        }
+        Kind::Page(_) => decide_for_page(request, entry),
         Kind::Nothing(status) => Decision::Simple(Simple::new(*status)),
         Kind::Folder => {
             let query = path.query().map_or(String::new(), |query| format!("?{query}"));
@@ -225,6 +272,11 @@ fn decide_for_any(
                     let (status, range) = (Status::PARTIAL_CONTENT, Some((first, last)));
                     Decision::File(FileAnswer { entry, status, range, with_body })
                 }
+                // Whether the frames between the parts of a coded representation were to be decoded with it, nobody could tell.
+                RangeOutcome::Several(_) if file.is_coded() => {
+                    Decision::File(FileAnswer { entry, status: Status::OK, range: None, with_body })
+                }
+                RangeOutcome::Several(ranges) => Decision::Parts(entry, Box::new(ranges)),
                 RangeOutcome::Unsatisfiable => {
                     let unsatisfied = Some(file.length());
                     let varies = file.is_negotiated();
@@ -239,6 +291,54 @@ fn decide_for_any(
     }
 }
 
+/// Whether nothing was uploaded or deleted since a page was made.
+fn is_current(page: &Entry, changes: u64) -> bool {
+    matches!(&page.kind, Kind::Page(page) if page.changes == changes)
+}
+
+fn decide_for_page(request: &Request<'_>, entry: Arc<Entry>) -> Decision {
+    let Kind::Page(page) = &entry.kind else { return Decision::Simple(Simple::new(Status::NOT_FOUND)) };
+    let representation =
+        Representation { etag: Some(page.etag.as_etag()), last_modified: None, date_is_strong: false };
+    let status = match conditional::evaluate(request, Some(&representation)) {
+        Outcome::Proceed => Status::OK,
+        Outcome::NotModified => Status::NOT_MODIFIED,
+        Outcome::PreconditionFailed => return Decision::Simple(Simple::new(Status::PRECONDITION_FAILED)),
+    };
+    let with_body = request.method == Method::Get && status == Status::OK;
+    Decision::Page(PageAnswer { entry, status, with_body })
+}
+
+/// As for an upload: what the disk says now counts.
+fn decide_for_deletion(
+    request: &Request<'_>,
+    host: HostNumber,
+    known: Option<Arc<Entry>>,
+    key: &str,
+    name: &str,
+) -> Decision {
+    if has_preconditions(request) {
+        let Some(entry) = known else { return Decision::LookUp(Lookup::new(host, key)) };
+        match &entry.kind {
+            Kind::File(file)
+                if conditional::evaluate(request, Some(&file.representation())) != Outcome::Proceed =>
+            {
+                return Decision::Simple(Simple::new(Status::PRECONDITION_FAILED));
+            }
+            Kind::File(_) => {}
+            Kind::Nothing(status) => return Decision::Simple(Simple::new(*status)),
+            _ => return Decision::Simple(Simple::new(Status::CONFLICT)),
+        }
+    }
+    Decision::Delete { name: name.to_owned() }
+}
+
+fn has_preconditions(request: &Request<'_>) -> bool {
+    request.if_match.is_present()
+        || request.if_none_match.is_present()
+        || request.if_unmodified_since.is_some()
+}
+
 /// An upload with preconditions is decided by what the disk says now: what the cache trusts may be older than the client's knowledge.
 fn decide_for_upload(
     request: &Request<'_>,
@@ -248,10 +348,7 @@ fn decide_for_upload(
     name: &str,
 ) -> Decision {
     let mut replace = request.method == Method::Put;
-    if request.if_match.is_present()
-        || request.if_none_match.is_present()
-        || request.if_unmodified_since.is_some()
-    {
+    if has_preconditions(request) {
         let Some(entry) = known else { return Decision::LookUp(Lookup::new(host, key)) };
         let current = entry.file().map(File::representation);
         if conditional::evaluate(request, current.as_ref()) != Outcome::Proceed {
@@ -260,5 +357,5 @@ fn decide_for_upload(
         // A file that comes into being before this one is whole must not be lost either.
         replace &= !(request.if_none_match.is_present() && current.is_none());
     }
-    Decision::Upload { name: name.to_owned(), replace }
+    Decision::Upload(Goal::File { name: name.to_owned(), replace })
 }

@@ -1,20 +1,31 @@
 //! What the server knows of one path: a file with its ready-made head, a redirect, or that there is nothing.
 
-use crate::variants::Variants;
+use crate::{listing::Page, variants::Variants};
 use completion_port::{Handle, Metadata, Port, Slice};
 use portico_http::{
     body::BodyLength,
     coding::Coding,
     conditional::Representation,
     date::HttpDate,
-    etag::StoredETag,
+    etag::{ETag, StoredETag},
     response::{ContentRange, ResponseHead},
     status::Status,
 };
-use std::{sync::atomic::AtomicU64, sync::atomic::Ordering, time::Duration, time::SystemTime};
+use std::{
+    borrow::Cow,
+    hash::Hasher,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
+};
 
-/// The most bytes that a head of a file may have: names and types are ours, and short.
-const MOST_HEAD_BYTES: usize = 1024;
+/// The most bytes that a head of a file may have: names and types are ours, and short; texts of settings are bounded.
+const MOST_HEAD_BYTES: usize = 2_048;
+/// How long the clock that stamps files may stand still: a tick of the kernel, on Windows 15.6 ms.
+const TICK: Duration = Duration::from_millis(20);
+/// The same where files are stamped with whole seconds; on some file systems with every other one.
+const COARSE_TICK: Duration = Duration::from_secs(2);
+/// What a date in a field tells apart.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// One path. Shared by the cache and the connections that are sending it.
 pub(crate) struct Entry {
@@ -27,6 +38,10 @@ pub(crate) enum Kind {
     File(Box<File>),
     /// A folder that was asked for without its trailing slash.
     Folder,
+    /// A folder without an index, which may be listed.
+    Listed,
+    /// The listing of a folder, in one of its forms.
+    Page(Page),
     /// Nothing to serve, and with which status.
     Nothing(Status),
 }
@@ -50,7 +65,7 @@ impl Entry {
     pub(crate) fn file(&self) -> Option<&File> {
         match &self.kind {
             Kind::File(file) => Some(file),
-            Kind::Folder | Kind::Nothing(_) => None,
+            Kind::Folder | Kind::Listed | Kind::Page(_) | Kind::Nothing(_) => None,
         }
     }
 }
@@ -58,7 +73,7 @@ impl Entry {
 /// A file that can be sent.
 pub(crate) struct File {
     pub(crate) metadata: Metadata,
-    pub(crate) content_type: &'static str,
+    pub(crate) content_type: Cow<'static, str>,
     /// All its bytes, where it is small; otherwise `handle` is open.
     pub(crate) bytes: Option<Slice>,
     pub(crate) handle: OpenFile,
@@ -68,8 +83,10 @@ pub(crate) struct File {
     coding: Option<Coding>,
     /// The coded representations of this file, where there may be any.
     variants: Option<Box<Variants>>,
+    /// It was read so long after its last change that another change has another time.
+    pub(crate) settled: bool,
     etag: StoredETag,
-    last_modified: HttpDate,
+    last_modified: SystemTime,
 }
 
 /// A file that is closed when it is dropped, or none.
@@ -104,30 +121,57 @@ impl Drop for OpenFile {
 pub(crate) struct HeadFields<'a> {
     pub(crate) server: Option<&'a str>,
     pub(crate) cache_control: Option<&'a str>,
+    /// For text.
+    pub(crate) content_language: Option<&'a str>,
+}
+
+/// Of what in a file a head tells.
+#[derive(Clone, Copy)]
+pub(crate) enum Extent<'a> {
+    /// All of it: 200.
+    Whole,
+    /// That the client has it: 304.
+    Unchanged,
+    /// First and last byte: 206.
+    Part(u64, u64),
+    /// Several ranges, in content of this type and length: 206.
+    Parts(&'a str, u64),
 }
 
 impl File {
+    /// A file as it was found at the time `seen`.
     pub(crate) fn new(
         metadata: Metadata,
-        content_type: &'static str,
+        content_type: Cow<'static, str>,
         bytes: Option<Slice>,
         handle: OpenFile,
+        seen: SystemTime,
         fields: &HeadFields<'_>,
     ) -> Self {
-        let since = metadata.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let etag = StoredETag::from_numbers(&[since.as_nanos() as u64, metadata.length]);
-        let last_modified = HttpDate::new(metadata.modified);
+        let (etag, settled) = validator(&metadata, bytes.as_deref(), seen);
+        // No answer may say that it was changed after the answer's own date (RFC 9110 section 8.8.2.1).
+        let last_modified = metadata.modified.min(seen);
         let (head, coding, variants) = (Box::default(), None, None);
-        let mut file =
-            Self { metadata, content_type, bytes, handle, head, coding, variants, etag, last_modified };
+        let mut file = Self {
+            metadata,
+            content_type,
+            bytes,
+            handle,
+            head,
+            coding,
+            variants,
+            settled,
+            etag,
+            last_modified,
+        };
         file.make_head(fields);
         file
     }
 
-    /// The same as a coded representation of another file. `tag` tells it from all others of the same length and time.
-    pub(crate) fn coded(mut self, coding: Coding, tag: u64, fields: &HeadFields<'_>) -> Self {
-        let since = self.metadata.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.etag = StoredETag::from_numbers(&[since.as_nanos() as u64, self.metadata.length, tag]);
+    /// The same as a coded representation of another file.
+    pub(crate) fn coded(mut self, coding: Coding, fields: &HeadFields<'_>) -> Self {
+        // Representations may have length and time alike, or even their bytes.
+        self.etag = self.etag.with_number(coding as u64);
         self.coding = Some(coding);
         self.make_head(fields);
         self
@@ -149,9 +193,13 @@ impl File {
         self.coding.is_some() || self.variants.is_some()
     }
 
+    pub(crate) fn is_coded(&self) -> bool {
+        self.coding.is_some()
+    }
+
     fn make_head(&mut self, fields: &HeadFields<'_>) {
         let mut room = [0; MOST_HEAD_BYTES];
-        let length = self.head_for(Status::OK, None, fields, &mut room);
+        let length = self.head_for(Extent::Whole, false, fields, &mut room);
         self.head = room[..length].into();
     }
 
@@ -159,36 +207,71 @@ impl File {
         self.metadata.length
     }
 
-    pub(crate) fn representation(&self) -> Representation<'_> {
-        Representation { etag: Some(self.etag.as_etag()), last_modified: Some(self.metadata.modified) }
+    pub(crate) fn stored_etag(&self) -> StoredETag {
+        self.etag
     }
 
-    /// Writes a head without date and end, for the whole file or a range of it.
+    pub(crate) fn etag(&self) -> ETag<'_> {
+        self.etag.as_etag()
+    }
+
+    pub(crate) fn representation(&self) -> Representation<'_> {
+        Representation {
+            etag: Some(self.etag()),
+            last_modified: Some(self.last_modified),
+            date_is_strong: self.settled && self.last_modified == self.metadata.modified,
+        }
+    }
+
+    /// Writes a head without date and end. A client that `has_some` of the file, and said so with If-Range, is not told again when
+    /// it was modified (RFC 9110 section 15.3.7).
     pub(crate) fn head_for(
         &self,
-        status: Status,
-        range: Option<(u64, u64)>,
+        extent: Extent<'_>,
+        has_some: bool,
         fields: &HeadFields<'_>,
         room: &mut [u8],
     ) -> usize {
         let length = self.length();
-        let (body, content_range) = match range {
-            Some((first, last)) => (last - first + 1, Some(ContentRange::Part { first, last, length })),
-            None => (length, None),
+        let (status, body, content_range) = match extent {
+            Extent::Whole => (Status::OK, BodyLength::Length(length), None),
+            Extent::Unchanged => (Status::NOT_MODIFIED, BodyLength::Unsaid, None),
+            Extent::Part(first, last) => {
+                let range = ContentRange::Part { first, last, length };
+                (Status::PARTIAL_CONTENT, BodyLength::Length(last - first + 1), Some(range))
+            }
+            Extent::Parts(_, content_bytes) => {
+                (Status::PARTIAL_CONTENT, BodyLength::Length(content_bytes), None)
+            }
         };
+        // A 304 leaves out what the client has already, but for what caches go by (RFC 9110 section 15.4.5).
+        let unchanged = status == Status::NOT_MODIFIED;
         let cache_control = fields.cache_control.map(|value| ("Cache-Control", value.as_bytes()));
+        let language = fields
+            .content_language
+            .filter(|_| !unchanged && self.content_type.starts_with("text/"))
+            .map(|value| ("Content-Language", value.as_bytes()));
+        let mut others = [("", &b""[..]); 2];
+        let mut count = 0;
+        for field in cache_control.into_iter().chain(language) {
+            others[count] = field;
+            count += 1;
+        }
+        let last_modified = (!unchanged && !has_some).then(|| HttpDate::new(self.last_modified));
         let head = ResponseHead {
-            // A 304 leaves out what the client has already (RFC 9110 section 15.4.5).
-            content_type: (status != Status::NOT_MODIFIED).then_some(self.content_type),
-            body: if status == Status::NOT_MODIFIED { BodyLength::Unsaid } else { BodyLength::Length(body) },
-            content_encoding: self.coding.filter(|_| status != Status::NOT_MODIFIED),
+            content_type: match extent {
+                Extent::Parts(media_type, _) => Some(media_type),
+                _ => (!unchanged).then_some(&*self.content_type),
+            },
+            body,
+            content_encoding: self.coding.filter(|_| !unchanged),
             vary: self.is_negotiated().then_some(VARY),
             content_range,
             accept_ranges: status == Status::OK,
-            last_modified: Some(&self.last_modified),
-            etag: Some(self.etag.as_etag()),
+            last_modified: last_modified.as_ref(),
+            etag: Some(self.etag()),
             server: fields.server,
-            fields: cache_control.as_slice(),
+            fields: &others[..count],
             ..ResponseHead::new(status)
         };
         head.write_open(room).expect("the settings were checked, and a head of a file is short")
@@ -197,6 +280,123 @@ impl File {
 
 /// The `Vary` of a resource whose answer depends on what codings a request accepts.
 pub(crate) const VARY: &str = "Accept-Encoding";
+/// The entity tag of a file that was read at the time `seen`, and whether no further change can have the same time.
+///
+/// A tag of time and length alone is strong only if the clock has gone on since the change (RFC 9110 section 8.8.1); that of a
+/// file in memory has its content in it too.
+fn validator(metadata: &Metadata, bytes: Option<&[u8]>, seen: SystemTime) -> (StoredETag, bool) {
+    let since = metadata.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let coarse = since.subsec_nanos() == 0;
+    // A time ahead of the clock does not come from it, and a change made now would have another.
+    let age = seen.duration_since(metadata.modified).unwrap_or_else(|ahead| ahead.duration());
+    let settled = age >= if coarse { COARSE_TICK } else { SECOND };
+    let (time, length) = (since.as_nanos() as u64, metadata.length);
+    let etag = match bytes {
+        Some(bytes) => {
+            let mut hasher = rustc_hash::FxHasher::default();
+            hasher.write(bytes);
+            StoredETag::from_numbers(&[time, length, hasher.finish()])
+        }
+        None => {
+            let etag = StoredETag::from_numbers(&[time, length]);
+            let strong = age >= if coarse { COARSE_TICK } else { TICK };
+            if strong { etag } else { etag.weakened() }
+        }
+    };
+    (etag, settled)
+}
 
 /// Room that [`File::head_for`] never exceeds.
 pub(crate) const HEAD_ROOM: usize = MOST_HEAD_BYTES;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use completion_port::FileKind;
+
+    /// Whether the tag of a file is weak, and whether the file is settled.
+    fn validators(modified: SystemTime, seen: SystemTime, bytes: Option<&[u8]>) -> (bool, bool) {
+        let metadata = Metadata { length: 1, kind: FileKind::File, modified, identity: (0, 0) };
+        let (etag, settled) = validator(&metadata, bytes, seen);
+        (etag.as_etag().is_weak(), settled)
+    }
+
+    #[test]
+    fn a_tag_is_strong_once_the_clock_has_gone_on() {
+        let second = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let fine = second + Duration::from_nanos(1);
+        let ms = Duration::from_millis;
+        for (modified, seen, weak, settled) in [
+            (fine, fine, true, false),
+            (fine, fine + ms(19), true, false),
+            (fine, fine + ms(20), false, false),
+            (fine, fine + ms(999), false, false),
+            (fine, fine + ms(1_000), false, true),
+            // Stamped with whole seconds.
+            (second, second, true, false),
+            (second, second + ms(1_999), true, false),
+            (second, second + ms(2_000), false, true),
+            // Ahead of the clock, a little and far.
+            (fine, fine - ms(19), true, false),
+            (fine, fine - ms(5_000), false, true),
+        ] {
+            assert_eq!(validators(modified, seen, None), (weak, settled), "{modified:?}, {seen:?}");
+            assert_eq!(validators(modified, seen, Some(b"x")), (false, settled), "{modified:?}, {seen:?}");
+        }
+    }
+
+    #[test]
+    fn content_in_memory_is_in_the_tag() {
+        let now = SystemTime::now();
+        let tag = |bytes: &[u8]| {
+            let metadata = Metadata { length: 1, kind: FileKind::File, modified: now, identity: (0, 0) };
+            validator(&metadata, Some(bytes), now).0
+        };
+        assert_ne!(tag(b"a"), tag(b"b"));
+        assert_eq!(tag(b"a"), tag(b"a"));
+    }
+
+    #[test]
+    fn the_longest_head_has_room() {
+        let long = "x".repeat(512);
+        let fields = HeadFields {
+            server: Some("Portico/1000.1000.1000"),
+            cache_control: Some(&long),
+            content_language: Some(&long),
+        };
+        let length = u64::MAX;
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::MAX);
+        let metadata = Metadata { length, kind: FileKind::File, modified, identity: (0, 0) };
+        let content_type = format!("text/{}; charset={0}", "x".repeat(80));
+        let file = File::new(
+            metadata,
+            content_type.into(),
+            Some(Slice::from_static(b"x")),
+            OpenFile::none(),
+            modified,
+            &fields,
+        );
+        let mut room = [0; HEAD_ROOM];
+        for extent in [Extent::Part(u64::MAX - 1, u64::MAX - 1), Extent::Parts(&long[..80], u64::MAX)] {
+            assert!(file.head_for(extent, false, &fields, &mut room) < HEAD_ROOM);
+        }
+    }
+
+    #[test]
+    fn a_date_that_is_not_over_is_not_strong() {
+        let fields = HeadFields { server: None, cache_control: None, content_language: None };
+        let seen = SystemTime::now();
+        for (age_s, strong) in [(-5_000, false), (0, false), (5_000, true)] {
+            let modified = if age_s < 0 {
+                seen + Duration::from_secs(5_000)
+            } else {
+                seen - Duration::from_secs(age_s as u64)
+            };
+            let metadata = Metadata { length: 1, kind: FileKind::File, modified, identity: (0, 0) };
+            let file = File::new(metadata, "a/b".into(), None, OpenFile::none(), seen, &fields);
+            let representation = file.representation();
+            assert_eq!(representation.date_is_strong, strong, "{age_s}");
+            assert!(representation.last_modified.unwrap() <= seen);
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The open-file cache of one worker: entries by path, bounded in number and in bytes, the long unused ones leaving first.
 
 use crate::{
-    entry::{Entry, File},
+    entry::{Entry, File, Kind},
     host::HostNumber,
     variants::Variants,
 };
@@ -159,7 +159,10 @@ fn sum(entry: &Entry, of: impl Fn(&File) -> usize) -> usize {
 }
 
 fn bytes_of(entry: &Entry) -> usize {
-    sum(entry, |file| file.bytes.as_ref().map_or(0, |bytes| bytes.len()))
+    match &entry.kind {
+        Kind::Page(page) => page.bytes.len(),
+        _ => sum(entry, |file| file.bytes.as_ref().map_or(0, |bytes| bytes.len())),
+    }
 }
 
 fn open_files(entry: &Entry) -> usize {
@@ -169,7 +172,7 @@ fn open_files(entry: &Entry) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::{HeadFields, Kind, OpenFile};
+    use crate::entry::{HeadFields, OpenFile};
     use completion_port::{FileKind, Metadata, Slice};
     use portico_http::status::Status;
     use std::time::{Duration, SystemTime};
@@ -184,9 +187,10 @@ mod tests {
         let length = bytes.len() as u64;
         let metadata =
             Metadata { length, kind: FileKind::File, modified: SystemTime::UNIX_EPOCH, identity: (0, 0) };
-        let fields = HeadFields { server: None, cache_control: None };
+        let fields = HeadFields { server: None, cache_control: None, content_language: None };
         let bytes = Some(Slice::from_static(bytes));
-        let file = File::new(metadata, "text/plain", bytes, OpenFile::none(), &fields);
+        let file =
+            File::new(metadata, "text/plain".into(), bytes, OpenFile::none(), SystemTime::now(), &fields);
         Arc::new(Entry::new(Kind::File(Box::new(file)), Duration::ZERO))
     }
 
@@ -223,7 +227,7 @@ mod tests {
 
     #[test]
     fn coded_representations_count_with_their_file() {
-        let fields = HeadFields { server: None, cache_control: None };
+        let fields = HeadFields { server: None, cache_control: None, content_language: None };
         let varying = || {
             let Kind::File(file) = Arc::into_inner(file(b"123456")).unwrap().kind else { unreachable!() };
             let variants = Variants::to_make(&[Coding::Brotli, Coding::Gzip], "a".as_ref());
@@ -266,8 +270,9 @@ mod tests {
                 modified: SystemTime::UNIX_EPOCH,
                 identity: (0, 0),
             };
-            let fields = HeadFields { server: None, cache_control: None };
-            let file = File::new(metadata, "text/plain", None, OpenFile::new(worker.port(), handle), &fields);
+            let fields = HeadFields { server: None, cache_control: None, content_language: None };
+            let handle = OpenFile::new(worker.port(), handle);
+            let file = File::new(metadata, "text/plain".into(), None, handle, SystemTime::now(), &fields);
             Arc::new(Entry::new(Kind::File(Box::new(file)), Duration::ZERO))
         };
         let mut cache = FileCache::new(100, 2, 100);

@@ -2,13 +2,14 @@
 
 use crate::{
     entry::HeadFields,
+    mime,
     path::Rules,
-    settings::{Folders, FollowSymlinks, Settings},
+    settings::{Charset, Folders, FollowSymlinks, Settings},
     upload::UploadFolder,
 };
 use completion_port::{Directory, OpenOptions};
 use rustc_hash::FxHashMap;
-use std::{io, ops::Index, sync::Arc};
+use std::{borrow::Cow, io, ops::Index, sync::Arc};
 
 /// The `Server` field.
 const SERVER: &str = concat!("Portico/", env!("CARGO_PKG_VERSION"));
@@ -38,16 +39,12 @@ pub(crate) struct Host {
 
 impl Host {
     fn open(settings: &Settings, folders: &Folders) -> io::Result<Self> {
+        let root = Arc::new(Directory::open(&folders.root)?);
         let upload = match &folders.upload {
-            Some(relative) => Some(UploadFolder::open(&folders.root, relative)?),
+            Some(relative) => Some(UploadFolder::open(&root, &folders.root, relative)?),
             None => None,
         };
-        Ok(Self {
-            root: Arc::new(Directory::open(&folders.root)?),
-            rules: Rules::native(settings.dot_files),
-            upload,
-            settings: settings.clone(),
-        })
+        Ok(Self { root, rules: Rules::native(settings.dot_files), upload, settings: settings.clone() })
     }
 
     pub(crate) fn server(&self) -> Option<&'static str> {
@@ -55,7 +52,16 @@ impl Host {
     }
 
     pub(crate) fn head_fields(&self) -> HeadFields<'_> {
-        HeadFields { server: self.server(), cache_control: self.settings.cache_control.as_deref() }
+        HeadFields {
+            server: self.server(),
+            cache_control: self.settings.cache_control.as_deref(),
+            content_language: self.settings.content_language.as_deref(),
+        }
+    }
+
+    /// The content type of a file of this name, with the charset of the settings.
+    pub(crate) fn content_type(&self, name: &str) -> Cow<'static, str> {
+        mime::with_charset(mime::content_type(name), self.settings.charset.as_ref().map(Charset::as_str))
     }
 
     /// How files are opened for sending.

@@ -38,6 +38,7 @@ mod entry;
 mod file_cache;
 mod host;
 mod input;
+mod listing;
 pub mod log;
 pub mod mime;
 mod output;

@@ -1,5 +1,7 @@
 //! Content types by file extension.
 
+use std::borrow::Cow;
+
 /// What a file of unknown kind is: bytes, which a browser saves and never runs (RFC 9110, section 8.3).
 pub const UNKNOWN: &str = "application/octet-stream";
 
@@ -21,6 +23,20 @@ pub fn content_type(name: &str) -> &'static str {
     match TYPES.binary_search_by(|(extension, _)| extension.as_bytes().cmp(lower)) {
         Ok(at) => TYPES[at].1,
         Err(_) => UNKNOWN,
+    }
+}
+
+/// What text of the table has at its end.
+const UTF_8: &str = "; charset=utf-8";
+
+/// A content type of the table with another charset where it has one, or with none.
+pub(crate) fn with_charset(content_type: &'static str, charset: Option<&str>) -> Cow<'static, str> {
+    match (content_type.strip_suffix(UTF_8), charset) {
+        (Some(bare), None) => bare.into(),
+        (Some(bare), Some(charset)) if !charset.eq_ignore_ascii_case("utf-8") => {
+            format!("{bare}; charset={charset}").into()
+        }
+        _ => content_type.into(),
     }
 }
 

@@ -1,6 +1,9 @@
 //! The answers that go out with the next send.
 
 use completion_port::{Buffer, BufferChain, Buffers, Slice};
+use portico_http::range::MAX_RANGES;
+
+const _: () = assert!(2 * MAX_RANGES < BufferChain::MAXIMUM_SLICES);
 
 /// A gathered send in the making: heads and small bodies are written one behind the other into one buffer, larger bodies
 /// are joined as slices.
@@ -27,8 +30,13 @@ impl Output {
 
     /// Whether another body can be joined.
     pub(crate) fn has_room_for_slice(&self) -> bool {
+        self.has_room_for_slices(1)
+    }
+
+    /// Whether so many more bodies can be joined. An empty output has room for [`MAX_RANGES`] of them.
+    pub(crate) fn has_room_for_slices(&self, count: usize) -> bool {
         // Each may cut the buffer, so that it takes two places in the chain, and the last piece of the buffer one more.
-        2 * self.slices.len() + 3 <= BufferChain::MAXIMUM_SLICES
+        2 * (self.slices.len() + count) < BufferChain::MAXIMUM_SLICES
     }
 
     /// Joins a body behind what was written.
@@ -43,7 +51,7 @@ impl Output {
         let buffer = self.buffer.take().map(Buffer::freeze);
         let mut written = 0;
         let mut push =
-            |slice: Slice| assert!(chain.push(slice).is_ok(), "`has_room_for_slice` is asked before");
+            |slice: Slice| assert!(chain.push(slice).is_ok(), "`has_room_for_slices` is asked before");
         for (place, slice) in self.slices.drain(..) {
             if let Some(buffer) = &buffer {
                 push(buffer.slice(written..place));

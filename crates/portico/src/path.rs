@@ -152,7 +152,8 @@ impl Rules {
         Ok(form)
     }
 
-    fn allow(&self, segment: &str, first: bool) -> Result<(), Refusal> {
+    /// Whether a name is served; `first` says that it lies in the root itself.
+    pub(crate) fn allow(&self, segment: &str, first: bool) -> Result<(), Refusal> {
         if visible(segment).eq(['.']) || visible(segment).eq(['.', '.']) {
             return Err(Refusal::DotSegment);
         }

@@ -4,9 +4,16 @@
 //! elsewhere it has a temporary name, and is renamed. A broken upload therefore leaves nothing that could be taken for a file,
 //! and one that was answered with success survives a crash.
 
+use crate::path::Rules;
 use crate::{connection::LateRecord, entry::OpenFile};
-use completion_port::{BufferChain, Directory};
-use portico_http::{body::BodyDecoder, request::Version};
+use completion_port::{BufferChain, Buffers, Directory, Error, OpenOptions, Slice};
+use portico_http::{
+    body::BodyDecoder,
+    multipart::{Decoder, Event},
+    rejection::Rejection,
+    request::{Request, Version},
+    status::Status,
+};
 use std::{
     fs, io,
     path::{MAIN_SEPARATOR, Path, PathBuf},
@@ -21,19 +28,30 @@ const TEMPORARY: (&str, &str) = (".portico-upload-", ".part");
 /// And so do those that a file passes through when it takes the place of another.
 const PASSING: (&str, &str) = (".completion-port-", ".link");
 
-/// The folder that was opened for uploads.
+/// What the body of a request is to become.
+pub(crate) enum Goal {
+    /// One file.
+    File { name: String, replace: bool },
+    /// What a form says: `folder` is the path that it was sent to, as it was written.
+    Form { folder: String },
+}
+
+/// The folder that uploads go to.
 pub(crate) struct UploadFolder {
-    pub(crate) directory: Arc<Directory>,
+    /// Each upload opens the folder anew beneath the root: one that was removed and made again is taken.
+    root: Arc<Directory>,
+    relative: PathBuf,
     path: PathBuf,
     /// Its path below the root, with a separator behind it, as decoded paths begin that lie in it.
     prefix: String,
     next: AtomicU64,
+    changes: AtomicU64,
 }
 
 impl UploadFolder {
     /// Opens the folder and removes what an earlier process left unfinished in it.
-    pub(crate) fn open(root: &Path, relative: &Path) -> io::Result<Self> {
-        let path = root.join(relative);
+    pub(crate) fn open(root: &Arc<Directory>, root_path: &Path, relative: &Path) -> io::Result<Self> {
+        let path = root_path.join(relative);
         for found in fs::read_dir(&path)? {
             let found = found?;
             let name = found.file_name();
@@ -49,7 +67,51 @@ impl UploadFolder {
         if !prefix.is_empty() {
             prefix.push(MAIN_SEPARATOR);
         }
-        Ok(Self { directory: Arc::new(Directory::open(&path)?), path, prefix, next: AtomicU64::new(0) })
+        let relative = relative.to_owned();
+        let (next, changes) = (AtomicU64::new(0), AtomicU64::new(0));
+        let folder = Self { root: Arc::clone(root), relative, path, prefix, next, changes };
+        folder.prepare(None)()?;
+        Ok(folder)
+    }
+
+    /// Work for the pool: opens the folder, and sees whether there is room for so many bytes.
+    pub(crate) fn prepare(
+        &self,
+        bytes: Option<u64>,
+    ) -> impl FnOnce() -> io::Result<Arc<Directory>> + Send + use<> {
+        let (root, relative) = (Arc::clone(&self.root), self.relative.clone());
+        move || {
+            let directory = root.directory(&relative, OpenOptions::new().refuse_links(true))?;
+            match bytes {
+                Some(bytes) if bytes > directory.available_bytes()? => Err(io::ErrorKind::StorageFull.into()),
+                _ => Ok(Arc::new(directory)),
+            }
+        }
+    }
+
+    /// Work for the pool: removes a file. Yields false if there is something else of this name.
+    pub(crate) fn delete(&self, name: String) -> impl FnOnce() -> io::Result<bool> + Send + use<> {
+        let open = self.prepare(None);
+        move || open()?.remove_file(name.as_ref())
+    }
+
+    /// Whether a decoded path is that of this folder.
+    pub(crate) fn is(&self, key: &str) -> bool {
+        self.prefix.trim_end_matches(MAIN_SEPARATOR) == key
+    }
+
+    /// Whether a file that a client names so may be made here.
+    pub(crate) fn accepts(&self, name: &str, rules: Rules) -> bool {
+        !name.starts_with('.') && rules.allow(name, self.prefix.is_empty()).is_ok()
+    }
+
+    /// How many files were made and removed: a listing from before the last of them is too old.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn count_change(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The name in this folder that a decoded path stands for; none if it lies elsewhere, or deeper.
@@ -143,7 +205,11 @@ fn sync_folder(_: &Path) -> io::Result<()> {
 /// How far an upload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
+    /// Finding the folder, and whether there is room.
+    Preparing,
     Opening,
+    /// Between two files of a form.
+    Between,
     Receiving,
     Syncing,
     /// Getting its name; whether it takes the place of another file.
@@ -155,6 +221,11 @@ pub(crate) enum Stage {
 /// An upload under way.
 pub(crate) struct Upload {
     pub(crate) stage: Stage,
+    /// Once it is prepared.
+    pub(crate) directory: Option<Arc<Directory>>,
+    /// The client waits for 100 (Continue).
+    pub(crate) continues: bool,
+    pub(crate) form: Option<Box<Form>>,
     pub(crate) name: String,
     pub(crate) replace: bool,
     pub(crate) file: OpenFile,
@@ -167,6 +238,8 @@ pub(crate) struct Upload {
     /// Bytes written.
     pub(crate) offset: u64,
     pub(crate) version: Version,
+    /// As the request had it: where the new file is to be found.
+    pub(crate) target: Box<str>,
     /// The connection ends after the answer.
     pub(crate) close: bool,
     pub(crate) log: Option<Box<LateRecord>>,
@@ -176,14 +249,200 @@ pub(crate) struct Upload {
 pub(crate) const GATHER_BYTES: u64 = 262_144;
 
 impl Upload {
-    /// Whether more of the body can be taken in.
-    pub(crate) fn wants_input(&self) -> bool {
-        self.stage == Stage::Receiving && !self.decoder.is_finished() && !self.is_full()
+    /// Whether bytes of the body are taken at all now.
+    pub(crate) fn is_receiving(&self) -> bool {
+        matches!(self.stage, Stage::Receiving | Stage::Between)
     }
 
-    pub(crate) fn is_full(&self) -> bool {
+    /// Whether more of the body can be taken in.
+    pub(crate) fn wants_input(&self) -> bool {
+        let has_room = !self.is_full() && self.form.as_ref().is_none_or(|form| form.wants_input());
+        self.is_receiving() && !self.decoder.is_finished() && has_room
+    }
+
+    fn is_full(&self) -> bool {
         self.gathered.is_full() || self.gathered.len() >= GATHER_BYTES
     }
+
+    /// Whether all of the file is gathered or written.
+    pub(crate) fn is_whole(&self) -> bool {
+        match &self.form {
+            Some(form) => form.part == InForm::Ended,
+            None => self.decoder.is_finished(),
+        }
+    }
+
+    /// Whether nothing more comes of a form.
+    pub(crate) fn is_over(&self) -> bool {
+        self.stage == Stage::Between
+            && self.decoder.is_finished()
+            && self.form.as_ref().is_some_and(|form| form.pending.is_empty() && form.decoder.is_finished())
+    }
+
+    /// Takes bytes of the body.
+    ///
+    /// # Errors
+    ///
+    /// How to refuse what is no form.
+    pub(crate) fn take(&mut self, data: Slice) -> Result<(), Rejection> {
+        match &mut self.form {
+            Some(form) => {
+                debug_assert!(form.pending.is_empty(), "what came before is taken first");
+                form.pending = data;
+                self.take_pending()
+            }
+            None => {
+                let pushed = self.gathered.push(data);
+                debug_assert!(pushed.is_ok(), "there was room for a slice");
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes what is left of the bytes of a form, up to the end of a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`take`](Self::take).
+    pub(crate) fn take_pending(&mut self) -> Result<(), Rejection> {
+        while !self.is_full()
+            && let Some(form) = &mut self.form
+            && form.goes_on()
+        {
+            if let Some(data) = form.step()? {
+                let pushed = self.gathered.push(data);
+                debug_assert!(pushed.is_ok(), "there was room for a slice");
+            }
+        }
+        let cut_short = |form: &Form| form.goes_on_without_end() && self.decoder.is_finished();
+        if self.form.as_ref().is_some_and(|form| cut_short(form)) {
+            return Err(Rejection::closing(Status::BAD_REQUEST, "the form ends before its last boundary"));
+        }
+        Ok(())
+    }
+}
+
+/// Where in a form the bytes are that come next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum InForm {
+    /// In front of a part, or in one that is no file to be kept.
+    Passing,
+    /// At the start of a file with this name, which has to be opened first.
+    Begun(String),
+    File,
+    /// At the end of a file, which has to get its name first.
+    Ended,
+}
+
+/// A form with files on its way into the folder.
+pub(crate) struct Form {
+    pub(crate) decoder: Decoder,
+    /// What is between two parts, for bytes that only looked like it.
+    delimiter: Slice,
+    /// Bytes of the body that are to be read next.
+    pending: Slice,
+    pub(crate) part: InForm,
+    /// Each file, and what came of it.
+    pub(crate) results: Vec<(String, Status)>,
+    pub(crate) folder: String,
+    pub(crate) wants_json: bool,
+    accepts: Box<dyn Fn(&str) -> bool + Send>,
+}
+
+impl Form {
+    pub(crate) fn new(
+        decoder: Decoder,
+        folder: String,
+        wants_json: bool,
+        buffers: &Buffers,
+        accepts: Box<dyn Fn(&str) -> bool + Send>,
+    ) -> Result<Self, Error> {
+        let mut delimiter = buffers.acquire(decoder.delimiter().len())?;
+        delimiter.extend_from_slice(decoder.delimiter());
+        Ok(Self {
+            decoder,
+            delimiter: delimiter.freeze(),
+            pending: Slice::from_static(b""),
+            part: InForm::Passing,
+            results: Vec::new(),
+            folder,
+            wants_json,
+            accepts,
+        })
+    }
+
+    fn wants_input(&self) -> bool {
+        self.pending.is_empty() && self.is_reading()
+    }
+
+    fn is_reading(&self) -> bool {
+        matches!(self.part, InForm::Passing | InForm::File)
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.pending.is_empty() && self.is_reading()
+    }
+
+    /// Whether its end is still to come and nothing is left to be read.
+    fn goes_on_without_end(&self) -> bool {
+        self.wants_input() && !self.decoder.is_finished()
+    }
+
+    /// Reads the next piece; gives bytes of a file.
+    fn step(&mut self) -> Result<Option<Slice>, Rejection> {
+        let step = self.decoder.decode(&self.pending)?;
+        let kept = self.part == InForm::File;
+        let data = match step.event {
+            Event::Data(range) if kept => Some(self.pending.slice(range)),
+            Event::Held(length) if kept => Some(self.delimiter.slice(..length)),
+            Event::PartEnds if kept => {
+                self.part = InForm::Ended;
+                None
+            }
+            Event::PartBegins(part) => {
+                match part.file_name {
+                    // The field for files, and none was chosen.
+                    Some(name) if name.is_empty() => {}
+                    Some(name) if (self.accepts)(&name) => self.part = InForm::Begun(name),
+                    Some(name) => self.results.push((name, Status::BAD_REQUEST)),
+                    None => {}
+                }
+                None
+            }
+            _ => None,
+        };
+        self.pending.cut(step.consumed..);
+        Ok(data)
+    }
+
+    /// The name of the file that begins here, if one does: it is being opened from now on.
+    pub(crate) fn begin_file(&mut self) -> Option<String> {
+        match &mut self.part {
+            InForm::Begun(name) => {
+                let name = std::mem::take(name);
+                self.part = InForm::File;
+                Some(name)
+            }
+            _ => None,
+        }
+    }
+
+    /// A file is done with. What is still to come of it, if it ended early, is passed over.
+    pub(crate) fn end_part(&mut self) {
+        self.part = InForm::Passing;
+    }
+}
+
+/// Whether a page of another site sent the request: a form needs no leave to be sent anywhere, so that the server has to refuse it
+/// (Fetch Metadata Request Headers; RFC 6454 section 7).
+pub(crate) fn is_foreign(request: &Request<'_>) -> bool {
+    if let Some(site) = request.field("sec-fetch-site") {
+        return !matches!(site, b"same-origin" | b"none");
+    }
+    let Some(origin) = request.field("origin") else { return false };
+    let origin = std::str::from_utf8(origin).unwrap_or_default();
+    // An origin without a host is "null": of a page that has none.
+    !origin.split_once("://").is_some_and(|(_, host)| host.eq_ignore_ascii_case(request.host))
 }
 
 #[cfg(test)]
@@ -196,7 +455,11 @@ mod tests {
         fs::create_dir(root.path().join("in")).unwrap();
         fs::write(root.path().join("in/.portico-upload-1-2.part"), "x").unwrap();
         fs::write(root.path().join("in/.completion-port-1-2.link"), "x").unwrap();
-        let folder = UploadFolder::open(root.path(), Path::new("in")).unwrap();
+        let open = |relative| {
+            let directory = Arc::new(Directory::open(root.path()).unwrap());
+            UploadFolder::open(&directory, root.path(), Path::new(relative)).unwrap()
+        };
+        let folder = open("in");
         assert_eq!(fs::read_dir(root.path().join("in")).unwrap().count(), 0, "leftovers stay");
         let inside = |name: &str| format!("in{MAIN_SEPARATOR}{name}");
         assert_eq!(folder.name_in(&inside("page.html")), Some("page.html"));
@@ -210,14 +473,16 @@ mod tests {
         ] {
             assert_eq!(folder.name_in(key), None, "{key}");
         }
-        let whole = UploadFolder::open(root.path(), Path::new("")).unwrap();
+        let whole = open("");
+        assert!(whole.is("") && !whole.is("in") && folder.is("in") && !folder.is("inner"));
         assert_eq!(whole.name_in("page.html"), Some("page.html"));
     }
 
     #[test]
     fn publishing_replaces_only_when_told_to() {
         let root = tempfile::tempdir().unwrap();
-        let folder = UploadFolder::open(root.path(), Path::new("")).unwrap();
+        let directory = Arc::new(Directory::open(root.path()).unwrap());
+        let folder = UploadFolder::open(&directory, root.path(), Path::new("")).unwrap();
         let publish = |content: &str, replace| {
             let temporary = folder.temporary_name();
             fs::write(root.path().join(&temporary), content).unwrap();

@@ -19,12 +19,14 @@ use std::{
 };
 
 /// What a file has beside itself.
+#[derive(Clone)]
 pub(crate) struct Variants {
     slots: Box<[Slot]>,
     /// Where the file lies that is compressed; none where these are neighbours.
     source: Option<PathBuf>,
 }
 
+#[derive(Clone)]
 struct Slot {
     coding: Coding,
     /// Empty as long as it is not made. None where it gains nothing.

@@ -389,14 +389,24 @@ impl Iocp {
         ask: impl Fn(&socket2::Socket) -> io::Result<socket2::SockAddr>,
     ) -> Result<SocketAddr, Error> {
         let of = OperationKind::Associate;
+        let address = self.ask(handle, of, ask)?;
+        address.as_socket().ok_or(Error::new(ErrorKind::InvalidArgument, of))
+    }
+
+    /// Asks the system about a socket.
+    fn ask<T>(
+        &self,
+        handle: Handle,
+        of: OperationKind,
+        ask: impl Fn(&socket2::Socket) -> io::Result<T>,
+    ) -> Result<T, Error> {
         let entry = self.core.handles.get(handle.index()).ok_or(Error::new(ErrorKind::StaleHandle, of))?;
         let state = entry.lock();
         if !state.is(handle) {
             return Err(Error::new(ErrorKind::StaleHandle, of));
         }
         let socket = state.socket().ok_or(Error::new(ErrorKind::InvalidArgument, of))?;
-        let address = ask(socket).map_err(|error| Error::from_io(&error, of))?;
-        address.as_socket().ok_or(Error::new(ErrorKind::InvalidArgument, of))
+        ask(socket).map_err(|error| Error::from_io(&error, of))
     }
 }
 
@@ -456,6 +466,10 @@ impl Driver for Iocp {
 
     fn acknowledged_bytes(&self, _: Handle) -> Result<u64, Error> {
         Err(Error::new(ErrorKind::Unsupported, OperationKind::Send))
+    }
+
+    fn reset_on_close(&self, handle: Handle) -> Result<(), Error> {
+        self.ask(handle, OperationKind::Close, |socket| socket.set_linger(Some(Duration::ZERO)))
     }
 
     fn now(&self) -> Duration {

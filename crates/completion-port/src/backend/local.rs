@@ -522,6 +522,10 @@ impl<E: Engine> Driver for Local<E> {
         self.core.acknowledged_bytes(handle)
     }
 
+    fn reset_on_close(&self, handle: Handle) -> Result<(), Error> {
+        self.core.reset_on_close(handle)
+    }
+
     fn now(&self) -> Duration {
         self.core.now()
     }

@@ -286,6 +286,10 @@ impl Driver for Simulated {
         self.books().local.acknowledged_bytes(handle)
     }
 
+    fn reset_on_close(&self, handle: Handle) -> Result<(), Error> {
+        self.books().local.reset_on_close(handle)
+    }
+
     fn now(&self) -> Duration {
         self.books().local.now()
     }

@@ -11,13 +11,19 @@ use std::{
 };
 
 pub(super) struct Directory {
-    descriptor: OwnedFd,
+    pub(super) descriptor: OwnedFd,
 }
 
 impl Directory {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self { descriptor: rustix::fs::openat(CWD, path, flags, Mode::empty())? })
+    }
+
+    pub(super) fn open_beneath(&self, path: &Path, options: OpenOptions) -> io::Result<(File, Metadata)> {
+        let file = File::from(open_beneath(self.descriptor.as_fd(), path, options)?);
+        let metadata = metadata(&file)?;
+        Ok((file, metadata))
     }
 
     #[cfg(target_os = "linux")]
@@ -32,11 +38,10 @@ pub(crate) fn open(
     path: &Path,
     options: OpenOptions,
 ) -> io::Result<(File, Metadata)> {
-    let descriptor = match directory {
-        Some(directory) => open_beneath(directory.system.descriptor.as_fd(), path, options)?,
-        None => rustix::fs::openat(CWD, path, flags(options), mode())?,
+    let file = match directory {
+        Some(directory) => return directory.system.open_beneath(path, options),
+        None => File::from(rustix::fs::openat(CWD, path, flags(options), mode())?),
     };
-    let file = File::from(descriptor);
     let metadata = metadata(&file)?;
     Ok((file, metadata))
 }
@@ -94,7 +99,11 @@ pub(crate) fn open_cached(
 
 /// The metadata of an open file. Answered from memory by local file systems.
 pub(crate) fn metadata(file: &File) -> io::Result<Metadata> {
-    let stat = rustix::fs::fstat(file)?;
+    Ok(metadata_of(&rustix::fs::fstat(file)?))
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the widths of these numbers differ between systems")]
+pub(super) fn metadata_of(stat: &rustix::fs::Stat) -> Metadata {
     let kind = match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
         rustix::fs::FileType::RegularFile => FileKind::File,
         rustix::fs::FileType::Directory => FileKind::Directory,
@@ -105,12 +114,12 @@ pub(crate) fn metadata(file: &File) -> io::Result<Metadata> {
         Ok(seconds) => SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + nanoseconds,
         Err(_) => SystemTime::UNIX_EPOCH,
     };
-    Ok(Metadata {
+    Metadata {
         length: stat.st_size as u64,
         kind,
         modified,
         identity: (stat.st_dev as u64, stat.st_ino as u64),
-    })
+    }
 }
 
 /// A pipe or device that somebody put into the folder must not block the opening, nor become a controlling terminal.

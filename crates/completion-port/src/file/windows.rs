@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io,
     os::windows::{
-        ffi::OsStrExt,
+        ffi::{OsStrExt, OsStringExt},
         io::{AsRawHandle, FromRawHandle, OwnedHandle},
     },
     path::{Component, Path},
@@ -48,6 +48,24 @@ impl Directory {
         }
         let path = final_path(&handle)?;
         Ok(Self { _handle: handle, path })
+    }
+
+    pub(super) fn directory(&self, path: &Path, options: OpenOptions) -> io::Result<Self> {
+        let expected = join(&self.path, &names(path)?);
+        let access = fs::FILE_LIST_DIRECTORY | fs::FILE_READ_ATTRIBUTES;
+        let share = fs::FILE_SHARE_READ | fs::FILE_SHARE_WRITE;
+        let flags = fs::FILE_FLAG_BACKUP_SEMANTICS;
+        let handle = create(&with_end(&expected), access, share, fs::OPEN_EXISTING, flags)?;
+        if metadata(&handle)?.kind != FileKind::Directory {
+            return Err(code(ERROR_DIRECTORY));
+        }
+        let path = check(&handle, self, &expected, options)?;
+        Ok(Self { _handle: handle, path })
+    }
+
+    /// The final path.
+    pub(super) fn path(&self) -> std::path::PathBuf {
+        std::ffi::OsString::from_wide(&self.path).into()
     }
 }
 

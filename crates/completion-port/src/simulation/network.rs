@@ -43,6 +43,8 @@ pub(crate) struct End {
     reset: bool,
     /// Its owner wants to receive no more: what comes is thrown away.
     deaf: bool,
+    /// Its close resets the connection.
+    pub(super) abortive: bool,
     pub(super) reader: Option<Waiter>,
     pub(super) writer: Option<Waiter>,
     /// A client that wants to know of every change.
@@ -72,6 +74,7 @@ impl End {
             outgoing_over: false,
             reset: false,
             deaf: false,
+            abortive: false,
             reader: None,
             writer: None,
             client: None,
@@ -344,10 +347,11 @@ impl State {
         self.news(peer, true, true);
     }
 
-    /// The owner of an end is gone. In order, unless bytes that came were never read: then the peer is reset, as by Linux.
+    /// The owner of an end is gone. In order, unless bytes that came were never read, or it wants it so: then the peer is reset, as by
+    /// Linux.
     pub(super) fn close(&mut self, name: Name) {
         let Some(end) = self.ends.get(name.0, name.1) else { return };
-        if end.incoming.is_empty() {
+        if end.incoming.is_empty() && !end.abortive {
             let _ = self.shutdown(name);
             if let Some(peer) = self.end_mut(name).peer.take() {
                 // What it sends from now on nobody reads.

@@ -95,6 +95,11 @@ impl Stream {
         self.world.lock().end(self.name).sent.bytes
     }
 
+    /// Has the close of this end reset the connection.
+    pub(crate) fn reset_on_close(&self) {
+        self.world.lock().end_mut(self.name).abortive = true;
+    }
+
     pub(crate) fn name(&self) -> Name {
         self.name
     }

@@ -25,6 +25,7 @@ pub(crate) const CASES: &[Case] = cases![
     one_accept_takes_one_connection,
     sends_go_out_in_order_and_a_chain_as_one_piece,
     what_a_peer_has_taken_is_known_while_a_send_is_under_way,
+    a_close_resets_where_it_is_told_so,
     a_mebibyte_goes_both_ways_in_odd_pieces_past_a_slow_reader,
     an_outgoing_connection_carries_bytes,
     a_refused_connection_says_so,
@@ -68,6 +69,21 @@ fn what_a_peer_has_taken_is_known_while_a_send_is_under_way(rig: &mut Rig) {
     assert_eq!(rig.next_of(sending).result, Ok(length));
     rig.close(handle);
     assert_eq!(rig.worker.acknowledged_bytes(handle).unwrap_err().kind(), ErrorKind::StaleHandle);
+}
+
+fn a_close_resets_where_it_is_told_so(rig: &mut Rig) {
+    let (handle, mut peer) = rig.pair();
+    let sent = rig.send(handle, b"hello");
+    assert_eq!(rig.next_of(sent).result, Ok(5));
+    rig.worker.reset_on_close(handle).unwrap();
+    rig.close(handle);
+    // What had arrived before may be read or not.
+    let mut end = peer.read(&mut [0; 8]);
+    if matches!(end, Ok(1..)) {
+        end = peer.read(&mut [0; 8]);
+    }
+    assert_eq!(end.unwrap_err().kind(), Io::ConnectionReset);
+    assert_eq!(rig.worker.reset_on_close(handle).unwrap_err().kind(), ErrorKind::StaleHandle);
 }
 
 fn what_was_received_can_be_sent_back(rig: &mut Rig) {

@@ -4,11 +4,12 @@ use super::{Activity, COPY_BYTES, Connection, Decision, Progress, Taken, body::n
 use crate::{
     context::Context,
     decide::{FileAnswer, Simple},
-    entry::{HEAD_ROOM, VARY},
+    entry::{Extent, HEAD_ROOM, VARY},
     log::AccessRecord,
 };
 use portico_http::{
-    body::{BodyDecoder, BodyFraming, BodyLength},
+    body::{BodyDecoder, BodyLength},
+    method::Method,
     request::{Request, Version},
     response::{self, Connection as ConnectionField, ContentRange, MAX_END_BYTES, ResponseHead},
     status::Status,
@@ -34,14 +35,29 @@ impl Connection {
         let batch = if behind { BATCH_BYTES } else { 0 };
         let written = match decision {
             Decision::LookUp(lookup) => {
+                self.answers_head = request.method == Method::Head;
                 self.look_up(lookup, context);
+                self.answers_head = false;
                 return Taken::Kept(if self.known.is_some() { Progress::Again } else { Progress::Wait });
             }
-            Decision::Upload { name, replace } => {
-                return match self.begin_upload(request, &name, replace, context) {
+            Decision::List(listing) => {
+                self.list(listing, context);
+                return Taken::Kept(Progress::Wait);
+            }
+            Decision::Page(answer) => {
+                let close = self.decide_end(request, false, context);
+                self.write_page(request, &answer, close, batch, context)
+            }
+            Decision::Upload(goal) => {
+                return match self.begin_upload(request, goal, context) {
                     Some(()) => Taken::Answered(Progress::Again),
                     None => Taken::Kept(Progress::Wait),
                 };
+            }
+            Decision::Delete { name } => {
+                let close = self.decide_end(request, false, context);
+                self.begin_deletion(request, name, close, context);
+                Some(())
             }
             Decision::Simple(simple) => {
                 let close = self.decide_end(request, simple.close, context);
@@ -53,10 +69,15 @@ impl Connection {
                 let close = self.decide_end(request, false, context);
                 self.write_file(request, &answer, close, batch, context)
             }
+            Decision::Parts(entry, ranges) => {
+                let close = self.decide_end(request, false, context);
+                self.write_parts(request, &entry, &ranges, close, batch, context)
+            }
         };
         match written {
             Some(()) => {
-                self.expect_unwanted_body(request, context);
+                // Too long to be read past, or waiting for 100 (Continue): `decide_end` has said that this answer is the last.
+                self.still_sends |= needs_body(request);
                 Taken::Answered(Progress::Again)
             }
             // This batch goes out first.
@@ -67,24 +88,33 @@ impl Connection {
     /// Whether the connection ends after this answer.
     fn decide_end(&mut self, request: &Request<'_>, close: bool, context: &Context) -> bool {
         let keep = request.keep_alive && context.site.settings.keep_alive && !context.draining;
-        let with_body = needs_body(request);
         // A client that waits for 100 (Continue) may send its body or not after another answer: the framing is lost.
+        let lost = needs_body(request)
+            && (request.expect_continue
+                || BodyDecoder::new(request.body, &context.site.discard_limits).is_err());
+        let close = close || !keep || lost;
+        // A client that did not ask for the end may have sent its next request already.
+        self.still_sends |= close && request.keep_alive;
         close
-            || !keep
-            || (with_body
-                && (request.expect_continue
-                    || BodyDecoder::new(request.body, &context.site.discard_limits).is_err()))
     }
 
     /// Answers what could not be read as a request, or cannot go on; the connection ends.
     pub(super) fn refuse(&mut self, status: Status, context: &mut Context) {
-        let sent = self.write_simple(Version::Http11, &Simple::closing(status), 0, context);
-        if let Some(sent) = sent {
-            // What such a client sends further is not looked at, but it has to be read for it to see the answer.
-            self.still_sends = true;
-            self.log(None, status, sent, context);
-        }
-        // Otherwise the answers before this one go first. Then the request is read again, and refused again.
+        // Where there is no room, the answers before this one go first. Then the request is read again, and refused again.
+        self.try_refuse(status, context);
+    }
+
+    /// As [`Self::refuse`]; false if there is no room for the answer yet.
+    pub(super) fn try_refuse(&mut self, status: Status, context: &mut Context) -> bool {
+        // The refusal of a HEAD request has no body either (RFC 9110 section 9.3.2), be the rest of it as it may.
+        let received = self.held.as_deref().unwrap_or(self.input.bytes());
+        let is_head = self.answers_head || received.trim_ascii_start().starts_with(b"HEAD ");
+        let simple = Simple { with_body: !is_head, ..Simple::closing(status) };
+        let Some(sent) = self.write_simple(Version::Http11, &simple, 0, context) else { return false };
+        // What such a client sends further is not looked at, but it has to be read for it to see the answer.
+        self.still_sends = true;
+        self.log(None, status, sent, context);
+        true
     }
 
     /// Writes an answer without a file, and gives the length of its body. None if there is no room in this batch.
@@ -161,8 +191,9 @@ impl Connection {
         let head: &[u8] = if answer.status == Status::OK {
             &file.head
         } else {
+            let extent = answer.range.map_or(Extent::Unchanged, |(first, last)| Extent::Part(first, last));
             let fields = context.site.hosts[self.host].head_fields();
-            let length = file.head_for(answer.status, answer.range, &fields, &mut room);
+            let length = file.head_for(extent, request.if_range.is_some(), &fields, &mut room);
             &room[..length]
         };
         let (first, end) = answer.range.map_or((0, file.length()), |(first, last)| (first, last + 1));
@@ -299,19 +330,5 @@ impl LateRecord {
             duration: context.port.now().saturating_sub(self.arrived),
         };
         context.site.log.record(&record);
-    }
-}
-
-impl Connection {
-    /// A body came with a request that wants none: it is read and dropped, or the connection ends if it is long.
-    fn expect_unwanted_body(&mut self, request: &Request<'_>, context: &Context) {
-        if request.body == BodyFraming::None || !needs_body(request) {
-            return;
-        }
-        match BodyDecoder::new(request.body, &context.site.discard_limits) {
-            Ok(decoder) => self.discarding = Some(decoder),
-            // Too long: `decide_end` has said that this answer is the last.
-            Err(_) => self.still_sends = true,
-        }
     }
 }

@@ -1,8 +1,18 @@
 //! Bodies of requests that nobody wants.
+//!
+//! Such a request is answered when its body has been read. To answer before that would be to answer twice where the body turns
+//! out to be malformed, and it is what attacks need that make a server and a proxy before it disagree about where the next
+//! request starts: a server that answers early keeps the connection going while the proxy still sends the body.
 
-use super::{Connection, Progress};
-use crate::context::Context;
-use portico_http::request::Request;
+use super::{Connection, Progress, Taken};
+use crate::{
+    context::Context,
+    decide::{Decision, decide},
+};
+use portico_http::{
+    body::{BodyDecoder, BodyFraming},
+    request::{self, Parsed, Request},
+};
 
 /// Whether a body follows the head.
 pub(super) fn needs_body(request: &Request<'_>) -> bool {
@@ -10,6 +20,44 @@ pub(super) fn needs_body(request: &Request<'_>) -> bool {
 }
 
 impl Connection {
+    /// Whether the body of `request` is to be read past before the request is answered as decided. Not where the body is too
+    /// long for that, or may never come because the client waits for 100 (Continue): such an answer ends the connection.
+    pub(super) fn reads_body_first(
+        &mut self,
+        request: &Request<'_>,
+        decision: &Decision,
+        context: &Context,
+    ) -> bool {
+        let wanted = matches!(decision, Decision::LookUp(_) | Decision::Upload { .. });
+        if wanted || !needs_body(request) || request.expect_continue {
+            return false;
+        }
+        self.discarding = BodyDecoder::new(request.body, &context.site.discard_limits).ok();
+        self.discarding.is_some()
+    }
+
+    /// Answers the request whose body has been read past.
+    pub(super) fn answer_held(&mut self, head: Box<[u8]>, context: &mut Context) -> Progress {
+        let Ok(Parsed::Complete(mut request)) = request::parse(&head, &context.site.limits) else {
+            // It was valid before.
+            self.close(context);
+            return Progress::Wait;
+        };
+        request.body = BodyFraming::None;
+        let known = self.known.take();
+        let decision = decide(&request, self.host, known, context);
+        match self.answer(&request, decision, !self.input.is_empty(), context) {
+            Taken::Answered(progress) => {
+                self.batched += 1;
+                progress
+            }
+            Taken::Kept(progress) => {
+                self.held = Some(head);
+                progress
+            }
+        }
+    }
+
     /// Reads past a body that is not wanted. None when there is none left in front of the next request.
     pub(super) fn discard(&mut self, context: &mut Context) -> Option<Progress> {
         let decoder = self.discarding.as_mut()?;
@@ -17,6 +65,7 @@ impl Connection {
             if self.input.is_empty() {
                 return Some(Progress::Wait);
             }
+            let before = decoder.clone();
             match decoder.decode(self.input.bytes()) {
                 Ok(step) if step.consumed == 0 && !step.finished => {
                     let joined = self.input.join(context.port.buffers());
@@ -24,11 +73,11 @@ impl Connection {
                 }
                 Ok(step) => self.input.consume(step.consumed),
                 Err(rejection) => {
-                    // The answer to the request has been given; the next one cannot be found any more.
-                    self.discarding = None;
-                    self.refuse(rejection.status, context);
-                    self.last_answer = true;
-                    self.still_sends = true;
+                    tracing::debug!(%rejection, "refused a request");
+                    if !self.try_refuse(rejection.status, context) {
+                        // The answers before it go first; then this is found again.
+                        self.discarding = Some(before);
+                    }
                     return Some(Progress::Wait);
                 }
             }

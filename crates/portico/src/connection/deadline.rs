@@ -89,6 +89,8 @@ impl Connection {
             Activity::Uploading(_)
             | Activity::LookingUp(_)
             | Activity::Loading(_)
+            | Activity::Listing(_)
+            | Activity::Deleting(_)
             | Activity::Streaming(_) => Waiting::Disk,
         }
     }
@@ -179,6 +181,11 @@ impl Connection {
                     _ => self.refuse(Status::REQUEST_TIMEOUT, context),
                 }
                 self.start_linger_limit(context);
+            }
+            Waiting::Write => {
+                // Else the system would hold for this client what it does not take.
+                let _ = context.port.reset_on_close(self.handle);
+                self.close(context);
             }
             _ => self.close(context),
         }

@@ -5,7 +5,6 @@ use crate::{
     context::Context,
     decide::Lookup,
     entry::{Entry, File, Kind, OpenFile},
-    mime,
     variants::Original,
 };
 use completion_port::{Buffer, Completion, Error, ErrorKind, FileKind, Metadata, Operation, Payload, Slice};
@@ -24,7 +23,7 @@ impl Connection {
     pub(super) fn look_up(&mut self, lookup: Lookup, context: &mut Context) {
         let host = &context.site.hosts[lookup.host];
         let Some(path) = lookup.candidate(&host.settings.index) else {
-            return self.found(&lookup, Kind::Nothing(Status::NOT_FOUND), context);
+            return self.found_no_index(&lookup, context);
         };
         let (directory, options) = (Some(Arc::clone(&host.root)), host.open_options());
         match context.port.submit(self.handle, Operation::Open { directory, path, options }) {
@@ -57,7 +56,7 @@ impl Connection {
                 if lookup.next(&context.site.hosts[lookup.host].settings.index) {
                     self.look_up(*lookup, context);
                 } else {
-                    self.found(&lookup, Kind::Nothing(Status::NOT_FOUND), context);
+                    self.found_no_index(&lookup, context);
                 }
             }
             (result, _) => {
@@ -90,12 +89,12 @@ impl Connection {
             FileKind::Directory if lookup.next(&context.site.hosts[lookup.host].settings.index) => {
                 return self.look_up(*lookup, context);
             }
-            FileKind::Directory => return self.found(&lookup, Kind::Nothing(Status::NOT_FOUND), context),
+            FileKind::Directory => return self.found_no_index(&lookup, context),
             FileKind::Other => return self.found(&lookup, Kind::Nothing(Status::FORBIDDEN), context),
         }
         // The same as before: what is in the cache goes on being good.
         if let Some(entry) = context.cache.get(lookup.host, &lookup.key)
-            && entry.file().is_some_and(|known| known.metadata == metadata)
+            && entry.file().is_some_and(|known| known.settled && known.metadata == metadata)
         {
             let entry = Arc::clone(entry);
             if self.has_neighbours(&lookup, context) {
@@ -181,7 +180,8 @@ impl Connection {
         let host = &context.site.hosts[lookup.host];
         let path = lookup.candidate(&host.settings.index).unwrap_or_default();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
-        let file = File::new(metadata, mime::content_type(name), bytes, file, &host.head_fields());
+        let content_type = host.content_type(name);
+        let file = File::new(metadata, content_type, bytes, file, context.wall, &host.head_fields());
         if lookup.beside.is_some() {
             self.found_beside(lookup, file, context);
         } else if self.has_neighbours(&lookup, context) {
@@ -189,6 +189,13 @@ impl Connection {
         } else {
             self.found_with_variants(&lookup, file, Vec::new(), context);
         }
+    }
+
+    /// There is nothing of this name, or a folder without an index: listing it tells which, where that is allowed.
+    fn found_no_index(&mut self, lookup: &Lookup, context: &mut Context) {
+        let listed = lookup.key.ends_with('/') && context.site.hosts[lookup.host].settings.listing;
+        let kind = if listed { Kind::Listed } else { Kind::Nothing(Status::NOT_FOUND) };
+        self.found(lookup, kind, context);
     }
 
     pub(super) fn found(&mut self, lookup: &Lookup, kind: Kind, context: &mut Context) {
@@ -199,7 +206,7 @@ impl Connection {
 }
 
 /// Whether the name leads nowhere, for whatever reason that does not pass.
-fn is_missing(error: &Error) -> bool {
+pub(super) fn is_missing(error: &Error) -> bool {
     use ErrorKind as Kind;
     matches!(
         error.kind(),

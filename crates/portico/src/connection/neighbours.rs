@@ -75,7 +75,8 @@ impl Connection {
         });
         if let Some((file, metadata)) = opened {
             let known = original.variants().and_then(|variants| variants.neighbour(coding)).cloned();
-            let known = known.filter(|entry| entry.file().is_some_and(|file| file.metadata == metadata));
+            let known = known
+                .filter(|entry| entry.file().is_some_and(|file| file.settled && file.metadata == metadata));
             match (&lookup.beside.as_ref().map(|beside| &beside.original), known) {
                 (Some(Original::New(_)), _) => return self.load(lookup, file, metadata, context),
                 (_, None) => return self.start_over(&lookup, context),
@@ -93,7 +94,7 @@ impl Connection {
     pub(super) fn found_beside(&mut self, mut lookup: Box<Lookup>, file: File, context: &mut Context) {
         if let Some(coding) = coding(&lookup, context) {
             let fields = context.site.hosts[lookup.host].head_fields();
-            let file = file.coded(coding, coding as u64 + 1, &fields);
+            let file = file.coded(coding, &fields);
             let entry = Entry::new(Kind::File(Box::new(file)), context.port.now());
             go_on(&mut lookup, coding, Some(Arc::new(entry)));
         }
@@ -121,10 +122,14 @@ impl Connection {
             Some(Variants::neighbours(neighbours))
         } else if !settings.compress.is_empty()
             && worth.contains(&file.length())
-            && variants::gains(file.content_type)
+            && variants::gains(&file.content_type)
         {
             let path = lookup.candidate(&settings.index).unwrap_or_default();
-            Some(Variants::to_make(&settings.compress, &path))
+            // A file that has just been written is read again and again for a while, and mostly is the same.
+            let before = context.cache.get(lookup.host, &lookup.key).and_then(|entry| entry.file());
+            let same = before.filter(|before| before.etag() == file.etag() && !file.etag().is_weak());
+            let made = same.and_then(File::variants).filter(|made| made.source() == Some(&path));
+            Some(made.cloned().unwrap_or_else(|| Variants::to_make(&settings.compress, &path)))
         } else {
             None
         };

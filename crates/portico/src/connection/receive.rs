@@ -62,7 +62,11 @@ impl Connection {
             Activity::Reading => !self.sending,
             Activity::Uploading(upload) => upload.wants_input(),
             Activity::Lingering => true,
-            Activity::LookingUp(_) | Activity::Loading(_) | Activity::Streaming(_) => false,
+            Activity::LookingUp(_)
+            | Activity::Loading(_)
+            | Activity::Listing(_)
+            | Activity::Deleting(_)
+            | Activity::Streaming(_) => false,
         };
         if !wanted || self.receiving != Receiving::Nothing {
             return;

@@ -2,9 +2,9 @@
 
 use super::{Activity, Connection, answer::LateRecord, buffer_of};
 use crate::{context::Context, decide::FileAnswer, entry::Entry};
-use completion_port::{Buffer, BufferChain, Buffers, Completion, Error, Operation};
+use completion_port::{Buffer, BufferChain, Buffers, Completion, Error, Operation, Slice};
 use portico_http::request::Request;
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, vec};
 
 /// Slices below this length are read one after the other is sent: there is nothing to gain from reading ahead.
 const LEAST_AHEAD_BYTES: usize = 16_384;
@@ -20,28 +20,70 @@ fn acquire_slice(buffers: &Buffers, head_bytes: usize, slice_bytes: usize) -> Re
 /// A file that is being sent.
 pub(super) struct FileBody {
     entry: Arc<Entry>,
-    /// What is still to be read.
+    /// What is still to be read of the range at hand.
     left: Range<u64>,
-    /// Bytes of the file in all, and as far as they were read: what the trace shows.
+    /// The ranges after it.
+    further: vec::IntoIter<Part>,
+    /// What is laid in front of the slice that is read next, or is being read.
+    lead: Option<Slice>,
+    /// What is laid behind the last slice.
+    end: Option<Slice>,
+    /// Bytes of the file in all, and those that no read has been submitted for.
     total: u64,
+    unread: u64,
+    /// Bytes of the body that do not come from the file.
+    frame_bytes: u64,
     slice_bytes: usize,
     reading: bool,
     /// How many bytes the slice that is being read must bring.
     expected: u64,
     /// A slice that was read while the one before is being sent.
-    ready: Option<Buffer>,
+    ready: Option<BufferChain>,
     pub(super) log: Option<Box<LateRecord>>,
 }
 
+/// A range of a file, and what is laid in front of it.
+pub(super) struct Part {
+    pub(super) lead: Slice,
+    pub(super) range: Range<u64>,
+}
+
+/// Ranges of a file, and what is laid behind the last.
+pub(super) struct Parts {
+    pub(super) parts: Vec<Part>,
+    pub(super) end: Slice,
+    /// Bytes of all leads, but for the head of the answer, and of the end.
+    pub(super) frame_bytes: u64,
+}
+
 impl FileBody {
-    /// Bytes of the body that were handed over for sending.
+    fn new(entry: &Arc<Entry>, range: Range<u64>, slice_bytes: usize, log: Option<Box<LateRecord>>) -> Self {
+        let total = range.end - range.start;
+        Self {
+            entry: Arc::clone(entry),
+            left: range,
+            further: Vec::new().into_iter(),
+            lead: None,
+            end: None,
+            total,
+            unread: total,
+            frame_bytes: 0,
+            slice_bytes,
+            reading: false,
+            expected: 0,
+            ready: None,
+            log,
+        }
+    }
+
+    /// Bytes of the file that were handed over for sending.
     pub(super) fn sent(&self) -> u64 {
         let waiting = self.ready.as_ref().map_or(0, |_| self.expected);
         self.read() - waiting
     }
 
     fn read(&self) -> u64 {
-        self.total - (self.left.end - self.left.start) - if self.reading { self.expected } else { 0 }
+        self.total - self.unread - if self.reading { self.expected } else { 0 }
     }
 }
 
@@ -67,17 +109,38 @@ impl Connection {
             buffer.extend_from_slice(part);
         }
         let log = self.remote.map(|_| LateRecord::new(request, answer.status, self.arrived));
-        let entry = Arc::clone(&answer.entry);
-        self.activity = Activity::Streaming(Box::new(FileBody {
-            entry,
-            left: range,
+        let body = FileBody::new(&answer.entry, range, slice_bytes, log);
+        self.activity = Activity::Streaming(Box::new(body));
+        self.read_slice(buffer, context);
+        true
+    }
+
+    /// Starts to send ranges of a file, the first lead with the head of the answer. False as with [`Self::begin_stream`].
+    pub(super) fn begin_parts(
+        &mut self,
+        entry: &Arc<Entry>,
+        parts: Parts,
+        log: Option<Box<LateRecord>>,
+        context: &mut Context,
+    ) -> bool {
+        let slice_bytes = context.site.settings.send_slice_bytes;
+        let total = parts.parts.iter().map(|part| part.range.end - part.range.start).sum();
+        let mut further = parts.parts.into_iter();
+        let Some(Part { lead, range }) = further.next() else { return false };
+        let first = (range.end - range.start).min(slice_bytes as u64) as usize;
+        let Ok(buffer) = acquire_slice(context.port.buffers(), 0, first) else {
+            return self.wait_for_room::<()>(context).is_some();
+        };
+        let body = FileBody {
+            further,
+            lead: Some(lead),
+            end: Some(parts.end),
             total,
-            slice_bytes,
-            reading: false,
-            expected: 0,
-            ready: None,
-            log,
-        }));
+            unread: total,
+            frame_bytes: parts.frame_bytes,
+            ..FileBody::new(entry, range, slice_bytes, log)
+        };
+        self.activity = Activity::Streaming(Box::new(body));
         self.read_slice(buffer, context);
         true
     }
@@ -89,18 +152,23 @@ impl Connection {
         let offset = body.left.start;
         body.expected = buffer.spare_capacity() as u64;
         body.left.start += body.expected;
+        body.unread -= body.expected;
         body.reading = true;
         self.submit(Operation::ReadAt { file, offset, buffer }, context);
     }
 
     /// Reads the next slice, if there is one and nothing is read already.
     fn read_on(&mut self, context: &mut Context) {
-        let Activity::Streaming(body) = &self.activity else { return };
-        let left = body.left.end - body.left.start;
-        if body.reading || body.ready.is_some() || left == 0 || self.closing {
+        let Activity::Streaming(body) = &mut self.activity else { return };
+        if body.reading || body.ready.is_some() || body.unread == 0 || self.closing {
             return;
         }
-        let bytes = left.min(body.slice_bytes as u64) as usize;
+        if body.left.is_empty()
+            && let Some(Part { lead, range }) = body.further.next()
+        {
+            (body.lead, body.left) = (Some(lead), range);
+        }
+        let bytes = (body.left.end - body.left.start).min(body.slice_bytes as u64) as usize;
         let buffers = context.port.buffers();
         if self.sending && buffers.are_low(bytes) {
             // Those who take their answers slowly must not hold two slices each: the next is read when this one is sent.
@@ -138,16 +206,21 @@ impl Connection {
         if let Some(trace) = &context.site.trace {
             trace.read(context.port.number(), bytes, body.read(), body.total);
         }
-        let buffer = buffer_of(completion.payload);
+        let buffer = buffer_of(completion.payload).freeze();
+        let end = if body.unread == 0 { body.end.take() } else { None };
+        let mut chain = BufferChain::new();
+        for slice in body.lead.take().into_iter().chain([buffer]).chain(end) {
+            chain.push(slice).expect("three slices fit into a chain");
+        }
         if self.sending || !self.output.is_empty() {
-            body.ready = Some(buffer);
+            body.ready = Some(chain);
         } else {
-            self.send_slice(buffer, context);
+            self.send_slice(chain, context);
         }
     }
 
-    fn send_slice(&mut self, buffer: Buffer, context: &mut Context) {
-        self.send(BufferChain::from(buffer), context);
+    fn send_slice(&mut self, chain: BufferChain, context: &mut Context) {
+        self.send(chain, context);
         if let Activity::Streaming(body) = &self.activity
             && body.slice_bytes >= LEAST_AHEAD_BYTES
         {
@@ -158,19 +231,19 @@ impl Connection {
     /// A send is done: the next slice goes out, or the answer is complete.
     pub(super) fn on_slice_sent(&mut self, bytes: u64, context: &mut Context) {
         let Activity::Streaming(body) = &mut self.activity else { return };
-        let done = body.left.is_empty() && !body.reading && body.ready.is_none();
+        let done = body.unread == 0 && !body.reading && body.ready.is_none();
         if let Some(trace) = &context.site.trace {
             let next = if done { "Last slice of the file has been sent" } else { "Read more of the file..." };
             trace.sent(context.port.number(), bytes, next);
         }
         if done {
-            let (log, total) = (body.log.take(), body.total);
+            let (log, total) = (body.log.take(), body.total + body.frame_bytes);
             self.activity = Activity::Reading;
             if let Some(late) = log {
                 late.record(self.remote, total, context);
             }
-        } else if let Some(buffer) = body.ready.take() {
-            self.send_slice(buffer, context);
+        } else if let Some(chain) = body.ready.take() {
+            self.send_slice(chain, context);
         } else {
             self.read_on(context);
         }

@@ -5,14 +5,17 @@ use crate::{
     context::Context,
     decide::Simple,
     entry::OpenFile,
-    upload::{GATHER_BYTES, Stage, Upload},
+    listing::wants_json,
+    upload::{Form, GATHER_BYTES, Goal, Stage, Upload},
 };
 use completion_port::{
-    BufferChain, Completion, Error, ErrorKind, Handle, OpenOptions, Operation, OperationKind, Payload, Slice,
+    BufferChain, Completion, Directory, Error, ErrorKind, Handle, OpenOptions, Operation, OperationKind,
+    Payload, Slice,
 };
 use portico_http::{
     body::{BodyDecoder, BodyFraming},
     limits::Limits,
+    multipart::Decoder,
     request::Request,
     response::CONTINUE,
     status::Status,
@@ -25,8 +28,7 @@ impl Connection {
     pub(super) fn begin_upload(
         &mut self,
         request: &Request<'_>,
-        name: &str,
-        replace: bool,
+        goal: Goal,
         context: &mut Context,
     ) -> Option<()> {
         if request.body == BodyFraming::None {
@@ -47,14 +49,23 @@ impl Connection {
             // The answers before it go first.
             return None;
         }
+        let (name, replace, form) = match goal {
+            Goal::File { name, replace } => (name, replace, None),
+            Goal::Form { folder } => match self.form(request, folder, context) {
+                Ok(form) => (String::new(), false, Some(Box::new(form))),
+                Err(status) => return self.refuse_upload(request, status, context),
+            },
+        };
         let keep = request.keep_alive && context.site.settings.keep_alive && !context.draining;
         let log = self.remote.map(|_| LateRecord::new(request, Status::CREATED, self.arrived));
-        if continues {
-            self.output.join(Slice::from_static(CONTINUE));
-        }
+        let Some(folder) = &context.site.hosts[self.host].upload else { return Some(()) };
+        let work = folder.prepare(decoder.remaining_bytes());
         self.activity = Activity::Uploading(Box::new(Upload {
-            stage: Stage::Opening,
-            name: name.to_owned(),
+            stage: Stage::Preparing,
+            directory: None,
+            continues,
+            form,
+            name,
             replace,
             file: OpenFile::none(),
             temporary: None,
@@ -63,15 +74,69 @@ impl Connection {
             writing: false,
             offset: 0,
             version: request.version,
+            target: request.target.into(),
             close: !keep,
             log,
         }));
-        self.open_upload(
-            PathBuf::from("."),
-            OpenOptions::new().read(true).write(true).unnamed(true),
-            context,
-        );
+        let operation = Operation::Call { work: Box::new(move || Box::new(work())) };
+        if context.port.submit(self.handle, operation).is_err() {
+            self.fail_upload(Status::SERVICE_UNAVAILABLE, context);
+        }
         Some(())
+    }
+
+    /// What is needed to read a form, or with which status to refuse it.
+    fn form(&self, request: &Request<'_>, folder: String, context: &Context) -> Result<Form, Status> {
+        let content_type = request.field("content-type").unwrap_or_default();
+        let decoder = Decoder::new(content_type).map_err(|rejection| rejection.status)?;
+        let decoder = decoder.ok_or(Status::UNSUPPORTED_MEDIA_TYPE)?;
+        let (site, number) = (Arc::clone(&context.site), self.host);
+        let accepts = Box::new(move |name: &str| {
+            let host = &site.hosts[number];
+            host.upload.as_ref().is_some_and(|folder| folder.accepts(name, host.rules))
+        });
+        Form::new(decoder, folder, wants_json(request), context.port.buffers(), accepts)
+            .map_err(|_| Status::SERVICE_UNAVAILABLE)
+    }
+
+    /// The folder is there, and room for the upload, as far as can be known.
+    fn on_upload_prepared(&mut self, completion: Completion, context: &mut Context) {
+        let Activity::Uploading(upload) = &mut self.activity else { return };
+        let prepared = match (completion.result, completion.payload) {
+            (Ok(_), Payload::Returned(returned)) => returned.downcast::<io::Result<Arc<Directory>>>().ok(),
+            _ => None,
+        };
+        match prepared.map(|prepared| *prepared) {
+            Some(Ok(directory)) => {
+                upload.directory = Some(directory);
+                if upload.form.is_some() {
+                    upload.stage = Stage::Between;
+                    self.say_continue();
+                } else {
+                    self.open_unnamed(context);
+                }
+            }
+            Some(Err(error)) => self.fail_upload_with(Error::from_io(&error, OperationKind::Open), context),
+            None => self.fail_upload(Status::INTERNAL_SERVER_ERROR, context),
+        }
+    }
+
+    /// Tells a client that waits for it that its body is wanted.
+    fn say_continue(&mut self) {
+        if let Activity::Uploading(upload) = &mut self.activity
+            && std::mem::take(&mut upload.continues)
+        {
+            // There was room for it when the upload began, and nothing was written since.
+            self.output.join(Slice::from_static(CONTINUE));
+        }
+    }
+
+    fn open_unnamed(&mut self, context: &mut Context) {
+        if let Activity::Uploading(upload) = &mut self.activity {
+            upload.stage = Stage::Opening;
+            let options = OpenOptions::new().read(true).write(true).unnamed(true);
+            self.open_upload(PathBuf::from("."), options, context);
+        }
     }
 
     fn refuse_upload(&mut self, request: &Request<'_>, status: Status, context: &mut Context) -> Option<()> {
@@ -82,8 +147,8 @@ impl Connection {
     }
 
     fn open_upload(&mut self, path: PathBuf, options: OpenOptions, context: &mut Context) {
-        let Some(folder) = &context.site.hosts[self.host].upload else { return };
-        let directory = Some(Arc::clone(&folder.directory));
+        let Activity::Uploading(upload) = &self.activity else { return };
+        let directory = upload.directory.clone();
         if context.port.submit(self.handle, Operation::Open { directory, path, options }).is_err() {
             self.fail_upload(Status::SERVICE_UNAVAILABLE, context);
         }
@@ -103,7 +168,7 @@ impl Connection {
             return self.abandon_upload(context);
         }
         match completion.result {
-            Ok(_) => {}
+            Ok(_) => self.say_continue(),
             Err(error) if error.kind() == ErrorKind::Unsupported && upload.temporary.is_none() => {
                 let name = folder.temporary_name();
                 upload.temporary = Some(name.clone());
@@ -125,8 +190,14 @@ impl Connection {
                 return;
             }
             let file = upload.file.handle();
+            if let Some(name) = upload.form.as_mut().and_then(|form| form.begin_file()) {
+                upload.name = name;
+                return self.open_unnamed(context);
+            }
             if upload.gathered.is_empty() {
-                if upload.decoder.is_finished() {
+                if upload.is_over() {
+                    self.finish_form(context);
+                } else if upload.is_whole() {
                     upload.stage = Stage::Syncing;
                     self.submit(Operation::Sync { file, data_only: false }, context);
                 }
@@ -142,19 +213,23 @@ impl Connection {
     /// Takes bytes of the body out of the input, up to what one write holds. False if this upload is past that, or has failed.
     fn gather_upload(&mut self, context: &mut Context) -> bool {
         let Activity::Uploading(upload) = &mut self.activity else { return false };
-        if upload.stage != Stage::Receiving || self.closing {
+        if !upload.is_receiving() || self.closing {
+            return false;
+        }
+        if let Err(rejection) = upload.take_pending() {
+            self.fail_upload(rejection.status, context);
             return false;
         }
         while upload.wants_input() {
             let Some(mut rest) = self.input.take_slice() else { break };
             let mut stuck = false;
-            while !stuck && !upload.is_full() && !upload.decoder.is_finished() && !rest.is_empty() {
-                match upload.decoder.decode(&rest) {
-                    Ok(step) => {
-                        stuck = step.consumed == 0;
-                        let pushed = upload.gathered.push(rest.slice(step.data));
-                        debug_assert!(pushed.is_ok(), "there was room for a slice");
-                        rest.cut(step.consumed..);
+            while !stuck && upload.wants_input() && !rest.is_empty() {
+                let step = upload.decoder.decode(&rest);
+                let taken = step.and_then(|step| upload.take(rest.slice(step.data)).map(|()| step.consumed));
+                match taken {
+                    Ok(consumed) => {
+                        stuck = consumed == 0;
+                        rest.cut(consumed..);
                     }
                     Err(rejection) => {
                         self.fail_upload(rejection.status, context);
@@ -204,6 +279,9 @@ impl Connection {
             {
                 self.publish_upload(true, context);
             }
+            (OperationKind::Call, _) if upload.stage == Stage::Preparing => {
+                self.on_upload_prepared(completion, context);
+            }
             (OperationKind::Call, Ok(_)) => {
                 let returned = match completion.payload {
                     Payload::Returned(returned) => returned.downcast::<io::Result<bool>>().ok(),
@@ -232,11 +310,12 @@ impl Connection {
         else {
             return;
         };
+        let Some(directory) = &upload.directory else { return };
         upload.stage = Stage::Publishing { replacing };
         let operation = match &upload.temporary {
             None => Operation::Link {
                 file: upload.file.handle(),
-                directory: Arc::clone(&folder.directory),
+                directory: Arc::clone(directory),
                 path: PathBuf::from(&upload.name),
                 replace: replacing,
             },
@@ -252,20 +331,34 @@ impl Connection {
         }
     }
 
-    fn finish_upload(&mut self, new: bool, context: &mut Context) {
-        let Activity::Uploading(upload) = std::mem::replace(&mut self.activity, Activity::Reading) else {
-            return;
-        };
-        // The cache may know of nothing there, or of another file. (Other workers see the change when they next ask the disk.)
+    /// A file of the upload folder was made or removed: the cache may know of nothing there, or of another file. (Other workers see the
+    /// change when they next ask the disk; listings they make anew at once.)
+    pub(super) fn forget_uploaded(&mut self, name: &str, context: &mut Context) {
         let host = &context.site.hosts[self.host];
         if let Some(folder) = &host.upload {
-            context.cache.remove(self.host, &folder.key_of(&upload.name));
-            if host.settings.index.contains(&upload.name) {
+            folder.count_change();
+            context.cache.remove(self.host, &folder.key_of(name));
+            if host.settings.index.iter().any(|index| index == name) {
                 context.cache.remove(self.host, &folder.own_key());
             }
         }
+    }
+
+    fn finish_upload(&mut self, new: bool, context: &mut Context) {
+        let Activity::Uploading(upload) = &mut self.activity else { return };
+        let name = std::mem::take(&mut upload.name);
+        self.forget_uploaded(&name, context);
+        let Activity::Uploading(upload) = &mut self.activity else { return };
+        if upload.form.is_some() {
+            upload.name = name;
+            return self.end_file(Status::CREATED, context);
+        }
+        let Activity::Uploading(upload) = std::mem::replace(&mut self.activity, Activity::Reading) else {
+            return;
+        };
         let status = if new { Status::CREATED } else { Status::NO_CONTENT };
-        let simple = Simple { close: upload.close || context.draining, ..Simple::new(status) };
+        let location = new.then(|| upload.target.split('?').next().unwrap_or_default().to_owned());
+        let simple = Simple { location, close: upload.close || context.draining, ..Simple::new(status) };
         match self.write_simple(upload.version, &simple, 0, context) {
             Some(sent) => {
                 if let Some(late) = upload.log {
@@ -282,11 +375,16 @@ impl Connection {
             // Of a file, or of a folder, which no file replaces.
             ErrorKind::AlreadyExists | ErrorKind::WrongFileKind => Status::CONFLICT,
             ErrorKind::StorageFull => Status::INSUFFICIENT_STORAGE,
+            // The folder is gone.
+            ErrorKind::NotFound => Status::NOT_FOUND,
             _ => status_of(Some(error)),
         };
-        if status != Status::CONFLICT
-            && let Some(held_back) = context.warnings.may_warn(context.port.now())
-        {
+        if status == Status::CONFLICT {
+            if matches!(&self.activity, Activity::Uploading(upload) if upload.form.is_some()) {
+                // The other files of the form are none the worse for it.
+                return self.end_file(status, context);
+            }
+        } else if let Some(held_back) = context.warnings.may_warn(context.port.now()) {
             tracing::warn!(%error, held_back, "an upload failed");
         }
         self.fail_upload(status, context);

@@ -41,7 +41,7 @@ impl Moment {
 
 /// The text of the last second that was asked for.
 #[derive(Default)]
-pub(super) struct Date {
+pub(crate) struct Date {
     second: Option<u64>,
     text: String,
 }
@@ -57,7 +57,7 @@ impl Date {
     }
 
     /// `2000-10-10T13:55:36`, to which the caller adds a fraction and `Z` (RFC 3339).
-    pub(super) fn internet(&mut self, time: SystemTime) -> &str {
+    pub(crate) fn internet(&mut self, time: SystemTime) -> &str {
         self.cached(time, |moment, text| {
             let Moment { year, month, day, hour, minute, second } = moment;
             write(text, format_args!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"));

@@ -178,7 +178,7 @@ fn escape_bytes(text: &[u8], most: usize, out: &mut Vec<u8>) {
 }
 
 /// As RFC 8259, section 7, has it; what is not UTF-8 becomes the replacement character.
-fn escape_json(text: &[u8], most: usize, out: &mut Vec<u8>) {
+pub(crate) fn escape_json(text: &[u8], most: usize, out: &mut Vec<u8>) {
     let (text, cut) = limit(text, most);
     for chunk in text.utf8_chunks() {
         let valid = chunk.valid().as_bytes();

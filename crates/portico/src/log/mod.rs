@@ -20,7 +20,9 @@ use std::time::Duration;
 use crate::settings::{LogTarget, Settings};
 
 use batches::Put;
+pub(crate) use date::Date;
 pub use line::AccessRecord;
+pub(crate) use line::escape_json;
 use sink::Sink;
 use thread::Shared;
 

@@ -88,3 +88,24 @@ pub enum LogTarget {
     /// A file, opened for appending.
     File(PathBuf),
 }
+
+/// The name of a character encoding: a token of at most 40 bytes, such as `utf-8`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Charset(String);
+
+impl Charset {
+    /// IANA's names are no longer.
+    const MOST_BYTES: usize = 40;
+
+    /// The charset of this name; none where it cannot be a name of one.
+    pub fn new(name: &str) -> Option<Self> {
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte);
+        let fits = (1..=Self::MOST_BYTES).contains(&name.len());
+        (fits && name.bytes().all(valid)).then(|| Self(name.to_owned()))
+    }
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}

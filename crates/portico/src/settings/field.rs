@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choices::{Choice, LogTarget};
+use super::choices::{Charset, Choice, LogTarget};
 use portico_http::coding::Coding;
 
 /// A value as a source gave it. Flags and the environment know text only; a file has types.
@@ -210,6 +210,20 @@ impl Field for LogTarget {
             LogTarget::StandardOutput => Value::Words("-".into()),
             LogTarget::File(path) => path.show(),
         }
+    }
+}
+
+impl Field for Charset {
+    const SHAPE: Shape = Shape::Text;
+
+    fn read(value: Value, _: Range, _: &str) -> Result<Self, String> {
+        let text = text(value)?;
+        Charset::new(&text)
+            .ok_or_else(|| format!("{text:?} is not the name of a character encoding, such as utf-8"))
+    }
+
+    fn show(&self) -> Value {
+        Value::Text(self.as_str().to_owned())
     }
 }
 

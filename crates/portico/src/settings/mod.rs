@@ -20,7 +20,7 @@ use std::time::Duration;
 /// A content coding, as the settings `precompressed` and `compress` list them.
 pub use portico_http::coding::Coding;
 
-pub use choices::{AccessLogFormat, BackendChoice, FollowSymlinks, LogFormat, LogLevel, LogTarget};
+pub use choices::{AccessLogFormat, BackendChoice, Charset, FollowSymlinks, LogFormat, LogLevel, LogTarget};
 pub use error::{Place, SettingsError};
 pub use folders::{FolderError, Folders};
 pub use sources::{ConfigFile, Effective, Origin, Sources};
@@ -49,12 +49,18 @@ pub struct Settings {
     pub port: u16,
     /// Files that answer for their folder, in order of preference. Default: `index.html`.
     pub index: Vec<String>,
+    /// Whether a folder without an index file is listed. Default: false.
+    pub listing: bool,
     /// Whether a connection may carry more than one request. Default: true.
     pub keep_alive: bool,
     /// Whether answers carry a `Server` field. Default: true.
     pub server_name: bool,
     /// The `Cache-Control` field sent with files. Default: none.
     pub cache_control: Option<String>,
+    /// The character encoding that the types of text files name; none names none. Default: utf-8.
+    pub charset: Option<Charset>,
+    /// The `Content-Language` field sent with text files. Default: none.
+    pub content_language: Option<String>,
 
     /// Which symbolic links are followed. Default: those that stay inside the root.
     pub follow_symlinks: FollowSymlinks,
@@ -80,6 +86,8 @@ pub struct Settings {
     /// The largest file that is compressed. Default: 4 MiB.
     pub compress_most_bytes: u64,
 
+    /// Names in the listing of one folder. Default: 10,000.
+    pub listing_entries: usize,
     /// Connections at one time. Default: 16,384.
     pub connections: usize,
     /// The request line and all fields of one request. Default: 16,384 bytes.
@@ -115,6 +123,8 @@ pub struct Settings {
     pub upload: Option<PathBuf>,
     /// The largest upload. Default: 1 GiB.
     pub upload_bytes: u64,
+    /// Whether DELETE removes files from the upload folder. Default: false.
+    pub upload_delete: bool,
 
     /// Where the access log goes. Default: none is written.
     pub access_log: Option<LogTarget>,
@@ -162,9 +172,12 @@ impl Settings {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 8080,
             index: vec!["index.html".to_owned()],
+            listing: false,
             keep_alive: true,
             server_name: true,
             cache_control: None,
+            charset: Charset::new("utf-8"),
+            content_language: None,
             follow_symlinks: FollowSymlinks::Inside,
             dot_files: false,
             send_slice_bytes: 128 << 10,
@@ -176,6 +189,7 @@ impl Settings {
             compress: Vec::new(),
             compress_least_bytes: 1 << 10,
             compress_most_bytes: 4 << 20,
+            listing_entries: 10_000,
             connections: 16_384,
             head_bytes: 16 << 10,
             header_fields: 100,
@@ -192,6 +206,7 @@ impl Settings {
             shutdown_timeout: Duration::from_millis(30_000),
             upload: None,
             upload_bytes: 1 << 30,
+            upload_delete: false,
             access_log: None,
             access_log_format: AccessLogFormat::Combined,
             access_log_queue_bytes: 16 << 20,

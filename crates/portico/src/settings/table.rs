@@ -163,8 +163,11 @@ pub const MOST_WORKERS: u64 = 255;
 pub static OF_HOST: &[&str] = &[
     "root",
     "index",
+    "listing",
     "server_name",
     "cache_control",
+    "charset",
+    "content_language",
     "follow_symlinks",
     "dot_files",
     "precompressed",
@@ -173,6 +176,7 @@ pub static OF_HOST: &[&str] = &[
     "compress_most_bytes",
     "upload",
     "upload_bytes",
+    "upload_delete",
 ];
 
 /// All settings, in the order of the help.
@@ -182,9 +186,12 @@ pub static TABLE: &[Setting] = &[
     row!(Serving, address, "ADDRESS", "The interface to listen on: 127.0.0.1 is this machine only, 0.0.0.0 is every interface"),
     row!(Serving, port, "NUMBER", 0, 65_535, "The TCP port to listen on; 0 takes any free one"),
     row!(Serving, index, "NAMES", "Files that answer for their folder, in order of preference"),
+    row!(Serving, listing, "BOOL", "List a folder that has no index file, as a page or as JSON"),
     row!(Serving, keep_alive, "BOOL", "Let a connection carry more than one request"),
     row!(Serving, server_name, "BOOL", "Send a Server field"),
     row!(Serving, cache_control, "TEXT", "Send this Cache-Control field with files, such as max-age=3600"),
+    row!(Serving, charset, "NAME", "The character encoding of text files, as their type names it; empty names none"),
+    row!(Serving, content_language, "TEXT", "Send this Content-Language field with text files, such as en"),
 
     row!(Files, follow_symlinks, "POLICY", "Symbolic links that are followed: relative ones that stay inside ROOT, or none"),
     row!(Files, dot_files, "BOOL", "Serve names that begin with a dot (.well-known always is)"),
@@ -198,6 +205,7 @@ pub static TABLE: &[Setting] = &[
     row!(Files, compress_least_bytes, "BYTES", 64, MIB, "The smallest file that is compressed"),
     row!(Files, compress_most_bytes, "BYTES", 64, 64 * MIB, "The largest file that is compressed"),
 
+    row!(Limits, listing_entries, "COUNT", 1, 1_000_000, "Names in the listing of one folder; what is beyond is left out, and that is said"),
     row!(Limits, connections, "COUNT", 1, 4 * MIB, "Connections at one time"),
     row!(Limits, head_bytes, "BYTES", 64, MIB, "The request line and all fields of one request"),
     row!(Limits, header_fields, "COUNT", 1, 4096, "Fields in one request head"),
@@ -216,6 +224,7 @@ pub static TABLE: &[Setting] = &[
 
     row!(Upload, upload, "FOLDER", "Let PUT and POST create files in this folder, which lies inside ROOT"),
     row!(Upload, upload_bytes, "BYTES", 0, i64::MAX as u64, "The largest upload"),
+    row!(Upload, upload_delete, "BOOL", "Let DELETE remove files from the upload folder"),
 
     row!(Logs, access_log, "FILE", "Write a line for each request to this file, or to standard output (-)"),
     row!(Logs, access_log_format, "FORMAT", "The form of that line"),

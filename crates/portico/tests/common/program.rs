@@ -73,7 +73,15 @@ impl Program {
         if aside {
             command.stderr(Stdio::piped());
         }
-        let mut child = command.spawn().unwrap();
+        // A copied program cannot be started as long as a child that another test has just forked holds the descriptor that wrote it.
+        let mut child = loop {
+            match command.spawn() {
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                    std::thread::yield_now()
+                }
+                child => break child.unwrap(),
+            }
+        };
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut banner = String::new();
         match child.stderr.as_mut() {

@@ -174,6 +174,12 @@ fn neighbours_are_representations_of_their_own(backend: BackendChoice) {
             }
         }
     }
+    // Several parts of a coded file: all of it. Of the file as it is: the parts.
+    let several = "Range: bytes=0-0, 5-5\r\n";
+    let answer = client.request("GET", "/app.js", &format!("Accept-Encoding: br\r\n{several}"));
+    assert_eq!((answer.status, &answer.body[..]), (200, &b"abcdefghij"[..]));
+    let answer = client.request("GET", "/app.js", several);
+    assert_eq!((answer.status, answer.field("Vary")), (206, Some("Accept-Encoding")));
     let answer = client.request("GET", "/app.js", "Accept-Encoding: br\r\nRange: bytes=10-\r\n");
     assert_eq!((answer.status, answer.field("Vary")), (416, Some("Accept-Encoding")));
     assert_eq!(answer.field("Content-Range"), Some("bytes */10"));

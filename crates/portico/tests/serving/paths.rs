@@ -197,10 +197,13 @@ mod links {
         symlink("out.txt", root.join("twice.txt")).unwrap();
         symlink("loop.txt", root.join("loop.txt")).unwrap();
         symlink("nowhere.txt", root.join("dangling.txt")).unwrap();
+        // Inside, but only after it has been outside.
+        symlink(root.join("inside.txt"), root.join("absolute-inside.txt")).unwrap();
+        symlink("../root/inside.txt", root.join("round.txt")).unwrap();
         symlink("/proc/self/cwd", root.join("magic")).unwrap();
     }
 
-    const OUTSIDE: [&str; 9] = [
+    const OUTSIDE: [&str; 11] = [
         "/out.txt",
         "/out/secret.txt",
         "/absolute.txt",
@@ -208,6 +211,8 @@ mod links {
         "/twice.txt",
         "/loop.txt",
         "/dangling.txt",
+        "/absolute-inside.txt",
+        "/round.txt",
         "/magic/secret.txt",
         "/magic",
     ];

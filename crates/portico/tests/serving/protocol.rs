@@ -279,10 +279,10 @@ fn a_body_with_get_is_read_past(backend: BackendChoice) {
         client.send(get("/file"));
         client.answer();
         assert_eq!(client.answer().body, b"content", "behind a chunked body");
-        // The body comes after the answer, and another request right behind it.
+        // The body comes in pieces, and another request right behind it.
         client.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\nabc"));
-        client.answer();
         client.send(format!("def{}", get("/file")));
+        client.answer();
         assert_eq!(client.answer().body, b"content", "behind a late body");
     }
 }

@@ -33,7 +33,12 @@ const TARGETS: [&str; 7] = ["/small", "/small", "/middle", "/long", "/absent", "
 fn request(dice: &mut Dice) -> Vec<u8> {
     let target = TARGETS[dice.roll(TARGETS.len())];
     let name = dice.roll(20);
-    match dice.roll(12) {
+    match dice.roll(13) {
+        12 => {
+            let first = dice.roll(500_000);
+            let ranges = format!("bytes=0-9,{first}-{},-{}", first + dice.roll(100_000), dice.roll(50_000));
+            format!("GET {target} HTTP/1.1\r\nHost: test\r\nRange: {ranges}\r\n\r\n").into()
+        }
         0 => format!("HEAD {target} HTTP/1.1\r\nHost: test\r\n\r\n").into(),
         1 => format!("GET {target} HTTP/1.0\r\n\r\n").into(),
         2 => format!("GET {target} HTTP/1.1\r\nHost: test\r\nRange: bytes={}-\r\n\r\n", dice.roll(500_000))
@@ -120,7 +125,15 @@ fn hinder_nobody(site: &Site) {
         }
     });
     let mut client: Client = site.connect();
-    assert_eq!(client.get("/small").body, b"content");
+    // The pool may still be full of what the last of them asked for.
+    let answer = std::iter::repeat_with(|| {
+        let answer = client.get("/small");
+        if answer.status == 503 {
+            client = site.connect();
+        }
+        answer
+    });
+    assert_eq!(answer.take(1_000).find(|answer| answer.status != 503).unwrap().body, b"content");
     assert_same(&client.get("/long").body, &bytes(3_000_000, 2), "afterwards");
     let strange: Vec<_> = site.names("in").into_iter().filter(|name| name.starts_with('.')).collect();
     // Where unfinished uploads have a name it may still be there: they end with their connections.

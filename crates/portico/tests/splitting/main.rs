@@ -43,10 +43,12 @@ fn fill(root: &Path) {
     fs::create_dir_all(root.join("in")).unwrap();
 }
 
-/// What uploads left behind; they are removed.
+/// What uploads left behind; they are removed. (A name that begins with a dot is that of an upload that broke off, where the system
+/// has no files without a name; the server is about to remove it.)
 fn take_uploads(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let inbox = root.join("in");
-    let uploads = common::names(&inbox).into_iter().map(|name| {
+    let names = common::names(&inbox).into_iter().filter(|name| !name.starts_with('.'));
+    let uploads = names.map(|name| {
         let path = inbox.join(&name);
         let content = fs::read(&path).unwrap();
         fs::remove_file(path).unwrap();

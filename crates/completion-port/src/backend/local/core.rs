@@ -234,6 +234,12 @@ impl Core {
         state.descriptor.acknowledged_bytes().map_err(|error| Error::from_io(&error, of))
     }
 
+    pub(super) fn reset_on_close(&self, handle: Handle) -> Result<(), Error> {
+        let of = OperationKind::Close;
+        let state = self.state(handle).ok_or(Error::new(ErrorKind::StaleHandle, of))?;
+        state.descriptor.reset_on_close().map_err(|error| Error::from_io(&error, of))
+    }
+
     #[cfg(feature = "simulation")]
     pub(super) fn key(&self, handle: Handle) -> Option<u64> {
         self.state(handle).map(|state| state.key)

@@ -18,6 +18,7 @@ use std::{
     net::SocketAddr,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     sync::Arc,
+    time::Duration,
 };
 
 /// An owned descriptor, and what it is good for.
@@ -84,6 +85,19 @@ impl Descriptor {
             Self::Socket(socket) => acknowledged::bytes(socket),
             #[cfg(feature = "simulation")]
             Self::Simulated(stream) => Ok(stream.bytes_sent()),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Has the close of a connection reset it.
+    pub(super) fn reset_on_close(&self) -> io::Result<()> {
+        match self {
+            Self::Socket(socket) => socket.set_linger(Some(Duration::ZERO)),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) => {
+                stream.reset_on_close();
+                Ok(())
+            }
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
