@@ -232,7 +232,7 @@ fn compress(bytes: &[u8], coding: Coding) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Puts the coded representation of a file, at the path of the request at hand, into the cache if there is one. If there is none yet it is
+/// Puts the coded representation of a file into the cache if there is one. If there is none yet it is
 /// set going, where `make` says so.
 pub(crate) fn find_or_make(
     host: HostNumber,
@@ -247,7 +247,8 @@ pub(crate) fn find_or_make(
         // It has just been written: what is read later may be something else of the same time.
         return;
     }
-    let key = Key { host, path: context.key.as_str().into(), coding, etag };
+    let Some(variants) = file.variants() else { return };
+    let key = Key { host, path: variants.key().into(), coding, etag };
     if !take_up(&key, context) && make {
         start(key, file, context);
     }
@@ -268,7 +269,7 @@ fn take_up(key: &Key, context: &mut Context) -> bool {
     }
     let (now, wall) = (context.port.now(), context.wall);
     let found = site.compression.find(key, |bytes| {
-        let fields = site.hosts[key.host].head_fields();
+        let fields = file.head_fields(site.hosts[key.host].head_fields());
         let metadata = Metadata { length: bytes.len() as u64, ..file.metadata };
         let content_type = file.content_type.clone();
         let coded = File::new(metadata, content_type, Some(bytes), OpenFile::none(), wall, &fields);

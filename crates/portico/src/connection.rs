@@ -19,12 +19,13 @@ mod upload;
 
 use crate::{
     context::Context,
-    decide::{Decision, Lookup, decide},
+    decide::{Decision, decide},
     entry::Entry,
     host::HostNumber,
     input::Input,
     listing::Listing,
     output::Output,
+    seek::Lookup,
     upload::Upload,
 };
 pub(crate) use answer::LateRecord;

@@ -2,11 +2,13 @@
 
 use crate::{
     context::Context,
+    cors::CorsAnswer,
     entry::{Entry, File, Kind},
-    host::HostNumber,
+    host::{Host, HostNumber},
     listing::{Listing, PageAnswer, View},
+    seek::{Asked, Lookup, Purpose},
     upload::{self, Goal},
-    variants::{self, Beside},
+    variants,
 };
 use portico_http::{
     conditional::{self, Outcome, Representation},
@@ -16,7 +18,7 @@ use portico_http::{
     status::Status,
     target,
 };
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 /// The methods that files answer to, and those of the upload folder.
 const ALLOW: &str = "GET, HEAD, OPTIONS";
@@ -44,43 +46,6 @@ pub(crate) enum Decision {
     Delete { name: String },
 }
 
-/// A path on its way into the cache.
-pub(crate) struct Lookup {
-    pub(crate) host: HostNumber,
-    /// The cache's name for it: the relative path, with a slash at the end for a folder.
-    pub(crate) key: Box<str>,
-    /// Which index name is tried, of a folder.
-    pub(crate) index: usize,
-    /// The file is found, and its neighbours are looked for.
-    pub(crate) beside: Option<Box<Beside>>,
-}
-
-impl Lookup {
-    pub(crate) fn new(host: HostNumber, key: &str) -> Self {
-        Self { host, key: key.into(), index: 0, beside: None }
-    }
-
-    fn is_folder(&self) -> bool {
-        self.key.ends_with('/')
-    }
-
-    /// What to open next; none when a folder has no further index name.
-    pub(crate) fn candidate(&self, index: &[String]) -> Option<PathBuf> {
-        if !self.is_folder() {
-            return Some(PathBuf::from(&*self.key));
-        }
-        let mut path = PathBuf::from(self.key.trim_end_matches('/'));
-        path.push(index.get(self.index)?);
-        Some(path)
-    }
-
-    /// Goes on to the next name; false if there is none.
-    pub(crate) fn next(&mut self, index: &[String]) -> bool {
-        self.index += 1;
-        self.is_folder() && self.index < index.len()
-    }
-}
-
 /// A file to be sent.
 pub(crate) struct FileAnswer {
     pub(crate) entry: Arc<Entry>,
@@ -101,6 +66,12 @@ pub(crate) struct Simple {
     pub(crate) varies: bool,
     pub(crate) close: bool,
     pub(crate) with_body: bool,
+    /// The body, where it is not a page that says the status.
+    pub(crate) text: Option<&'static str>,
+    /// Whether the access log gets a line.
+    pub(crate) logged: bool,
+    /// What is said to pages of other origins.
+    pub(crate) cors: Option<CorsAnswer>,
 }
 
 impl Simple {
@@ -114,6 +85,9 @@ impl Simple {
             varies: false,
             close: false,
             with_body,
+            text: None,
+            logged: true,
+            cors: None,
         }
     }
 
@@ -129,11 +103,68 @@ pub(crate) fn decide(
     known: Option<Arc<Entry>>,
     context: &mut Context,
 ) -> Decision {
-    let mut decision = decide_for_any(request, host, known, context);
+    let with_body = request.method != Method::Head;
+    let mut decision = match known.as_ref().filter(|known| known.page_of.is_some()) {
+        Some(page) => answer_with_page(page, with_body),
+        None => {
+            let decision = decide_for_any(request, host, known, context);
+            let page = match &decision {
+                Decision::Simple(simple) => find_page(simple, host, with_body, context),
+                _ => None,
+            };
+            page.unwrap_or(decision)
+        }
+    };
     if let Decision::Simple(simple) = &mut decision {
-        simple.with_body &= request.method != Method::Head;
+        simple.with_body &= with_body;
+        simple.cors = cors_answer(request, host, context);
     }
     decision
+}
+
+/// What an answer says to other origins that is no file, or the page of a status: by the path that was asked for.
+pub(crate) fn cors_answer(
+    request: &Request<'_>,
+    host: HostNumber,
+    context: &mut Context,
+) -> Option<CorsAnswer> {
+    let cors = context.site.hosts[host].cors.as_ref()?;
+    let path = target::decode(request.target, &mut context.scratch).ok()?;
+    cors.covers(path.text()).then(|| cors.answer(request))
+}
+
+/// The page of its own that a status has, or its look-up.
+fn find_page(
+    simple: &Simple,
+    number: HostNumber,
+    with_body: bool,
+    context: &mut Context,
+) -> Option<Decision> {
+    let site = Arc::clone(&context.site);
+    let key = site.hosts[number].routing.page(simple.status).filter(|_| !simple.close)?;
+    let (now, revalidate) = (context.port.now(), site.settings.file_revalidate);
+    Some(match context.cache.get(number, key).filter(|entry| !entry.is_due(now, revalidate)) {
+        Some(page) => answer_with_page(page, with_body),
+        None => Decision::LookUp(Lookup::new(number, key, Purpose::Page(simple.status))),
+    })
+}
+
+/// The page, or the built-in text where there is none.
+fn answer_with_page(page: &Arc<Entry>, with_body: bool) -> Decision {
+    let status = page.page_of.unwrap_or(Status::NOT_FOUND);
+    match page.file() {
+        Some(_) => Decision::File(FileAnswer { entry: Arc::clone(page), status, range: None, with_body }),
+        None => Decision::Simple(Simple { with_body, ..Simple::new(status) }),
+    }
+}
+
+/// What the health path answers, without a look at the disk.
+fn answer_health(request: &Request<'_>, host: &Host) -> Simple {
+    let simple = match request.method {
+        Method::Get | Method::Head => Simple { text: Some("ok\n"), ..Simple::new(Status::OK) },
+        _ => Simple { allow: Some("GET, HEAD"), ..Simple::new(Status::METHOD_NOT_ALLOWED) },
+    };
+    Simple { logged: host.settings.health_log, ..simple }
 }
 
 fn decide_for_any(
@@ -166,6 +197,9 @@ fn decide_for_any(
             return Decision::Simple(Simple { close: rejection.close, ..Simple::new(rejection.status) });
         }
     };
+    if host.routing.is_health(path.text()) {
+        return Decision::Simple(answer_health(request, host));
+    }
     let key = &mut context.key;
     let resolved = if path.has_empty_segment() {
         Err(Status::NOT_FOUND)
@@ -176,6 +210,11 @@ fn decide_for_any(
     };
     if let Err(status) = resolved {
         return Decision::Simple(Simple::new(status));
+    }
+    if !matches!(request.method, Method::Get | Method::Head | Method::Options)
+        && let Some((status, location)) = host.routing.redirect(path.text(), host.rules)
+    {
+        return Decision::Simple(redirect(status, &location, path.query()));
     }
     let upload = host.upload.as_ref().and_then(|folder| folder.name_in(key));
     let upload = upload.filter(|_| !path.ends_with_slash());
@@ -197,7 +236,7 @@ fn decide_for_any(
         Method::Post if form => return Decision::Upload(Goal::Form { folder: path.written().to_owned() }),
         Method::Put | Method::Post => {
             return match upload {
-                Some(name) => decide_for_upload(request, number, known, key, name),
+                Some(name) => decide_for_upload(request, (number, host), known, key, name),
                 None => {
                     Decision::Simple(Simple { allow: Some(allow), ..Simple::new(Status::METHOD_NOT_ALLOWED) })
                 }
@@ -206,7 +245,7 @@ fn decide_for_any(
         Method::Other
             if request.method_text == "DELETE" && host.settings.upload_delete && upload.is_some() =>
         {
-            return decide_for_deletion(request, number, known, key, upload.unwrap_or_default());
+            return decide_for_deletion(request, (number, host), known, key, upload.unwrap_or_default());
         }
         Method::Other => {
             let known = ["DELETE", "PATCH", "TRACE", "CONNECT"].contains(&request.method_text);
@@ -217,13 +256,11 @@ fn decide_for_any(
     if path.ends_with_slash() {
         key.push('/');
     }
-    let now = context.port.now();
-    let entry = match known {
-        Some(entry) => entry,
-        None => match context.cache.get(number, key) {
-            Some(entry) if !entry.is_due(now, site.settings.file_revalidate) => Arc::clone(entry),
-            _ => return Decision::LookUp(Lookup::new(number, key)),
-        },
+    let (now, revalidate) = (context.port.now(), site.settings.file_revalidate);
+    let asked = Asked { number, host, path: path.text(), key, now, revalidate };
+    let entry = match asked.seek(known, &mut context.cache) {
+        Ok(entry) => entry,
+        Err(lookup) => return Decision::LookUp(lookup),
     };
     match &entry.kind {
         Kind::Listed => {
@@ -241,11 +278,14 @@ fn decide_for_any(
         }
         Kind::Page(_) => decide_for_page(request, entry),
         Kind::Nothing(status) => Decision::Simple(Simple::new(*status)),
+        // A rewrite or the fallback names a folder as if it were a file.
+        Kind::Folder if path.ends_with_slash() => Decision::Simple(Simple::new(Status::NOT_FOUND)),
         Kind::Folder => {
-            let query = path.query().map_or(String::new(), |query| format!("?{query}"));
-            let location = Some(format!("{}/{query}", path.written()));
-            Decision::Simple(Simple { location, ..Simple::new(Status::MOVED_PERMANENTLY) })
+            let location = format!("{}/", path.written());
+            Decision::Simple(redirect(Status::MOVED_PERMANENTLY, &location, path.query()))
         }
+        Kind::Redirect(status, location) => Decision::Simple(redirect(*status, location, path.query())),
+        Kind::Alias(_) => Decision::Simple(Simple::new(Status::INTERNAL_SERVER_ERROR)),
         Kind::File(_) => {
             let entry = variants::select(request, number, entry, context);
             let Some(file) = entry.file() else {
@@ -291,6 +331,17 @@ fn decide_for_any(
     }
 }
 
+/// A redirect that keeps the query of the request: behind one that the new address has, and before its fragment.
+fn redirect(status: Status, to: &str, query: Option<&str>) -> Simple {
+    let (address, fragment) = to.split_at(to.find('#').unwrap_or(to.len()));
+    let location = match query {
+        None => to.to_owned(),
+        Some(query) if address.contains('?') => format!("{address}&{query}{fragment}"),
+        Some(query) => format!("{address}?{query}{fragment}"),
+    };
+    Simple { location: Some(location), ..Simple::new(status) }
+}
+
 /// Whether nothing was uploaded or deleted since a page was made.
 fn is_current(page: &Entry, changes: u64) -> bool {
     matches!(&page.kind, Kind::Page(page) if page.changes == changes)
@@ -312,13 +363,13 @@ fn decide_for_page(request: &Request<'_>, entry: Arc<Entry>) -> Decision {
 /// As for an upload: what the disk says now counts.
 fn decide_for_deletion(
     request: &Request<'_>,
-    host: HostNumber,
+    (number, host): (HostNumber, &Host),
     known: Option<Arc<Entry>>,
     key: &str,
     name: &str,
 ) -> Decision {
     if has_preconditions(request) {
-        let Some(entry) = known else { return Decision::LookUp(Lookup::new(host, key)) };
+        let Some(entry) = known else { return Decision::LookUp(Lookup::exact(number, host, key)) };
         match &entry.kind {
             Kind::File(file)
                 if conditional::evaluate(request, Some(&file.representation())) != Outcome::Proceed =>
@@ -342,14 +393,14 @@ fn has_preconditions(request: &Request<'_>) -> bool {
 /// An upload with preconditions is decided by what the disk says now: what the cache trusts may be older than the client's knowledge.
 fn decide_for_upload(
     request: &Request<'_>,
-    host: HostNumber,
+    (number, host): (HostNumber, &Host),
     known: Option<Arc<Entry>>,
     key: &str,
     name: &str,
 ) -> Decision {
     let mut replace = request.method == Method::Put;
     if has_preconditions(request) {
-        let Some(entry) = known else { return Decision::LookUp(Lookup::new(host, key)) };
+        let Some(entry) = known else { return Decision::LookUp(Lookup::exact(number, host, key)) };
         let current = entry.file().map(File::representation);
         if conditional::evaluate(request, current.as_ref()) != Outcome::Proceed {
             return Decision::Simple(Simple::new(Status::PRECONDITION_FAILED));

@@ -30,6 +30,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// One path. Shared by the cache and the connections that are sending it.
 pub(crate) struct Entry {
     pub(crate) kind: Kind,
+    /// The status whose page this is.
+    pub(crate) page_of: Option<Status>,
     /// When it was last compared with the disk, in microseconds of the port's clock.
     checked_us: AtomicU64,
 }
@@ -38,6 +40,10 @@ pub(crate) enum Kind {
     File(Box<File>),
     /// A folder that was asked for without its trailing slash.
     Folder,
+    /// Another address, without the query of the request.
+    Redirect(Status, Box<str>),
+    /// Another entry of the cache answers, by its name there.
+    Alias(Box<str>),
     /// A folder without an index, which may be listed.
     Listed,
     /// The listing of a folder, in one of its forms.
@@ -46,9 +52,24 @@ pub(crate) enum Kind {
     Nothing(Status),
 }
 
+impl Kind {
+    /// The length of the text that it holds.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Kind::Redirect(_, text) | Kind::Alias(text) => text.len(),
+            _ => 0,
+        }
+    }
+}
+
 impl Entry {
     pub(crate) fn new(kind: Kind, now: Duration) -> Self {
-        Self { kind, checked_us: AtomicU64::new(now.as_micros() as u64) }
+        Self { kind, page_of: None, checked_us: AtomicU64::new(now.as_micros() as u64) }
+    }
+
+    /// The same, for the page of a status.
+    pub(crate) fn for_page_of(self, status: Status) -> Self {
+        Self { page_of: Some(status), ..self }
     }
 
     /// Whether the disk should be asked again. Says so once an interval, so that one of many requests asks.
@@ -65,7 +86,12 @@ impl Entry {
     pub(crate) fn file(&self) -> Option<&File> {
         match &self.kind {
             Kind::File(file) => Some(file),
-            Kind::Folder | Kind::Listed | Kind::Page(_) | Kind::Nothing(_) => None,
+            Kind::Folder
+            | Kind::Redirect(..)
+            | Kind::Alias(_)
+            | Kind::Listed
+            | Kind::Page(_)
+            | Kind::Nothing(_) => None,
         }
     }
 }
@@ -77,8 +103,15 @@ pub(crate) struct File {
     /// All its bytes, where it is small; otherwise `handle` is open.
     pub(crate) bytes: Option<Slice>,
     pub(crate) handle: OpenFile,
-    /// The head of a plain 200, without date and end.
+    /// The head of a plain 200, or of the status whose page this is, without date and end.
     pub(crate) head: Box<[u8]>,
+    /// The status of that head.
+    pub(crate) status: Status,
+    /// Field lines that depend on the path only. They end `head`, and belong behind every other head of this file.
+    pub(crate) lines: Box<[u8]>,
+    language_ruled: bool,
+    /// Whether an answer says something to the origin of its request.
+    pub(crate) cors: bool,
     /// How its bytes are coded: it is a representation of another file.
     coding: Option<Coding>,
     /// The coded representations of this file, where there may be any.
@@ -120,15 +153,28 @@ impl Drop for OpenFile {
 /// How the heads of files are made.
 pub(crate) struct HeadFields<'a> {
     pub(crate) server: Option<&'a str>,
-    pub(crate) cache_control: Option<&'a str>,
     /// For text.
     pub(crate) content_language: Option<&'a str>,
+    /// Of the ready-made head.
+    pub(crate) status: Status,
+    /// Field lines that depend on the path only.
+    pub(crate) lines: &'a [u8],
+    /// Whether a rule decides about `Content-Language`.
+    pub(crate) language_ruled: bool,
+    pub(crate) cors: bool,
+}
+
+impl<'a> HeadFields<'a> {
+    /// Without anything that depends on the path.
+    pub(crate) fn new(server: Option<&'a str>, content_language: Option<&'a str>) -> Self {
+        Self { server, content_language, status: Status::OK, lines: &[], language_ruled: false, cors: false }
+    }
 }
 
 /// Of what in a file a head tells.
 #[derive(Clone, Copy)]
 pub(crate) enum Extent<'a> {
-    /// All of it: 200.
+    /// All of it: 200, or the status whose page this is.
     Whole,
     /// That the client has it: 304.
     Unchanged,
@@ -151,15 +197,18 @@ impl File {
         let (etag, settled) = validator(&metadata, bytes.as_deref(), seen);
         // No answer may say that it was changed after the answer's own date (RFC 9110 section 8.8.2.1).
         let last_modified = metadata.modified.min(seen);
-        let (head, coding, variants) = (Box::default(), None, None);
         let mut file = Self {
             metadata,
             content_type,
             bytes,
             handle,
-            head,
-            coding,
-            variants,
+            head: Box::default(),
+            status: fields.status,
+            lines: fields.lines.into(),
+            language_ruled: fields.language_ruled,
+            cors: fields.cors,
+            coding: None,
+            variants: None,
             settled,
             etag,
             last_modified,
@@ -193,6 +242,12 @@ impl File {
         self.coding.is_some() || self.variants.is_some()
     }
 
+    /// How heads are made of this file, but for what `of_host` says.
+    pub(crate) fn head_fields<'a>(&'a self, of_host: HeadFields<'a>) -> HeadFields<'a> {
+        let (status, language_ruled, cors) = (self.status, self.language_ruled, self.cors);
+        HeadFields { status, lines: &self.lines, language_ruled, cors, ..of_host }
+    }
+
     pub(crate) fn is_coded(&self) -> bool {
         self.coding.is_some()
     }
@@ -200,7 +255,7 @@ impl File {
     fn make_head(&mut self, fields: &HeadFields<'_>) {
         let mut room = [0; MOST_HEAD_BYTES];
         let length = self.head_for(Extent::Whole, false, fields, &mut room);
-        self.head = room[..length].into();
+        self.head = [&room[..length], &self.lines].concat().into();
     }
 
     pub(crate) fn length(&self) -> u64 {
@@ -223,8 +278,8 @@ impl File {
         }
     }
 
-    /// Writes a head without date and end. A client that `has_some` of the file, and said so with If-Range, is not told again when
-    /// it was modified (RFC 9110 section 15.3.7).
+    /// Writes a head without `lines`, date and end. A client that `has_some` of the file, and said so with If-Range, is not told again
+    /// when it was modified (RFC 9110 section 15.3.7).
     pub(crate) fn head_for(
         &self,
         extent: Extent<'_>,
@@ -234,7 +289,7 @@ impl File {
     ) -> usize {
         let length = self.length();
         let (status, body, content_range) = match extent {
-            Extent::Whole => (Status::OK, BodyLength::Length(length), None),
+            Extent::Whole => (self.status, BodyLength::Length(length), None),
             Extent::Unchanged => (Status::NOT_MODIFIED, BodyLength::Unsaid, None),
             Extent::Part(first, last) => {
                 let range = ContentRange::Part { first, last, length };
@@ -246,18 +301,13 @@ impl File {
         };
         // A 304 leaves out what the client has already, but for what caches go by (RFC 9110 section 15.4.5).
         let unchanged = status == Status::NOT_MODIFIED;
-        let cache_control = fields.cache_control.map(|value| ("Cache-Control", value.as_bytes()));
+        // The page of a status says what happened to another resource: it is no version of that.
+        let is_page = status.code() >= 400;
         let language = fields
             .content_language
-            .filter(|_| !unchanged && self.content_type.starts_with("text/"))
+            .filter(|_| !unchanged && !self.language_ruled && self.content_type.starts_with("text/"))
             .map(|value| ("Content-Language", value.as_bytes()));
-        let mut others = [("", &b""[..]); 2];
-        let mut count = 0;
-        for field in cache_control.into_iter().chain(language) {
-            others[count] = field;
-            count += 1;
-        }
-        let last_modified = (!unchanged && !has_some).then(|| HttpDate::new(self.last_modified));
+        let last_modified = (!unchanged && !has_some && !is_page).then(|| HttpDate::new(self.last_modified));
         let head = ResponseHead {
             content_type: match extent {
                 Extent::Parts(media_type, _) => Some(media_type),
@@ -269,9 +319,10 @@ impl File {
             content_range,
             accept_ranges: status == Status::OK,
             last_modified: last_modified.as_ref(),
-            etag: Some(self.etag()),
+            etag: (!is_page).then_some(self.etag()),
+            retry_after_s: (status == Status::SERVICE_UNAVAILABLE).then_some(1),
             server: fields.server,
-            fields: &others[..count],
+            fields: language.as_slice(),
             ..ResponseHead::new(status)
         };
         head.write_open(room).expect("the settings were checked, and a head of a file is short")
@@ -359,11 +410,7 @@ mod tests {
     #[test]
     fn the_longest_head_has_room() {
         let long = "x".repeat(512);
-        let fields = HeadFields {
-            server: Some("Portico/1000.1000.1000"),
-            cache_control: Some(&long),
-            content_language: Some(&long),
-        };
+        let fields = HeadFields::new(Some("Portico/1000.1000.1000"), Some(&long));
         let length = u64::MAX;
         let modified = SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::MAX);
         let metadata = Metadata { length, kind: FileKind::File, modified, identity: (0, 0) };
@@ -384,7 +431,7 @@ mod tests {
 
     #[test]
     fn a_date_that_is_not_over_is_not_strong() {
-        let fields = HeadFields { server: None, cache_control: None, content_language: None };
+        let fields = HeadFields::new(None, None);
         let seen = SystemTime::now();
         for (age_s, strong) in [(-5_000, false), (0, false), (5_000, true)] {
             let modified = if age_s < 0 {

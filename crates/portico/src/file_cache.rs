@@ -187,7 +187,7 @@ mod tests {
         let length = bytes.len() as u64;
         let metadata =
             Metadata { length, kind: FileKind::File, modified: SystemTime::UNIX_EPOCH, identity: (0, 0) };
-        let fields = HeadFields { server: None, cache_control: None, content_language: None };
+        let fields = HeadFields::new(None, None);
         let bytes = Some(Slice::from_static(bytes));
         let file =
             File::new(metadata, "text/plain".into(), bytes, OpenFile::none(), SystemTime::now(), &fields);
@@ -227,10 +227,10 @@ mod tests {
 
     #[test]
     fn coded_representations_count_with_their_file() {
-        let fields = HeadFields { server: None, cache_control: None, content_language: None };
+        let fields = HeadFields::new(None, None);
         let varying = || {
             let Kind::File(file) = Arc::into_inner(file(b"123456")).unwrap().kind else { unreachable!() };
-            let variants = Variants::to_make(&[Coding::Brotli, Coding::Gzip], "a".as_ref());
+            let variants = Variants::to_make(&[Coding::Brotli, Coding::Gzip], "a".as_ref(), "a");
             let file = file.with_variants(variants, &fields);
             Arc::new(Entry::new(Kind::File(Box::new(file)), Duration::ZERO))
         };
@@ -270,7 +270,7 @@ mod tests {
                 modified: SystemTime::UNIX_EPOCH,
                 identity: (0, 0),
             };
-            let fields = HeadFields { server: None, cache_control: None, content_language: None };
+            let fields = HeadFields::new(None, None);
             let handle = OpenFile::new(worker.port(), handle);
             let file = File::new(metadata, "text/plain".into(), None, handle, SystemTime::now(), &fields);
             Arc::new(Entry::new(Kind::File(Box::new(file)), Duration::ZERO))

@@ -1,9 +1,12 @@
 //! Virtual hosts: the names that clients ask for, and what is served under each.
 
 use crate::{
+    cors::CorsRules,
     entry::HeadFields,
+    field_rules::FieldRules,
     mime,
     path::Rules,
+    routing::Routing,
     settings::{Charset, Folders, FollowSymlinks, Settings},
     upload::UploadFolder,
 };
@@ -34,6 +37,9 @@ pub(crate) struct Host {
     pub(crate) settings: Settings,
     pub(crate) root: Arc<Directory>,
     pub(crate) rules: Rules,
+    pub(crate) routing: Routing,
+    pub(crate) fields: FieldRules,
+    pub(crate) cors: Option<Arc<CorsRules>>,
     pub(crate) upload: Option<UploadFolder>,
 }
 
@@ -44,7 +50,15 @@ impl Host {
             Some(relative) => Some(UploadFolder::open(&root, &folders.root, relative)?),
             None => None,
         };
-        Ok(Self { root, rules: Rules::native(settings.dot_files), upload, settings: settings.clone() })
+        Ok(Self {
+            root,
+            rules: Rules::native(settings.dot_files),
+            routing: Routing::new(settings),
+            fields: FieldRules::new(settings),
+            cors: settings.cors.as_ref().map(|cors| Arc::new(CorsRules::new(cors))),
+            upload,
+            settings: settings.clone(),
+        })
     }
 
     pub(crate) fn server(&self) -> Option<&'static str> {
@@ -52,11 +66,7 @@ impl Host {
     }
 
     pub(crate) fn head_fields(&self) -> HeadFields<'_> {
-        HeadFields {
-            server: self.server(),
-            cache_control: self.settings.cache_control.as_deref(),
-            content_language: self.settings.content_language.as_deref(),
-        }
+        HeadFields::new(self.server(), self.settings.content_language.as_deref())
     }
 
     /// The content type of a file of this name, with the charset of the settings.

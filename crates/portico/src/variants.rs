@@ -24,6 +24,8 @@ pub(crate) struct Variants {
     slots: Box<[Slot]>,
     /// Where the file lies that is compressed; none where these are neighbours.
     source: Option<PathBuf>,
+    /// The cache's name for that file.
+    key: Box<str>,
 }
 
 #[derive(Clone)]
@@ -37,17 +39,21 @@ impl Variants {
     /// Files that lie beside the original.
     pub(crate) fn neighbours(found: Vec<(Coding, Arc<Entry>)>) -> Self {
         let slot = |(coding, entry)| Slot { coding, entry: OnceLock::from(Some(entry)) };
-        Self { slots: found.into_iter().map(slot).collect(), source: None }
+        Self { slots: found.into_iter().map(slot).collect(), source: None, key: Box::default() }
     }
 
     /// What may be made of the file at `source`.
-    pub(crate) fn to_make(codings: &[Coding], source: &Path) -> Self {
+    pub(crate) fn to_make(codings: &[Coding], source: &Path, key: &str) -> Self {
         let slot = |coding: &Coding| Slot { coding: *coding, entry: OnceLock::new() };
-        Self { slots: codings.iter().map(slot).collect(), source: Some(source.to_owned()) }
+        Self { slots: codings.iter().map(slot).collect(), source: Some(source.to_owned()), key: key.into() }
     }
 
     pub(crate) fn source(&self) -> Option<&Path> {
         self.source.as_deref()
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        &self.key
     }
 
     /// The neighbour with this coding.

@@ -88,6 +88,7 @@ fn every_setting_is_a_flag_a_variable_and_a_key() {
             (Shape::List, _) => ("a.html,b.html".to_owned(), "[\"a.html\", \"b.html\"]".to_owned()),
             (Shape::Path, _) => ("folder".to_owned(), "\"folder\"".to_owned()),
             (Shape::Text, "address") => ("::1".to_owned(), "\"::1\"".to_owned()),
+            (Shape::Text, "fallback" | "health_path") => ("/a".to_owned(), "\"/a\"".to_owned()),
             (Shape::Text, "charset") => ("us-ascii".to_owned(), "\"us-ascii\"".to_owned()),
             (Shape::Text, _) => ("max-age=60".to_owned(), "\"max-age=60\"".to_owned()),
             (Shape::Integer, _) => {

@@ -18,7 +18,7 @@ use std::{
 /// Provided buffers: two for each of many connections that speak at once. A power of two.
 const BUFFERS: u16 = 1024;
 const GROUP: u16 = 0;
-const CONNECTIONS: u32 = 4096;
+const CONNECTIONS: u32 = 16_384;
 const SUBMISSIONS: u32 = 1024;
 const COMPLETIONS: u32 = 4096;
 
@@ -111,7 +111,8 @@ impl Ring {
         }
     }
 
-    fn accept(&mut self, listener: RawFd) -> Result<(), Failure> {
+    /// Takes connections until the ring ends.
+    pub(super) fn accept(&mut self, listener: RawFd) -> Result<(), Failure> {
         let accept = opcode::AcceptMulti::new(Fd(listener)).allocate_file_index(true);
         self.push(&accept.build().user_data(ACCEPT))
     }
@@ -140,7 +141,8 @@ impl Ring {
         self.push_send(connection, bytes.as_ptr(), bytes.len() as u32)
     }
 
-    fn close(&mut self, connection: u32) -> Result<(), Failure> {
+    /// Lets a connection go.
+    pub(super) fn close(&mut self, connection: u32) -> Result<(), Failure> {
         let close = opcode::Close::new(Fixed(connection)).build();
         self.push(&close.user_data(CLOSE))
     }

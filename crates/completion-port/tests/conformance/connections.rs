@@ -46,13 +46,13 @@ fn what_a_peer_has_taken_is_known_while_a_send_is_under_way(rig: &mut Rig) {
     match rig.worker.acknowledged_bytes(handle) {
         Ok(bytes) => assert_eq!(bytes, 0),
         Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::Unsupported);
-            assert!(!cfg!(target_os = "linux"));
+            let known = if cfg!(target_os = "linux") { None } else { Some(ErrorKind::Unsupported) };
+            assert_eq!(Some(error.kind()), known);
             return rig.close(handle);
         }
     }
     let chain = Rig::huge_chain();
-    let length = chain.len() as u64;
+    let length = chain.len();
     let sending = rig.submit(handle, Operation::Send { chain });
     rig.read_some(&mut peer, 1 << 20);
     // What the peer has read, once its system has said so, and perhaps what its system holds.

@@ -3,14 +3,14 @@
 use super::{Activity, COPY_BYTES, Connection, Decision, Progress, Taken, body::needs_body};
 use crate::{
     context::Context,
-    decide::{FileAnswer, Simple},
+    decide::{FileAnswer, Simple, cors_answer},
     entry::{Extent, HEAD_ROOM, VARY},
     log::AccessRecord,
 };
 use portico_http::{
     body::{BodyDecoder, BodyLength},
     method::Method,
-    request::{Request, Version},
+    request::{self, Parsed, Request, Version},
     response::{self, Connection as ConnectionField, ContentRange, MAX_END_BYTES, ResponseHead},
     status::Status,
 };
@@ -18,6 +18,8 @@ use std::{net::IpAddr, time::Duration};
 
 /// Room for the head and the text of an answer without a file, beside its variable fields.
 const SIMPLE_ROOM: usize = 768;
+/// With a text that says how things are now.
+const NOT_STORED: &[(&str, &[u8])] = &[("Cache-Control", b"no-store")];
 /// Capacity for several pipelined answers in one send.
 const BATCH_BYTES: usize = 65_536;
 const PAGE: [&str; 5] =
@@ -61,9 +63,13 @@ impl Connection {
             }
             Decision::Simple(simple) => {
                 let close = self.decide_end(request, simple.close, context);
-                let status = simple.status;
+                let (status, logged) = (simple.status, simple.logged);
                 let sent = self.write_simple(request.version, &Simple { close, ..simple }, batch, context);
-                sent.map(|sent| self.log(Some(request), status, sent, context))
+                sent.map(|sent| {
+                    if logged {
+                        self.log(Some(request), status, sent, context);
+                    }
+                })
             }
             Decision::File(answer) => {
                 let close = self.decide_end(request, false, context);
@@ -107,13 +113,21 @@ impl Connection {
     /// As [`Self::refuse`]; false if there is no room for the answer yet.
     pub(super) fn try_refuse(&mut self, status: Status, context: &mut Context) -> bool {
         // The refusal of a HEAD request has no body either (RFC 9110 section 9.3.2), be the rest of it as it may.
-        let received = self.held.as_deref().unwrap_or(self.input.bytes());
-        let is_head = self.answers_head || received.trim_ascii_start().starts_with(b"HEAD ");
+        let mut received = self.held.as_deref().unwrap_or(self.input.bytes());
+        while let Some(behind) = received.strip_prefix(b"\r\n") {
+            received = behind;
+        }
+        let is_head = self.answers_head || received.starts_with(b"HEAD ");
         let simple = Simple { with_body: !is_head, ..Simple::closing(status) };
         let Some(sent) = self.write_simple(Version::Http11, &simple, 0, context) else { return false };
         // What such a client sends further is not looked at, but it has to be read for it to see the answer.
         self.still_sends = true;
-        self.log(None, status, sent, context);
+        let held = self.held.take();
+        let request = match held.as_deref().map(|head| request::parse(head, &context.site.limits)) {
+            Some(Ok(Parsed::Complete(request))) => Some(request),
+            _ => None,
+        };
+        self.log(request.as_ref(), status, sent, context);
         true
     }
 
@@ -127,7 +141,10 @@ impl Connection {
     ) -> Option<u64> {
         let host = &context.site.hosts[self.host];
         let location = simple.location.as_deref();
-        let needed = SIMPLE_ROOM + location.map_or(0, str::len);
+        let cors = simple.cors.zip(host.cors.as_ref()).map_or(&[][..], |(answer, cors)| cors.lines(answer));
+        let lines = [host.fields.preset_lines(), cors];
+        let line_bytes = lines.iter().map(|lines| lines.len()).sum::<usize>();
+        let needed = SIMPLE_ROOM + location.map_or(0, str::len) + line_bytes;
         let room = self.output.room(context.port.buffers(), needed, batch);
         let Some(buffer) = room else { return self.wait_for_room(context) };
         let code = simple.status.code();
@@ -135,7 +152,7 @@ impl Connection {
         for (place, digit) in digits.iter_mut().enumerate() {
             *digit = b'0' + (code / [100, 10, 1][place] % 10) as u8;
         }
-        let texts = [
+        let page = [
             PAGE[0].as_bytes(),
             &digits,
             PAGE[1].as_bytes(),
@@ -146,32 +163,42 @@ impl Connection {
             reason.as_bytes(),
             PAGE[4].as_bytes(),
         ];
+        let plain = simple.text.map(str::as_bytes);
+        let texts = plain.as_ref().map_or(&page[..], std::slice::from_ref);
         let without = simple.status.is_without_content();
-        let length = if without { 0 } else { texts.iter().map(|text| text.len()).sum::<usize>() };
+        let body_length = if without { 0 } else { texts.iter().map(|text| text.len()).sum::<usize>() };
         let connection = ConnectionField::for_version(version, !simple.close);
         let head = ResponseHead {
-            body: if without { BodyLength::Unsaid } else { BodyLength::Length(length as u64) },
-            content_type: (!without).then_some("text/html; charset=utf-8"),
+            body: if without { BodyLength::Unsaid } else { BodyLength::Length(body_length as u64) },
+            content_type: match plain {
+                _ if without => None,
+                Some(_) => Some("text/plain; charset=utf-8"),
+                None => Some("text/html; charset=utf-8"),
+            },
             vary: simple.varies.then_some(VARY),
             content_range: simple.unsatisfied.map(|length| ContentRange::Unsatisfied { length }),
             location,
             allow: simple.allow,
             retry_after_s: (simple.status == Status::SERVICE_UNAVAILABLE).then_some(1),
             server: host.server(),
-            date: Some(context.dates.at(context.wall)),
-            connection,
+            fields: if plain.is_some() { NOT_STORED } else { &[] },
             ..ResponseHead::new(simple.status)
         };
-        let Ok(written) = head.write(buffer.spare_mut()) else {
+        let Ok(written) = head.write_open(buffer.spare_mut()) else {
             // Only a target that cannot stand in a field gets here, and no client can send one.
             self.last_answer = true;
             return Some(0);
         };
         buffer.advance(written);
+        lines.iter().for_each(|lines| buffer.extend_from_slice(lines));
+        let date = context.dates.at(context.wall);
+        let length =
+            response::write_end(buffer.spare_mut(), Some(date), connection).expect("there is room for it");
+        buffer.advance(length);
         let mut body = 0;
         if simple.with_body && !without {
             texts.iter().for_each(|text| buffer.extend_from_slice(text));
-            body = length as u64;
+            body = body_length as u64;
         }
         self.last_answer |= simple.close;
         Some(body)
@@ -188,14 +215,22 @@ impl Connection {
     ) -> Option<()> {
         let file = answer.entry.file().expect("the decision was made for a file");
         let mut room = [0; HEAD_ROOM];
-        let head: &[u8] = if answer.status == Status::OK {
-            &file.head
+        let head: [&[u8]; 2] = if answer.status == file.status {
+            [&file.head, &[]]
         } else {
             let extent = answer.range.map_or(Extent::Unchanged, |(first, last)| Extent::Part(first, last));
             let fields = context.site.hosts[self.host].head_fields();
             let length = file.head_for(extent, request.if_range.is_some(), &fields, &mut room);
-            &room[..length]
+            [&room[..length], &file.lines]
         };
+        let is_page = answer.entry.page_of.is_some();
+        let cors = if file.cors || is_page { context.site.hosts[self.host].cors.clone() } else { None };
+        let cors = cors.as_ref().and_then(|cors| {
+            let said = if is_page { cors_answer(request, self.host, context)? } else { cors.answer(request) };
+            Some(cors.lines(said))
+        });
+        let cors = cors.unwrap_or(&[]);
+        let head = [head[0], head[1], cors];
         let (first, end) = answer.range.map_or((0, file.length()), |(first, last)| (first, last + 1));
         let end = if answer.with_body { end } else { first };
         let field = ConnectionField::for_version(request.version, !close);
@@ -206,7 +241,8 @@ impl Connection {
             let mut end_of_head = [0; MAX_END_BYTES];
             let length =
                 response::write_end(&mut end_of_head, Some(date), field).expect("it never needs more");
-            if !self.begin_stream(request, answer, first..end, [head, &end_of_head[..length]], context) {
+            let head = [head[0], head[1], head[2], &end_of_head[..length]];
+            if !self.begin_stream(request, answer, first..end, &head, context) {
                 return None;
             }
             self.last_answer |= close;
@@ -217,11 +253,12 @@ impl Connection {
         if !copied && !self.output.has_room_for_slice() {
             return None;
         }
-        let needed = head.len() + MAX_END_BYTES + if copied { body.len() } else { 0 };
+        let head_bytes = head.iter().map(|part| part.len()).sum::<usize>();
+        let needed = head_bytes + MAX_END_BYTES + if copied { body.len() } else { 0 };
         let Some(buffer) = self.output.room(buffers, needed, batch) else {
             return self.wait_for_room(context);
         };
-        buffer.extend_from_slice(head);
+        head.iter().for_each(|part| buffer.extend_from_slice(part));
         let length =
             response::write_end(buffer.spare_mut(), Some(date), field).expect("there is room for it");
         buffer.advance(length);

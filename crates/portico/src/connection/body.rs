@@ -74,10 +74,9 @@ impl Connection {
                 Ok(step) => self.input.consume(step.consumed),
                 Err(rejection) => {
                     tracing::debug!(%rejection, "refused a request");
-                    if !self.try_refuse(rejection.status, context) {
-                        // The answers before it go first; then this is found again.
-                        self.discarding = Some(before);
-                    }
+                    // Where the answers before it have to go first, this is found again behind them.
+                    let refused = self.try_refuse(rejection.status, context);
+                    self.discarding = (!refused).then_some(before);
                     return Some(Progress::Wait);
                 }
             }

@@ -3,8 +3,9 @@
 use super::{Activity, Connection, buffer_of};
 use crate::{
     context::Context,
-    decide::Lookup,
-    entry::{Entry, File, Kind, OpenFile},
+    entry::{Entry, File, HeadFields, Kind, OpenFile},
+    host::Host,
+    seek::{self, Lookup, Purpose},
     variants::Original,
 };
 use completion_port::{Buffer, Completion, Error, ErrorKind, FileKind, Metadata, Operation, Payload, Slice};
@@ -22,8 +23,9 @@ impl Connection {
     /// Asks the disk about a path. The request in front is read once more when the answer is there.
     pub(super) fn look_up(&mut self, lookup: Lookup, context: &mut Context) {
         let host = &context.site.hosts[lookup.host];
-        let Some(path) = lookup.candidate(&host.settings.index) else {
-            return self.found_no_index(&lookup, context);
+        let Some(path) = lookup.candidate(host) else {
+            let nothing = lookup.nothing(host);
+            return self.found(&lookup, nothing, context);
         };
         let (directory, options) = (Some(Arc::clone(&host.root)), host.open_options());
         match context.port.submit(self.handle, Operation::Open { directory, path, options }) {
@@ -53,11 +55,8 @@ impl Connection {
         match (completion.result, opened) {
             (Ok(_), Some((file, metadata))) => self.found_something(lookup, file, metadata, context),
             (Err(error), _) if is_missing(&error) => {
-                if lookup.next(&context.site.hosts[lookup.host].settings.index) {
-                    self.look_up(*lookup, context);
-                } else {
-                    self.found_no_index(&lookup, context);
-                }
+                lookup.next();
+                self.look_up(*lookup, context);
             }
             (result, _) => {
                 if let Err(error) = result
@@ -68,8 +67,7 @@ impl Connection {
                 // Not remembered: it may be over in a moment. What was known is forgotten, and with it an open file that a deletion on
                 // Windows may be waiting for.
                 context.cache.remove(lookup.host, &lookup.key);
-                self.known =
-                    Some(Arc::new(Entry::new(Kind::Nothing(status_of(result.err())), context.port.now())));
+                self.know(&lookup, Kind::Nothing(status_of(result.err())), context);
             }
         }
     }
@@ -82,14 +80,17 @@ impl Connection {
         context: &mut Context,
     ) {
         match metadata.kind {
-            FileKind::File => {}
-            FileKind::Directory if !lookup.key.ends_with('/') => {
-                return self.found(&lookup, Kind::Folder, context);
+            FileKind::File => {
+                if let Some(location) = lookup.clean_location(&context.site.hosts[lookup.host]) {
+                    let redirect = Kind::Redirect(Status::MOVED_PERMANENTLY, location.into());
+                    return self.found(&lookup, redirect, context);
+                }
             }
-            FileKind::Directory if lookup.next(&context.site.hosts[lookup.host].settings.index) => {
+            FileKind::Directory => {
+                lookup.found_folder |= !lookup.is_folder();
+                lookup.next();
                 return self.look_up(*lookup, context);
             }
-            FileKind::Directory => return self.found_no_index(&lookup, context),
             FileKind::Other => return self.found(&lookup, Kind::Nothing(Status::FORBIDDEN), context),
         }
         // The same as before: what is in the cache goes on being good.
@@ -163,8 +164,7 @@ impl Connection {
             Err(_) if lookup.beside.is_some() => self.on_beside_opened(lookup, None, context),
             Err(error) => {
                 tracing::warn!(path = &*lookup.key, %error, "a file could not be read");
-                let nothing = Kind::Nothing(Status::INTERNAL_SERVER_ERROR);
-                self.known = Some(Arc::new(Entry::new(nothing, context.port.now())));
+                self.know(&lookup, Kind::Nothing(Status::INTERNAL_SERVER_ERROR), context);
             }
         }
     }
@@ -178,10 +178,13 @@ impl Connection {
         context: &mut Context,
     ) {
         let host = &context.site.hosts[lookup.host];
-        let path = lookup.candidate(&host.settings.index).unwrap_or_default();
+        let path = lookup.candidate(host).unwrap_or_default();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
         let content_type = host.content_type(name);
-        let file = File::new(metadata, content_type, bytes, file, context.wall, &host.head_fields());
+        let (lines, language_ruled, cors) = fields_for(&lookup, &path.to_string_lossy(), host);
+        let status = if let Purpose::Page(status) = lookup.purpose { status } else { Status::OK };
+        let fields = HeadFields { status, lines: &lines, language_ruled, cors, ..host.head_fields() };
+        let file = File::new(metadata, content_type, bytes, file, context.wall, &fields);
         if lookup.beside.is_some() {
             self.found_beside(lookup, file, context);
         } else if self.has_neighbours(&lookup, context) {
@@ -191,17 +194,41 @@ impl Connection {
         }
     }
 
-    /// There is nothing of this name, or a folder without an index: listing it tells which, where that is allowed.
-    fn found_no_index(&mut self, lookup: &Lookup, context: &mut Context) {
-        let listed = lookup.key.ends_with('/') && context.site.hosts[lookup.host].settings.listing;
-        let kind = if listed { Kind::Listed } else { Kind::Nothing(Status::NOT_FOUND) };
-        self.found(lookup, kind, context);
+    pub(super) fn found(&mut self, lookup: &Lookup, kind: Kind, context: &mut Context) {
+        self.know(lookup, kind, context);
+        if let Some(entry) = &self.known {
+            context.cache.insert(lookup.host, &lookup.key, Arc::clone(entry));
+        }
     }
 
-    pub(super) fn found(&mut self, lookup: &Lookup, kind: Kind, context: &mut Context) {
-        let entry = Arc::new(Entry::new(kind, context.port.now()));
-        context.cache.insert(lookup.host, &lookup.key, Arc::clone(&entry));
-        self.known = Some(entry);
+    /// Takes this for what the look-up brought, this once.
+    fn know(&mut self, lookup: &Lookup, kind: Kind, context: &Context) {
+        let entry = Entry::new(kind, context.port.now());
+        self.known = Some(Arc::new(match lookup.purpose {
+            Purpose::Page(status) => entry.for_page_of(status),
+            Purpose::Path | Purpose::Inside => entry,
+        }));
+    }
+}
+
+/// The field lines that depend on the path of a file only, whether a rule decides about its language, and whether an answer depends
+/// on the origin of its request as well.
+fn fields_for(lookup: &Lookup, file: &str, host: &Host) -> (Vec<u8>, bool, bool) {
+    let (asked, file) = (seek::url(lookup.file()), seek::url(file));
+    let asked = if asked == "/" { "" } else { &asked };
+    let (lines, language_ruled) = host.fields.lines_for(asked, &file);
+    let mut lines = Vec::from(lines);
+    // What a page says to other origins is for the path that was asked for, which differs.
+    let is_page = matches!(lookup.purpose, Purpose::Page(_));
+    let Some(cors) = host.cors.as_ref().filter(|cors| !is_page && cors.covers(asked)) else {
+        return (lines, language_ruled, false);
+    };
+    match cors.lines_for_any() {
+        Some(for_any) => {
+            lines.extend_from_slice(for_any);
+            (lines, language_ruled, false)
+        }
+        None => (lines, language_ruled, true),
     }
 }
 

@@ -6,9 +6,9 @@
 use super::{Activity, Connection};
 use crate::{
     context::Context,
-    decide::Lookup,
     entry::{Entry, File, Kind, OpenFile},
     mime,
+    seek::{Lookup, Purpose},
     variants::{self, Beside, Original, Variants},
 };
 use completion_port::{FileKind, Metadata, Operation};
@@ -19,12 +19,12 @@ impl Connection {
     /// Whether the file of `lookup`, which is there, may have neighbours.
     pub(super) fn has_neighbours(&self, lookup: &Lookup, context: &Context) -> bool {
         let host = &context.site.hosts[lookup.host];
-        if host.settings.precompressed.is_empty() || lookup.beside.is_some() {
+        if host.settings.precompressed.is_empty() || lookup.beside.is_some() || is_page(lookup) {
             return false;
         }
         // Whoever may upload must not decide what others get for a name that is there already.
-        let uploaded = host.upload.as_ref().is_some_and(|folder| folder.name_in(&lookup.key).is_some());
-        let path = lookup.candidate(&host.settings.index).unwrap_or_default();
+        let uploaded = host.upload.as_ref().is_some_and(|folder| folder.name_in(lookup.file()).is_some());
+        let path = lookup.candidate(host).unwrap_or_default();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
         let content_type = mime::content_type(name);
         !uploaded && (variants::gains(content_type) || content_type == mime::UNKNOWN)
@@ -40,7 +40,7 @@ impl Connection {
     fn open_beside(&mut self, mut lookup: Box<Lookup>, context: &mut Context) {
         let host = &context.site.hosts[lookup.host];
         while let Some(coding) = coding(&lookup, context) {
-            let mut path = lookup.candidate(&host.settings.index).unwrap_or_default().into_os_string();
+            let mut path = lookup.candidate(host).unwrap_or_default().into_os_string();
             path.push(variants::suffix(coding));
             let (directory, options) = (Some(Arc::clone(&host.root)), host.open_options());
             let operation = Operation::Open { directory, path: PathBuf::from(path), options };
@@ -104,7 +104,7 @@ impl Connection {
     /// What is known of the neighbours is not so any more.
     fn start_over(&mut self, lookup: &Lookup, context: &mut Context) {
         context.cache.remove(lookup.host, &lookup.key);
-        self.look_up(Lookup::new(lookup.host, &lookup.key), context);
+        self.look_up(Lookup::new(lookup.host, &lookup.key, lookup.purpose), context);
     }
 
     /// A file is found, with its neighbours. One without may be compressed.
@@ -121,15 +121,16 @@ impl Connection {
         let variants = if !neighbours.is_empty() {
             Some(Variants::neighbours(neighbours))
         } else if !settings.compress.is_empty()
+            && !is_page(lookup)
             && worth.contains(&file.length())
             && variants::gains(&file.content_type)
         {
-            let path = lookup.candidate(&settings.index).unwrap_or_default();
+            let path = lookup.candidate(host).unwrap_or_default();
             // A file that has just been written is read again and again for a while, and mostly is the same.
             let before = context.cache.get(lookup.host, &lookup.key).and_then(|entry| entry.file());
             let same = before.filter(|before| before.etag() == file.etag() && !file.etag().is_weak());
             let made = same.and_then(File::variants).filter(|made| made.source() == Some(&path));
-            Some(made.cloned().unwrap_or_else(|| Variants::to_make(&settings.compress, &path)))
+            Some(made.cloned().unwrap_or_else(|| Variants::to_make(&settings.compress, &path, &lookup.key)))
         } else {
             None
         };
@@ -158,4 +159,9 @@ fn go_on(lookup: &mut Lookup, coding: Coding, found: Option<Arc<Entry>>) -> bool
     beside.at += 1;
     beside.found.extend(found.map(|entry| (coding, entry)));
     !gone
+}
+
+/// The page of a status is sent as it is, whatever its request accepts.
+fn is_page(lookup: &Lookup) -> bool {
+    matches!(lookup.purpose, Purpose::Page(_))
 }

@@ -47,10 +47,12 @@ impl Connection {
         let field = ConnectionField::for_version(request.version, !close);
         let date = context.dates.at(context.wall);
         let end = response::write_end(&mut room[head..], Some(date), field).expect("it never needs more");
-        let head = &room[..head + end];
+        let cors = if file.cors { context.site.hosts[self.host].cors.clone() } else { None };
+        let cors = cors.as_ref().map_or(&[][..], |cors| cors.lines(cors.answer(request)));
+        let head = [&room[..head], &file.lines, cors, &room[head..head + end]];
 
         let buffers = context.port.buffers();
-        let needed = head.len() + around;
+        let needed = head.iter().map(|part| part.len()).sum::<usize>() + around;
         if let Some(bytes) = &file.bytes {
             if !self.output.has_room_for_slices(ranges.as_slice().len()) {
                 return None;
@@ -58,7 +60,7 @@ impl Connection {
             let Some(buffer) = self.output.room(buffers, needed, batch) else {
                 return self.wait_for_room(context);
             };
-            buffer.extend_from_slice(head);
+            head.iter().for_each(|part| buffer.extend_from_slice(part));
             for range in ranges.as_slice() {
                 let buffer = self.output.room(buffers, 0, 0).expect("it is there");
                 put_part_head(&frames, range, buffer);
@@ -68,7 +70,7 @@ impl Connection {
             self.log(Some(request), Status::PARTIAL_CONTENT, content_bytes, context);
         } else {
             let Ok(mut buffer) = buffers.acquire(needed) else { return self.wait_for_room(context) };
-            buffer.extend_from_slice(head);
+            head.iter().for_each(|part| buffer.extend_from_slice(part));
             let mut ends = Vec::with_capacity(ranges.as_slice().len());
             for range in ranges.as_slice() {
                 put_part_head(&frames, range, &mut buffer);

@@ -94,10 +94,10 @@ impl Connection {
         request: &Request<'_>,
         answer: &FileAnswer,
         range: Range<u64>,
-        head: [&[u8]; 2],
+        head: &[&[u8]],
         context: &mut Context,
     ) -> bool {
-        let head_bytes = head[0].len() + head[1].len();
+        let head_bytes = head.iter().map(|part| part.len()).sum::<usize>();
         let slice_bytes = context.site.settings.send_slice_bytes;
         let total = range.end - range.start;
         // The head is laid in front of the first slice, which is shorter by it, where that leaves a slice at all.

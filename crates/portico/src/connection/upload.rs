@@ -6,6 +6,7 @@ use crate::{
     decide::Simple,
     entry::OpenFile,
     listing::wants_json,
+    routing::inside_key,
     upload::{Form, GATHER_BYTES, Goal, Stage, Upload},
 };
 use completion_port::{
@@ -337,7 +338,9 @@ impl Connection {
         let host = &context.site.hosts[self.host];
         if let Some(folder) = &host.upload {
             folder.count_change();
-            context.cache.remove(self.host, &folder.key_of(name));
+            let key = folder.key_of(name);
+            context.cache.remove(self.host, &key);
+            context.cache.remove(self.host, &inside_key(&key));
             if host.settings.index.iter().any(|index| index == name) {
                 context.cache.remove(self.host, &folder.own_key());
             }

@@ -10,7 +10,7 @@ const SCRIPT: &str = include_str!("upload.js");
 
 macro_rules! style_hash {
     () => {
-        "'sha256-Nwp9Pl/y9r6kfgH2ee8wrnkXIDzrK+aSzzIdgdqVBUQ='"
+        "'sha256-W50LK0K4fca+q55Ff1Lm0Tn0fyuaiAGyuNmJDt9gEfY='"
     };
 }
 
@@ -25,7 +25,7 @@ pub(super) const POLICY: &str = concat!(
 pub(super) const POLICY_UPLOAD: &str = concat!(
     "default-src 'none'; style-src ",
     style_hash!(),
-    "; script-src 'sha256-IL0V1L2c2afVGp9Izyy6vhpEBQx/BEGtxOYvgkBvplc='; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "; script-src 'sha256-mkRWTmZQHvcsK2HHg2hyWpriT6+gCjPHRojrDrs+s6I='; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 );
 
 /// The two pictures, which the rows refer to.
@@ -122,15 +122,18 @@ fn summary(page: &mut String, folder: &Folder) {
     let files = folder.rows.len() - folders;
     let bytes =
         folder.rows.iter().filter(|row| !row.folder).fold(0_u64, |sum, row| sum.saturating_add(row.length));
-    let plural = |count: usize| if count == 1 { "" } else { "s" };
-    put(
-        page,
-        format_args!("<p class=\"sum\">{folders} folder{}, {files} file{}", plural(folders), plural(files)),
-    );
-    if files > 0 {
-        put(page, format_args!(", {}", Size(bytes)));
+    let mut parts = Vec::new();
+    for (count, one) in [(folders, "folder"), (files, "file")] {
+        match count {
+            0 => {}
+            1 => parts.push(format!("1 {one}")),
+            _ => parts.push(format!("{count} {one}s")),
+        }
     }
-    page.push_str("</p>\n");
+    if files > 0 {
+        parts.push(Size(bytes).to_string());
+    }
+    put(page, format_args!("<p class=\"sum\">{}</p>\n", parts.join(", ")));
 }
 
 /// The head of a column: a link that sorts by it, or the other way round.

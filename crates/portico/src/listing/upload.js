@@ -21,14 +21,14 @@
     return { file, bar, text };
   };
   // One request for each file: each has its own progress, and one that is refused keeps no other from coming.
-  const send = ({ file, bar, text }) => new Promise(resolve => {
+  const send = ({ file, bar, text }) => new Promise(done => {
     const request = new XMLHttpRequest();
     const body = new FormData();
     const end = reason => {
       text.textContent = reason || "done";
       text.classList.toggle("bad", !!reason);
-      if (!reason) bar.value = 1;
-      resolve(!reason);
+      bar.value = reason ? 0 : 1;
+      done();
     };
     body.append("file", file);
     request.open("POST", "./");
@@ -42,14 +42,23 @@
     request.onerror = () => end("the connection broke off");
     request.send(body);
   });
+  // The listing as it is now, in place of the one from before.
+  const refresh = async () => {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const part of [".sum", "table"]) {
+      const fresh = page.querySelector(part);
+      if (fresh) document.querySelector(part).replaceWith(fresh);
+    }
+    if (!page.querySelector(".none")) document.querySelector(".none")?.remove();
+  };
   form.addEventListener("submit", async event => {
     event.preventDefault();
     list.replaceChildren();
     button.disabled = true;
-    let whole = true;
-    for (const each of [...form.elements.file.files].map(row)) whole = await send(each) && whole;
+    for (const each of [...form.elements.file.files].map(row)) await send(each);
     button.disabled = false;
     form.reset();
-    if (whole) location.reload();
+    await refresh();
   });
 })();

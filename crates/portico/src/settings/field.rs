@@ -52,7 +52,7 @@ pub(super) trait Field: Sized {
     fn show(&self) -> Value;
 }
 
-fn text(value: Value) -> Result<String, String> {
+pub(super) fn text(value: Value) -> Result<String, String> {
     match value {
         Value::Text(text) => Ok(text),
         Value::Words(words) => {

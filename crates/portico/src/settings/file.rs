@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{Place, SettingsError};
 use super::field::{Shape, Value};
 use super::hosts::{self, HostTable};
+use super::site_rules::SiteTables;
 use super::sources::ConfigFile;
 use super::table::{self, Setting};
 
@@ -24,6 +25,7 @@ pub(super) struct Key {
 /// What the file says: keys in its order, and tables.
 pub(super) struct Document {
     pub(super) keys: Vec<Key>,
+    pub(super) site: SiteTables,
     pub(super) hosts: Vec<HostTable>,
 }
 
@@ -42,6 +44,7 @@ pub(super) fn read(file: &ConfigFile) -> Result<Document, SettingsError> {
     let reader = Reader { path: &file.path, text };
     let mut tables = Vec::new();
     let mut keys = Vec::new();
+    let mut site = SiteTables::default();
     for (key, value) in document.get_ref() {
         match (key.get_ref().as_ref(), value.get_ref()) {
             ("host", DeValue::Array(items)) => {
@@ -56,21 +59,22 @@ pub(super) fn read(file: &ConfigFile) -> Result<Document, SettingsError> {
                     "is written as [[host]], with two brackets",
                 ));
             }
+            (name, _) if reader.site_table(name, value, &mut site)? => {}
             _ => keys.push(reader.key(key, value)?),
         }
     }
     keys.sort_by_key(|key| key.line);
-    Ok(Document { keys, hosts: tables })
+    Ok(Document { keys, site, hosts: tables })
 }
 
 /// What errors need to name a place.
-struct Reader<'f> {
+pub(super) struct Reader<'f> {
     path: &'f Path,
     text: &'f str,
 }
 
 impl Reader<'_> {
-    fn place(&self, span: Range<usize>) -> Place {
+    pub(super) fn place(&self, span: Range<usize>) -> Place {
         Place::File { path: self.path.to_path_buf(), line: Some(line_of(self.text, span.start)) }
     }
 
@@ -99,20 +103,20 @@ impl Reader<'_> {
         let DeValue::Table(entries) = item.get_ref() else {
             return Err(SettingsError::new(place, "host", "is written as [[host]], with two brackets"));
         };
-        let (mut names, mut keys) = (Vec::new(), Vec::new());
+        let (mut names, mut keys, mut site) = (Vec::new(), Vec::new(), SiteTables::default());
         for (key, value) in entries {
             if key.get_ref() == "names" {
                 let wrong = |message| SettingsError::new(self.place(value.span()), "names", message);
                 names = convert(value.get_ref()).and_then(hosts::names_of).map_err(wrong)?;
-            } else {
+            } else if !self.site_table(key.get_ref(), value, &mut site)? {
                 keys.push(self.key(key, value)?);
             }
         }
-        Ok(HostTable { place, names, keys })
+        Ok(HostTable { place, names, keys, site })
     }
 }
 
-fn convert(value: &DeValue<'_>) -> Result<Value, String> {
+pub(super) fn convert(value: &DeValue<'_>) -> Result<Value, String> {
     match value {
         DeValue::String(text) => Ok(Value::Text(text.clone().into_owned())),
         DeValue::Boolean(yes) => Ok(Value::Boolean(*yes)),

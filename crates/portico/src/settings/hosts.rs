@@ -5,6 +5,7 @@ use super::{
     error::{Place, SettingsError},
     field::Value,
     file::Key,
+    site_rules::{self, SiteTables},
     table,
 };
 use std::collections::HashSet;
@@ -18,13 +19,14 @@ pub(super) struct HostTable {
     pub(super) place: Place,
     pub(super) names: Vec<String>,
     pub(super) keys: Vec<Key>,
+    pub(super) site: SiteTables,
 }
 
 /// The hosts that the tables describe: what they do not say is as in `base`.
 pub(super) fn resolve(tables: Vec<HostTable>, base: &Settings) -> Result<Vec<HostSettings>, SettingsError> {
     let mut hosts: Vec<HostSettings> = Vec::new();
     let mut places = Vec::new();
-    for HostTable { place, names, keys } in tables {
+    for HostTable { place, names, keys, site } in tables {
         let mut settings = base.clone();
         for Key { setting, value, place, .. } in keys {
             if !table::OF_HOST.contains(&setting.name) {
@@ -38,6 +40,9 @@ pub(super) fn resolve(tables: Vec<HostTable>, base: &Settings) -> Result<Vec<Hos
         if let Some((names, message)) = settings.contradiction() {
             return Err(SettingsError::new(place, names[0], message));
         }
+        site.lay_over(&mut settings);
+        site_rules::check(&settings)
+            .map_err(|(name, message)| SettingsError::new(place.clone(), name, message))?;
         places.push(place);
         hosts.push(HostSettings { names, settings });
     }

@@ -10,6 +10,9 @@ mod file;
 mod folders;
 mod hosts;
 mod print;
+mod print_tables;
+mod site_rules;
+mod site_tables;
 mod sources;
 pub mod table;
 
@@ -23,6 +26,9 @@ pub use portico_http::coding::Coding;
 pub use choices::{AccessLogFormat, BackendChoice, Charset, FollowSymlinks, LogFormat, LogLevel, LogTarget};
 pub use error::{Place, SettingsError};
 pub use folders::{FolderError, Folders};
+pub use site_rules::{
+    Cors, ERROR_PAGE_STATUSES, MOST_FIELD_BYTES, MOST_ORIGINS, MOST_RULES, Redirect, Rule, SitePath,
+};
 pub use sources::{ConfigFile, Effective, Origin, Sources};
 
 /// A virtual host: the names that it has, and what holds under them.
@@ -57,6 +63,22 @@ pub struct Settings {
     pub server_name: bool,
     /// The `Cache-Control` field sent with files. Default: none.
     pub cache_control: Option<String>,
+    /// Whether `/about` is answered by `about.html`, and `/about.html` redirects there. Default: false.
+    pub clean_urls: bool,
+    /// What answers for paths that lead nowhere and whose last name has no dot. Default: none.
+    pub fallback: Option<SitePath>,
+    /// Whether answers carry the preset of security fields. Default: false.
+    pub security_headers: bool,
+    /// A path that answers 200 and a line of text, without asking the disk. Default: none.
+    pub health_path: Option<SitePath>,
+    /// Whether requests for `health_path` are in the access log. Default: false.
+    pub health_log: bool,
+    /// Redirects, rewrites and fields by path; the first that says something counts. Default: none.
+    pub rules: Vec<Rule>,
+    /// Files that are sent with a status instead of the built-in text. Default: none.
+    pub error_pages: Vec<(u16, SitePath)>,
+    /// Which pages of other origins may read answers. Default: none.
+    pub cors: Option<Cors>,
     /// The character encoding that the types of text files name; none names none. Default: utf-8.
     pub charset: Option<Charset>,
     /// The `Content-Language` field sent with text files. Default: none.
@@ -176,6 +198,14 @@ impl Settings {
             keep_alive: true,
             server_name: true,
             cache_control: None,
+            clean_urls: false,
+            fallback: None,
+            security_headers: false,
+            health_path: None,
+            health_log: false,
+            rules: Vec::new(),
+            error_pages: Vec::new(),
+            cors: None,
             charset: Charset::new("utf-8"),
             content_language: None,
             follow_symlinks: FollowSymlinks::Inside,
@@ -258,6 +288,7 @@ impl Settings {
         if let Some((names, message)) = self.contradiction() {
             return Err(SettingsError::new(Place::Code, names[0], message));
         }
+        site_rules::check_in_code(self)?;
         hosts::check(&self.hosts).map_err(|(_, message)| SettingsError::new(Place::Code, "host", message))?;
         self.hosts.iter().try_for_each(|host| host.settings.check())
     }

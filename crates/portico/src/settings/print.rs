@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::field::Value;
+use super::print_tables;
 use super::sources::{Effective, Origin};
 use super::table::{Setting, TABLE};
 
@@ -24,6 +25,7 @@ impl Effective {
             };
             let _ = writeln!(out, "{line:<44} # {}", self.explain(setting));
         }
+        print_tables::print(&self.settings, &mut out);
         for host in &self.settings.hosts {
             let names = literal(&Value::List(host.names.clone()));
             let _ = writeln!(out, "\n[[host]]\nnames = {names}");
@@ -36,6 +38,7 @@ impl Effective {
                     };
                 }
             }
+            print_tables::print_of_host(host, &self.settings, &mut out);
         }
         out
     }
@@ -52,7 +55,7 @@ impl Effective {
     }
 }
 
-fn literal(value: &Value) -> String {
+pub(super) fn literal(value: &Value) -> String {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     match value {
         Value::Words(words) => quoted(&words.to_string_lossy()),

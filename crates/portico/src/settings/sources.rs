@@ -102,6 +102,15 @@ impl Sources {
         if let Some(file) = &self.file {
             let document = file::read(file)?;
             hosts = document.hosts;
+            let place = document.site.place.clone();
+            document.site.lay_over(&mut effective.settings);
+            super::site_rules::check(&effective.settings).map_err(|(name, message)| {
+                SettingsError::new(
+                    place.unwrap_or(Place::File { path: file.path.clone(), line: None }),
+                    name,
+                    message,
+                )
+            })?;
             for key in document.keys {
                 effective.set(key.setting.name, key.value, Origin::File(key.line))?;
             }

@@ -7,7 +7,10 @@ use std::{
     collections::BTreeMap,
     io::{ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -18,6 +21,8 @@ on_every_backend!(
 );
 
 const CROWD: usize = 2_000;
+/// So fast they come.
+const CROWD_PER_SECOND: u32 = 200;
 const UNLOADED: Duration = Duration::from_secs(20);
 const LOADED: Duration = Duration::from_secs(120);
 /// Each slow client does a little so often: a hundredth of them at a time.
@@ -87,9 +92,14 @@ fn kind_of(number: usize) -> Kind {
     [Kind::Head, Kind::Body, Kind::Reader][number % 3]
 }
 
-/// Keeps the crowd complete until `over`, then waits until all have ended.
-fn crowd(address: SocketAddr, over: &AtomicBool) -> (Ended, usize) {
-    let mut slow: Vec<_> = (0..CROWD).map(|number| Slow::connect(kind_of(number), address)).collect();
+/// Lets the crowd come, and keeps it complete until `over`; then waits until all have ended.
+fn crowd(address: SocketAddr, complete: &Barrier, over: &AtomicBool) -> (Ended, usize) {
+    let came = |number| {
+        sleep(Duration::from_secs(1) / CROWD_PER_SECOND);
+        Slow::connect(kind_of(number), address)
+    };
+    let mut slow: Vec<_> = (0..CROWD).map(came).collect();
+    complete.wait();
     let mut ended = Ended::new();
     let (mut next, mut tick) = (Instant::now(), 0);
     let mut last = None;
@@ -180,11 +190,12 @@ fn two_thousand_slow_clients_hinder_nobody(backend: BackendChoice) {
     assert_eq!(client.get("/long").body.len(), 40 << 20);
     drop(client);
     let before = ask(&program, UNLOADED);
-    let over = AtomicBool::new(false);
+    let (complete, over) = (Barrier::new(2), AtomicBool::new(false));
     #[cfg(target_os = "linux")]
     let before_them = [0, system_bytes()];
     let (beside, ended, left) = std::thread::scope(|scope| {
-        let crowd = scope.spawn(|| crowd(address, &over));
+        let crowd = scope.spawn(|| crowd(address, &complete, &over));
+        complete.wait();
         let mut most = [0; 2];
         let asking = scope.spawn(|| ask(&program, LOADED));
         while !asking.is_finished() {

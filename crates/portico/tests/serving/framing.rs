@@ -1,12 +1,14 @@
 //! Where a request ends and the next begins, whatever a client sends: one answer to each, and none to what is no request.
 
 use crate::common::{Client, Site, bytes, on_every_backend};
-use portico::settings::BackendChoice;
+use portico::settings::{BackendChoice, LogTarget};
+use std::time::Duration;
 
 on_every_backend!(
     a_request_is_answered_after_its_body,
     a_malformed_body_is_the_only_thing_answered,
     a_malformed_body_waits_its_turn,
+    a_malformed_body_is_logged_with_its_request,
     a_body_that_ends_early_is_not_answered,
     trailers_decide_nothing,
     nothing_is_read_behind_the_last_request,
@@ -108,6 +110,21 @@ fn a_malformed_body_waits_its_turn(backend: BackendChoice) {
             client.ends();
         }
     }
+}
+
+fn a_malformed_body_is_logged_with_its_request(backend: BackendChoice) {
+    let mut site = Site::with(backend, |settings| {
+        settings.access_log = Some(LogTarget::File(settings.root.join("log")));
+    });
+    let chunks = "Transfer-Encoding: chunked\r\n\r\nx\r\n";
+    let mut client =
+        exchange(&site, &format!("GET /a?b HTTP/1.1\r\nHost: test\r\nUser-Agent: bad\r\n{chunks}"));
+    assert_eq!(client.answer().status, 400);
+    drop(client);
+    assert!(site.stop(Duration::from_secs(60)).is_clean());
+    let log = std::fs::read_to_string(site.path("log")).unwrap();
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(log.contains("\"GET /a?b HTTP/1.1\" 400 ") && log.contains("\"bad\""), "{log}");
 }
 
 fn a_body_that_ends_early_is_not_answered(backend: BackendChoice) {

@@ -13,10 +13,12 @@ mod hostile_targets;
 mod hosts;
 mod limits;
 mod listing;
+mod pages;
 mod paths;
 mod protocol;
 mod refusals;
 mod rough;
+mod rules;
 #[cfg(target_os = "linux")]
 mod swapped_links;
 mod time_limits;

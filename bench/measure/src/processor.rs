@@ -16,8 +16,13 @@ pub fn pair() -> (usize, usize) {
 
 /// Binds the calling thread, and what it starts from here on, to one processor.
 pub fn pin(processor: usize) -> io::Result<()> {
+    pin_to(&[processor])
+}
+
+/// The same, to some.
+pub fn pin_to(processors: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
-    set.set(processor);
+    processors.iter().for_each(|processor| set.set(*processor));
     Ok(sched_setaffinity(None, &set)?)
 }
 
