@@ -37,6 +37,16 @@ impl Directory {
         Ok(Self { system: system::Directory::open(path)? })
     }
 
+    /// Opens `path` beneath this folder, as [`Operation::Open`](crate::Operation::Open) does, for work that blocks anyway
+    /// ([`Operation::Call`](crate::Operation::Call)). On Windows the file is opened for overlapped use.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; also where the path leads out of the folder.
+    pub fn open_file(&self, path: &Path, options: OpenOptions) -> std::io::Result<(std::fs::File, Metadata)> {
+        open(Some(self), path, options)
+    }
+
     #[cfg(target_os = "linux")]
     pub(crate) fn descriptor(&self) -> std::os::fd::BorrowedFd<'_> {
         self.system.descriptor()

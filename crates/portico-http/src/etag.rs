@@ -100,7 +100,7 @@ impl<'a> Iterator for ETagList<'a> {
 pub const MAX_ETAG_NUMBERS: usize = 4;
 
 /// An entity tag in place, for a cache that must not allocate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StoredETag {
     bytes: [u8; 72],
     length: u8,
@@ -136,6 +136,20 @@ impl StoredETag {
         weak.push(b"W/");
         weak.push(self.as_etag().opaque().as_bytes());
         weak
+    }
+
+    /// The same tag with a further number: for another representation of the same resource, such as one with a content coding.
+    ///
+    /// # Panics
+    ///
+    /// Where it has [`MAX_ETAG_NUMBERS`] already, and they are so long that there is no room.
+    #[must_use]
+    pub fn with_number(mut self, number: u64) -> Self {
+        self.length -= b"\"".len() as u8;
+        self.push(b"-");
+        self.push(Digits::hexadecimal(number).as_bytes());
+        self.push(b"\"");
+        self
     }
 
     /// The tag.

@@ -12,6 +12,7 @@
 //! | turn its target into a path | [`target`] |
 //! | take the body out of its framing | [`body`] |
 //! | answer 304, 412, 206 or 416 where that is right | [`conditional`], [`range`], [`byteranges`] |
+//! | choose a content coding | [`coding`] |
 //! | write the response head and chunked framing | [`response`], [`chunked`] |
 //!
 //! Parsing is strict: what two implementations could read differently is refused, because that difference is how
@@ -102,6 +103,7 @@ mod syntax;
 pub mod body;
 pub mod byteranges;
 pub mod chunked;
+pub mod coding;
 pub mod conditional;
 pub mod date;
 pub mod etag;

@@ -1,6 +1,7 @@
 //! Response heads, written into the caller's buffer (RFC 9112 section 4).
 
 use crate::body::BodyLength;
+use crate::coding::Coding;
 use crate::date::HttpDate;
 use crate::etag::ETag;
 use crate::number::Digits;
@@ -60,6 +61,10 @@ pub struct ResponseHead<'a> {
     pub body: BodyLength,
     /// `Content-Type`.
     pub content_type: Option<&'a str>,
+    /// `Content-Encoding`.
+    pub content_encoding: Option<Coding>,
+    /// `Vary`.
+    pub vary: Option<&'a str>,
     /// `Content-Range`.
     pub content_range: Option<ContentRange>,
     /// `Accept-Ranges: bytes`.
@@ -118,6 +123,8 @@ impl<'a> ResponseHead<'a> {
             status,
             body: BodyLength::Unsaid,
             content_type: None,
+            content_encoding: None,
+            vary: None,
             content_range: None,
             accept_ranges: false,
             last_modified: None,
@@ -160,6 +167,10 @@ impl<'a> ResponseHead<'a> {
         writer.put_status_line(self.status);
         self.put_body_length(writer);
         writer.put_text(b"Content-Type: ", self.content_type)?;
+        if let Some(coding) = self.content_encoding {
+            writer.put_line(b"Content-Encoding: ", coding.name().as_bytes());
+        }
+        writer.put_text(b"Vary: ", self.vary)?;
         if let Some(range) = self.content_range {
             writer.put_content_range(range);
         }

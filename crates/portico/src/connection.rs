@@ -12,6 +12,7 @@ mod delete;
 mod form;
 mod listing;
 mod lookup;
+mod neighbours;
 mod parts;
 mod receive;
 mod stream;

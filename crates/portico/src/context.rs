@@ -49,9 +49,11 @@ impl Warnings {
 impl Context {
     pub(crate) fn new(port: Worker, site: Arc<Site>, workers: usize) -> Self {
         let settings = &site.settings;
+        let entries = (settings.file_cache_entries / workers).max(1);
         let cache = FileCache::new(
-            (settings.file_cache_entries / workers).max(1),
-            (descriptors::for_cached_files() / workers).max(1),
+            entries,
+            // A file may have its neighbours open too; the port has a handle for each entry.
+            (descriptors::for_cached_files() / workers).clamp(1, entries),
             settings.file_cache_bytes / workers,
         );
         let scratch = vec![0; site.limits.target_bytes].into();

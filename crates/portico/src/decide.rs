@@ -6,9 +6,10 @@ use crate::{
     entry::{Entry, File, Kind},
     host::{Host, HostNumber},
     listing::{Listing, PageAnswer, View},
-    protection::Check,
+    protection::{Check, Protection},
     seek::{Asked, Lookup, Purpose},
     upload::{self, Goal},
+    variants,
 };
 use portico_http::{
     conditional::{self, Outcome, Representation},
@@ -68,6 +69,8 @@ pub(crate) struct Simple {
     pub(crate) unsatisfied: Option<u64>,
     /// With 429 and 503.
     pub(crate) retry_after_s: Option<u32>,
+    /// The answer depends on what codings the request accepts.
+    pub(crate) varies: bool,
     pub(crate) close: bool,
     pub(crate) with_body: bool,
     /// The body, where it is not a page that says the status.
@@ -87,6 +90,7 @@ impl Simple {
             allow: None,
             unsatisfied: None,
             retry_after_s: (status == Status::SERVICE_UNAVAILABLE).then_some(1),
+            varies: false,
             close: false,
             with_body,
             text: None,
@@ -218,12 +222,12 @@ fn decide_for_any(
     if let Err(status) = resolved {
         return Decision::Simple(Simple::new(status));
     }
-    // What a browser asks before it asks a question for a page of another origin comes without a password.
+    // What a browser asks before it asks for a page of another origin comes without a password.
+    let is_preflight =
+        request.method == Method::Options && request.field("access-control-request-method").is_some();
     let is_barred = |file: &str| {
-        let protection = host.protection.as_ref();
-        !granted
-            && request.method != Method::Options
-            && protection.is_some_and(|folders| folders.covers(file))
+        let covers = |protection: &Protection| protection.covers(file);
+        !granted && !is_preflight && host.protection.as_ref().is_some_and(covers)
     };
     if is_barred(key) {
         return Decision::Authenticate;
@@ -305,7 +309,11 @@ fn decide_for_any(
         }
         Kind::Redirect(status, location) => Decision::Simple(redirect(*status, location, path.query())),
         Kind::Alias(_) => Decision::Simple(Simple::new(Status::INTERNAL_SERVER_ERROR)),
-        Kind::File(file) => {
+        Kind::File(_) => {
+            let entry = variants::select(request, number, entry, context);
+            let Some(file) = entry.file() else {
+                return Decision::Simple(Simple::new(Status::NOT_FOUND));
+            };
             let representation = file.representation();
             let with_body = request.method == Method::Get;
             match conditional::evaluate(request, Some(&representation)) {
@@ -314,7 +322,8 @@ fn decide_for_any(
                     return Decision::File(FileAnswer { entry, status, range: None, with_body: false });
                 }
                 Outcome::PreconditionFailed => {
-                    return Decision::Simple(Simple::new(Status::PRECONDITION_FAILED));
+                    let varies = file.is_negotiated();
+                    return Decision::Simple(Simple { varies, ..Simple::new(Status::PRECONDITION_FAILED) });
                 }
                 Outcome::Proceed => {}
             }
@@ -326,10 +335,19 @@ fn decide_for_any(
                     let (status, range) = (Status::PARTIAL_CONTENT, Some((first, last)));
                     Decision::File(FileAnswer { entry, status, range, with_body })
                 }
+                // Whether the frames between the parts of a coded representation were to be decoded with it, nobody could tell.
+                RangeOutcome::Several(_) if file.is_coded() => {
+                    Decision::File(FileAnswer { entry, status: Status::OK, range: None, with_body })
+                }
                 RangeOutcome::Several(ranges) => Decision::Parts(entry, Box::new(ranges)),
                 RangeOutcome::Unsatisfiable => {
                     let unsatisfied = Some(file.length());
-                    Decision::Simple(Simple { unsatisfied, ..Simple::new(Status::RANGE_NOT_SATISFIABLE) })
+                    let varies = file.is_negotiated();
+                    Decision::Simple(Simple {
+                        unsatisfied,
+                        varies,
+                        ..Simple::new(Status::RANGE_NOT_SATISFIABLE)
+                    })
                 }
             }
         }

@@ -1,9 +1,10 @@
 //! What the server knows of one path: a file with its ready-made head, a redirect, or that there is nothing.
 
-use crate::listing::Page;
+use crate::{listing::Page, variants::Variants};
 use completion_port::{Handle, Metadata, Port, Slice};
 use portico_http::{
     body::BodyLength,
+    coding::Coding,
     conditional::Representation,
     date::HttpDate,
     etag::{ETag, StoredETag},
@@ -111,6 +112,10 @@ pub(crate) struct File {
     language_ruled: bool,
     /// Whether an answer says something to the origin of its request.
     pub(crate) cors: bool,
+    /// How its bytes are coded: it is a representation of another file.
+    coding: Option<Coding>,
+    /// The coded representations of this file, where there may be any.
+    variants: Option<Box<Variants>>,
     /// It was read so long after its last change that another change has another time.
     pub(crate) settled: bool,
     etag: StoredETag,
@@ -202,18 +207,63 @@ impl File {
             lines: fields.lines.into(),
             language_ruled: fields.language_ruled,
             cors: fields.cors,
+            coding: None,
+            variants: None,
             settled,
             etag,
             last_modified,
         };
-        let mut room = [0; MOST_HEAD_BYTES];
-        let length = file.head_for(Extent::Whole, false, fields, &mut room);
-        file.head = [&room[..length], fields.lines].concat().into();
+        file.make_head(fields);
         file
+    }
+
+    /// The same as a coded representation of another file.
+    pub(crate) fn coded(mut self, coding: Coding, fields: &HeadFields<'_>) -> Self {
+        // Representations may have length and time alike, or even their bytes.
+        self.etag = self.etag.with_number(coding as u64);
+        self.coding = Some(coding);
+        self.make_head(fields);
+        self
+    }
+
+    /// The same with coded representations beside it.
+    pub(crate) fn with_variants(mut self, variants: Variants, fields: &HeadFields<'_>) -> Self {
+        self.variants = Some(Box::new(variants));
+        self.make_head(fields);
+        self
+    }
+
+    pub(crate) fn variants(&self) -> Option<&Variants> {
+        self.variants.as_deref()
+    }
+
+    /// Whether the answer depends on what codings a request accepts.
+    pub(crate) fn is_negotiated(&self) -> bool {
+        self.coding.is_some() || self.variants.is_some()
+    }
+
+    /// How heads are made of this file, but for what `of_host` says.
+    pub(crate) fn head_fields<'a>(&'a self, of_host: HeadFields<'a>) -> HeadFields<'a> {
+        let (status, language_ruled, cors) = (self.status, self.language_ruled, self.cors);
+        HeadFields { status, lines: &self.lines, language_ruled, cors, ..of_host }
+    }
+
+    pub(crate) fn is_coded(&self) -> bool {
+        self.coding.is_some()
+    }
+
+    fn make_head(&mut self, fields: &HeadFields<'_>) {
+        let mut room = [0; MOST_HEAD_BYTES];
+        let length = self.head_for(Extent::Whole, false, fields, &mut room);
+        self.head = [&room[..length], &self.lines].concat().into();
     }
 
     pub(crate) fn length(&self) -> u64 {
         self.metadata.length
+    }
+
+    pub(crate) fn stored_etag(&self) -> StoredETag {
+        self.etag
     }
 
     pub(crate) fn etag(&self) -> ETag<'_> {
@@ -264,6 +314,8 @@ impl File {
                 _ => (!unchanged).then_some(&*self.content_type),
             },
             body,
+            content_encoding: self.coding.filter(|_| !unchanged),
+            vary: self.is_negotiated().then_some(VARY),
             content_range,
             accept_ranges: status == Status::OK,
             last_modified: last_modified.as_ref(),
@@ -277,6 +329,8 @@ impl File {
     }
 }
 
+/// The `Vary` of a resource whose answer depends on what codings a request accepts.
+pub(crate) const VARY: &str = "Accept-Encoding";
 /// The entity tag of a file that was read at the time `seen`, and whether no further change can have the same time.
 ///
 /// A tag of time and length alone is strong only if the clock has gone on since the change (RFC 9110 section 8.8.1); that of a

@@ -1,10 +1,12 @@
 //! The open-file cache of one worker: entries by path, bounded in number and in bytes, the long unused ones leaving first.
 
 use crate::{
-    entry::{Entry, Kind},
+    entry::{Entry, File, Kind},
     host::HostNumber,
+    variants::Variants,
 };
 use completion_port::Handle;
+use portico_http::coding::Coding;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -66,14 +68,14 @@ impl FileCache {
         if let Some(place) = self.place(host, path) {
             let cached = &mut self.entries[place];
             self.bytes -= bytes_of(&cached.entry);
-            self.open += usize::from(is_open(&entry));
-            self.open -= usize::from(is_open(&cached.entry));
+            self.open += open_files(&entry);
+            self.open -= open_files(&cached.entry);
             cached.entry = entry;
         } else {
             if self.entries.len() >= self.most_entries {
                 self.evict(|_| true);
             }
-            self.open += usize::from(is_open(&entry));
+            self.open += open_files(&entry);
             let path: Box<str> = path.into();
             if self.places.len() <= host.index() {
                 self.places.resize_with(host.index() + 1, FxHashMap::default);
@@ -83,11 +85,35 @@ impl FileCache {
             self.entries.push(Cached { host, path, entry, used: false });
         }
         self.bytes += bytes;
+        self.shrink();
+        while self.open > self.most_open {
+            self.evict(|entry| open_files(entry) > 0);
+        }
+    }
+
+    /// Lets entries go until the bytes are within their bound.
+    fn shrink(&mut self) {
         while self.bytes > self.most_bytes && self.entries.len() > 1 {
             self.evict(|_| true);
         }
-        while self.open > self.most_open {
-            self.evict(is_open);
+    }
+
+    /// Keeps what was made of the entry of a path: a coded representation, or none, where that gains nothing or there is no room for it.
+    pub(crate) fn complete(
+        &mut self,
+        host: HostNumber,
+        path: &str,
+        coding: Coding,
+        variant: Option<Arc<Entry>>,
+    ) {
+        let Some(place) = self.place(host, path) else { return };
+        let entry = &self.entries[place].entry;
+        if let Some(variants) = entry.file().and_then(File::variants) {
+            let before = bytes_of(entry);
+            let fits = |variant: &Arc<Entry>| before + bytes_of(variant) <= self.most_bytes;
+            variants.complete(coding, variant.filter(fits));
+            self.bytes += bytes_of(entry) - before;
+            self.shrink();
         }
     }
 
@@ -117,7 +143,7 @@ impl FileCache {
         let gone = self.entries.swap_remove(place);
         self.places[gone.host.index()].remove(&gone.path);
         self.bytes -= bytes_of(&gone.entry);
-        self.open -= usize::from(is_open(&gone.entry));
+        self.open -= open_files(&gone.entry);
         if let Some(moved) = self.entries.get(place) {
             *self.places[moved.host.index()].get_mut(&moved.path).expect("every entry has its place") =
                 place as u32;
@@ -125,21 +151,28 @@ impl FileCache {
     }
 }
 
+/// Of the file and its coded representations.
+fn sum(entry: &Entry, of: impl Fn(&File) -> usize) -> usize {
+    let Some(file) = entry.file() else { return 0 };
+    let variants = file.variants().into_iter().flat_map(Variants::ready).filter_map(|variant| variant.file());
+    of(file) + variants.map(&of).sum::<usize>()
+}
+
 fn bytes_of(entry: &Entry) -> usize {
     match &entry.kind {
         Kind::Page(page) => page.bytes.len(),
-        _ => entry.file().and_then(|file| file.bytes.as_ref()).map_or(0, |bytes| bytes.len()),
+        _ => sum(entry, |file| file.bytes.as_ref().map_or(0, |bytes| bytes.len())),
     }
 }
 
-fn is_open(entry: &Entry) -> bool {
-    entry.file().is_some_and(|file| file.handle.handle() != Handle::NONE)
+fn open_files(entry: &Entry) -> usize {
+    sum(entry, |file| usize::from(file.handle.handle() != Handle::NONE))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::{File, HeadFields, OpenFile};
+    use crate::entry::{HeadFields, OpenFile};
     use completion_port::{FileKind, Metadata, Slice};
     use portico_http::status::Status;
     use std::time::{Duration, SystemTime};
@@ -190,6 +223,36 @@ mod tests {
         cache.remove(HOST, "a");
         assert_eq!((cache.bytes, cache.places[0].len()), (0, 0));
         assert!(cache.would_keep(10) && !cache.would_keep(11));
+    }
+
+    #[test]
+    fn coded_representations_count_with_their_file() {
+        let fields = HeadFields::new(None, None);
+        let varying = || {
+            let Kind::File(file) = Arc::into_inner(file(b"123456")).unwrap().kind else { unreachable!() };
+            let variants = Variants::to_make(&[Coding::Brotli, Coding::Gzip], "a".as_ref(), "a");
+            let file = file.with_variants(variants, &fields);
+            Arc::new(Entry::new(Kind::File(Box::new(file)), Duration::ZERO))
+        };
+        let mut cache = FileCache::new(100, 100, 20);
+        cache.insert(HOST, "a", varying());
+        cache.complete(HOST, "a", Coding::Gzip, Some(file(b"1234")));
+        assert_eq!(cache.bytes, 10);
+        // A second one does not replace the first.
+        cache.complete(HOST, "a", Coding::Gzip, Some(file(b"123")));
+        assert_eq!(cache.bytes, 10);
+        cache.complete(HOST, "absent", Coding::Gzip, Some(file(b"1")));
+        // Too much for the whole cache.
+        cache.complete(HOST, "a", Coding::Brotli, Some(file(b"12345678901")));
+        assert_eq!(cache.bytes, 10);
+        assert_eq!(cache.get(HOST, "a").unwrap().file().unwrap().variants().unwrap().ready().count(), 1);
+        // What is there twice gives way as a whole.
+        cache.insert(HOST, "b", varying());
+        cache.complete(HOST, "b", Coding::Brotli, Some(file(b"12345")));
+        assert!(cache.bytes <= 20, "{} bytes", cache.bytes);
+        cache.insert(HOST, "b", file(b"1"));
+        cache.remove(HOST, "a");
+        assert_eq!(cache.bytes, 1);
     }
 
     #[test]

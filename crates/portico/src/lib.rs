@@ -29,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 mod clients;
+mod compression;
 mod connection;
 mod connections;
 mod context;
@@ -60,6 +61,7 @@ mod trace;
 mod unix_socket;
 mod upload;
 mod users;
+mod variants;
 mod worker;
 
 pub use completion_port::{Backend, ShutdownReport};

@@ -6,6 +6,7 @@ use crate::{
     host::{Host, HostNumber},
     path::MOST_SEGMENT_BYTES,
     routing::{self, Routed},
+    variants::Beside,
 };
 use portico_http::status::Status;
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -20,6 +21,8 @@ pub(crate) struct Lookup {
     pub(crate) purpose: Purpose,
     /// A folder was found that is left for a file with `.html`, should there be one.
     pub(crate) found_folder: bool,
+    /// The file is found, and its neighbours are looked for.
+    pub(crate) beside: Option<Box<Beside>>,
 }
 
 /// What is looked up.
@@ -37,7 +40,7 @@ const HTML: &str = ".html";
 
 impl Lookup {
     pub(crate) fn new(host: HostNumber, key: &str, purpose: Purpose) -> Self {
-        Self { host, key: key.into(), index: 0, purpose, found_folder: false }
+        Self { host, key: key.into(), index: 0, purpose, found_folder: false, beside: None }
     }
 
     /// The file of exactly this name. Where no other may stand in for it, that is what the cache knows of the path.

@@ -2,6 +2,7 @@
 
 use crate::{
     clients::Clients,
+    compression::Compression,
     host::Hosts,
     log::AccessLog,
     protection::Checks,
@@ -9,7 +10,7 @@ use crate::{
     trace::Trace,
 };
 use portico_http::limits::Limits;
-use std::io;
+use std::{io, sync::Arc};
 
 pub(crate) struct Site {
     pub(crate) settings: Settings,
@@ -18,6 +19,7 @@ pub(crate) struct Site {
     /// Limits for a body that nobody wants, and that is read only to find the next request behind it.
     pub(crate) discard_limits: Limits,
     pub(crate) log: AccessLog,
+    pub(crate) compression: Arc<Compression>,
     pub(crate) trace: Option<Trace>,
     /// None where clients are not limited by their address.
     pub(crate) clients: Option<Clients>,
@@ -46,6 +48,7 @@ impl Site {
             log,
             clients: Clients::new(&settings),
             checks: Checks::default(),
+            compression: Compression::new(settings.pool_threads),
             trace: settings.trace.then(Trace::new),
             #[cfg(unix)]
             socket_files: Vec::new(),

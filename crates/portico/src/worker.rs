@@ -1,6 +1,7 @@
 //! The worker loop: wait for completions, hand each to its connection, wait again.
 
 use crate::{
+    compression::{self, Made},
     connection::Connection,
     connections::{Connections, Listening},
     context::Context,
@@ -93,6 +94,7 @@ impl Server {
                         self.admit(Handle::from_bits(packet.value));
                     }
                 }
+                OperationKind::Call if completion.key == NO_CONNECTION => self.on_called(completion),
                 _ if completion.key == NO_CONNECTION => {
                     self.resting &= completion.kind != OperationKind::Timer;
                     self.accept_again();
@@ -111,6 +113,15 @@ impl Server {
     #[cfg(all(unix, feature = "simulation"))]
     pub(crate) fn port(&self) -> &completion_port::Worker {
         &self.context.port
+    }
+
+    /// Work of no connection is done: removing a broken upload, or compressing a file.
+    fn on_called(&mut self, completion: Completion) {
+        if let Payload::Returned(returned) = completion.payload
+            && let Ok(made) = returned.downcast::<Made>()
+        {
+            compression::adopt(&made, &mut self.context);
+        }
     }
 
     fn hand_over(&mut self, completion: Completion) {

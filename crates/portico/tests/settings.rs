@@ -89,6 +89,9 @@ fn every_setting_is_a_flag_a_variable_and_a_key() {
             (Shape::List, "proxy_protocol_from") => {
                 ("10.0.0.0/8,unix".to_owned(), "[\"10.0.0.0/8\", \"unix\"]".to_owned())
             }
+            (Shape::List, "precompressed" | "compress") => {
+                ("gzip,br".to_owned(), "[\"gzip\", \"br\"]".to_owned())
+            }
             (Shape::List, _) => ("a.html,b.html".to_owned(), "[\"a.html\", \"b.html\"]".to_owned()),
             (Shape::Path, _) => ("folder".to_owned(), "\"folder\"".to_owned()),
             (Shape::Text, "address") => ("::1".to_owned(), "\"::1\"".to_owned()),
@@ -181,6 +184,16 @@ fn a_mistake_in_the_file_is_named_with_its_line() {
         (
             "upload_bytes = 99999999999999999999",
             "portico.toml:1: upload_bytes: 18446744073709551615 is above the most",
+        ),
+        (
+            "precompressed = [\"deflate\"]",
+            "portico.toml:1: precompressed: \"deflate\" is none of br, zstd, gzip",
+        ),
+        ("compress = [\"br\", \"br\"]", "portico.toml:1: compress: \"br\" is named twice"),
+        ("compress = [\"zstd\"]", "portico.toml:1: compress: zstd is not made on the fly"),
+        (
+            "compress_least_bytes = 5_000\ncompress_most_bytes = 4_000",
+            "portico.toml:1: compress_least_bytes: the smallest file that is compressed (5000 bytes) is above the largest (4000 bytes)",
         ),
         ("keep_alive = 1", "portico.toml:1: keep_alive: expected true or false, found a number"),
         (

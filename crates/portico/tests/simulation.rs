@@ -12,7 +12,10 @@ mod time_limits;
 
 use client::Client;
 use completion_port::simulation::{Faults, Random, World};
-use portico::{settings::Settings, simulation::SimulatedServer};
+use portico::{
+    settings::{Coding, Settings},
+    simulation::SimulatedServer,
+};
 use site::Site;
 use std::{
     cell::Cell,
@@ -53,6 +56,8 @@ fn settings(site: &Site, random: &mut Random) -> Settings {
     settings.file_cache_entries = [8, 1_024][random.below(2)];
     settings.receive_buffer_bytes = [256, 4_096][random.below(2)];
     settings.send_slice_bytes = [16_384, 131_072][random.below(2)];
+    settings.precompressed = [vec![], vec![Coding::Gzip, Coding::Brotli]][random.below(2)].clone();
+    settings.compress = [vec![], vec![Coding::Gzip]][random.below(2)].clone();
     settings.check().expect("settings that fit together");
     settings
 }

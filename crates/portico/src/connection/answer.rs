@@ -4,7 +4,7 @@ use super::{Activity, COPY_BYTES, Connection, Decision, Progress, Taken, body::n
 use crate::{
     context::Context,
     decide::{FileAnswer, Simple, cors_answer},
-    entry::{Extent, HEAD_ROOM},
+    entry::{Extent, HEAD_ROOM, VARY},
     log::{AccessRecord, Remote},
 };
 use portico_http::{
@@ -185,6 +185,7 @@ impl Connection {
                 Some(_) => Some("text/plain; charset=utf-8"),
                 None => Some("text/html; charset=utf-8"),
             },
+            vary: simple.varies.then_some(VARY),
             content_range: simple.unsatisfied.map(|length| ContentRange::Unsatisfied { length }),
             location,
             allow: simple.allow,

@@ -6,6 +6,7 @@ use crate::{
     entry::{Entry, File, HeadFields, Kind, OpenFile},
     host::Host,
     seek::{self, Lookup, Purpose},
+    variants::Original,
 };
 use completion_port::{Buffer, Completion, Error, ErrorKind, FileKind, Metadata, Operation, Payload, Slice};
 use portico_http::status::Status;
@@ -47,6 +48,9 @@ impl Connection {
         };
         if self.closing {
             return;
+        }
+        if lookup.beside.is_some() {
+            return self.on_beside_opened(lookup, opened, context);
         }
         match (completion.result, opened) {
             (Ok(_), Some((file, metadata))) => self.found_something(lookup, file, metadata, context),
@@ -93,17 +97,32 @@ impl Connection {
         if let Some(entry) = context.cache.get(lookup.host, &lookup.key)
             && entry.file().is_some_and(|known| known.settled && known.metadata == metadata)
         {
-            self.known = Some(Arc::clone(entry));
+            let entry = Arc::clone(entry);
+            if self.has_neighbours(&lookup, context) {
+                return self.look_beside(lookup, Original::Known(entry), context);
+            }
+            self.known = Some(entry);
             return;
         }
+        self.load(lookup, file, metadata, context);
+    }
+
+    /// Reads a file into memory, if it is small.
+    pub(super) fn load(
+        &mut self,
+        lookup: Box<Lookup>,
+        file: OpenFile,
+        metadata: Metadata,
+        context: &mut Context,
+    ) {
         let small = metadata.length <= context.site.settings.file_cache_file_bytes as u64
             && context.cache.would_keep(metadata.length);
         if !small {
-            return self.found_file(&lookup, metadata, None, file, context);
+            return self.found_file(lookup, metadata, None, file, context);
         }
         if metadata.length == 0 {
             return self.found_file(
-                &lookup,
+                lookup,
                 metadata,
                 Some(Slice::from_static(b"")),
                 OpenFile::none(),
@@ -116,7 +135,7 @@ impl Connection {
                 self.activity = Activity::Loading(Box::new(Loading { lookup, file, metadata }));
                 self.submit(operation, context);
             }
-            Err(_) => self.found_file(&lookup, metadata, None, file, context),
+            Err(_) => self.found_file(lookup, metadata, None, file, context),
         }
     }
 
@@ -140,8 +159,9 @@ impl Connection {
                 // A file that shrank since it was opened is sent as it was read: head and body agree in any case.
                 metadata.length = bytes;
                 drop(file);
-                self.found_file(&lookup, metadata, Some(buffer.freeze()), OpenFile::none(), context);
+                self.found_file(lookup, metadata, Some(buffer.freeze()), OpenFile::none(), context);
             }
+            Err(_) if lookup.beside.is_some() => self.on_beside_opened(lookup, None, context),
             Err(error) => {
                 tracing::warn!(path = &*lookup.key, %error, "a file could not be read");
                 self.know(&lookup, Kind::Nothing(Status::INTERNAL_SERVER_ERROR), context);
@@ -151,7 +171,7 @@ impl Connection {
 
     fn found_file(
         &mut self,
-        lookup: &Lookup,
+        lookup: Box<Lookup>,
         metadata: Metadata,
         bytes: Option<Slice>,
         file: OpenFile,
@@ -161,14 +181,20 @@ impl Connection {
         let path = lookup.candidate(host).unwrap_or_default();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
         let content_type = host.content_type(name);
-        let (lines, language_ruled, cors) = fields_for(lookup, &path.to_string_lossy(), host);
+        let (lines, language_ruled, cors) = fields_for(&lookup, &path.to_string_lossy(), host);
         let status = if let Purpose::Page(status) = lookup.purpose { status } else { Status::OK };
         let fields = HeadFields { status, lines: &lines, language_ruled, cors, ..host.head_fields() };
         let file = File::new(metadata, content_type, bytes, file, context.wall, &fields);
-        self.found(lookup, Kind::File(Box::new(file)), context);
+        if lookup.beside.is_some() {
+            self.found_beside(lookup, file, context);
+        } else if self.has_neighbours(&lookup, context) {
+            self.look_beside(lookup, Original::New(Box::new(file)), context);
+        } else {
+            self.found_with_variants(&lookup, file, Vec::new(), context);
+        }
     }
 
-    fn found(&mut self, lookup: &Lookup, kind: Kind, context: &mut Context) {
+    pub(super) fn found(&mut self, lookup: &Lookup, kind: Kind, context: &mut Context) {
         self.know(lookup, kind, context);
         if let Some(entry) = &self.known {
             context.cache.insert(lookup.host, &lookup.key, Arc::clone(entry));

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::choices::{Charset, Choice, LogTarget};
+use portico_http::coding::Coding;
 
 /// A value as a source gave it. Flags and the environment know text only; a file has types.
 #[derive(Clone, Debug, PartialEq)]
@@ -281,6 +282,35 @@ impl Field for Vec<String> {
 
     fn show(&self) -> Value {
         Value::List(self.clone())
+    }
+}
+
+impl Field for Vec<Coding> {
+    const SHAPE: Shape = Shape::List;
+
+    fn read(value: Value, _: Range, _: &str) -> Result<Self, String> {
+        let names = match value {
+            Value::List(names) => names,
+            Value::Off => Vec::new(),
+            other => text(other)?.split(',').map(|name| name.trim().to_owned()).collect(),
+        };
+        let mut codings = Vec::new();
+        for name in names.iter().filter(|_| names != [""]) {
+            let known = Coding::ALL.into_iter().find(|coding| coding.name() == name);
+            let coding = known.ok_or_else(|| format!("{name:?} is none of br, zstd, gzip"))?;
+            if codings.contains(&coding) {
+                return Err(format!("{name:?} is named twice"));
+            }
+            codings.push(coding);
+        }
+        Ok(codings)
+    }
+
+    fn show(&self) -> Value {
+        if self.is_empty() {
+            return Value::Off;
+        }
+        Value::List(self.iter().map(|coding| coding.name().to_owned()).collect())
     }
 }
 

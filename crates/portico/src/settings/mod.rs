@@ -25,6 +25,9 @@ pub use addresses::{ListenAddress, Peers, SiteFolder, SocketMode};
 pub use choices::{
     AccessLogFormat, BackendChoice, Charset, FollowSymlinks, LogFormat, LogLevel, LogTarget, UnknownHosts,
 };
+/// A content coding, as the settings `precompressed` and `compress` list them.
+pub use portico_http::coding::Coding;
+
 pub use error::{Place, SettingsError};
 pub use folders::{FolderError, Folders};
 pub use site_rules::{
@@ -118,6 +121,15 @@ pub struct Settings {
     pub file_cache_file_bytes: usize,
     /// How long a cached file is trusted before it is compared with the disk again. Default: 1 second.
     pub file_revalidate: Duration,
+    /// Codings of which a file beside the one asked for is sent, where the client accepts it: `file.js.br`, `file.js.zst`,
+    /// `file.js.gz`. Where it likes several alike, the first. Default: none.
+    pub precompressed: Vec<Coding>,
+    /// Codings in which files are compressed on the fly, brotli and gzip. Default: none.
+    pub compress: Vec<Coding>,
+    /// The smallest file that is compressed. Default: 1,024 bytes.
+    pub compress_least_bytes: u64,
+    /// The largest file that is compressed. Default: 4 MiB.
+    pub compress_most_bytes: u64,
 
     /// Names in the listing of one folder. Default: 10,000.
     pub listing_entries: usize,
@@ -241,6 +253,10 @@ impl Settings {
             file_cache_bytes: 64 << 20,
             file_cache_file_bytes: 64 << 10,
             file_revalidate: Duration::from_millis(1_000),
+            precompressed: Vec::new(),
+            compress: Vec::new(),
+            compress_least_bytes: 1 << 10,
+            compress_most_bytes: 4 << 20,
             listing_entries: 10_000,
             connections: 16_384,
             client_connections: 0,
@@ -384,6 +400,19 @@ impl Settings {
         }
         if let Some(message) = self.listen_contradiction() {
             return Some((["listen", "ipv6_only"], message));
+        }
+        if self.compress.contains(&Coding::Zstd) {
+            let message = "zstd is not made on the fly; brotli is as well accepted, and smaller: br, gzip";
+            return Some((["compress", "precompressed"], message.to_owned()));
+        }
+        if self.compress_least_bytes > self.compress_most_bytes {
+            let (least, most) = (self.compress_least_bytes, self.compress_most_bytes);
+            return Some((
+                ["compress_least_bytes", "compress_most_bytes"],
+                format!(
+                    "the smallest file that is compressed ({least} bytes) is above the largest ({most} bytes)"
+                ),
+            ));
         }
         if self.workers > 0 && self.ports > self.workers {
             let (ports, workers) = (self.ports, self.workers);

@@ -2,13 +2,14 @@
 
 use crate::common::{Answer, Client, Site, on_every_backend, settings, write};
 use base64ct::{Base64, Encoding as _};
-use portico::settings::{BackendChoice, HostSettings, Settings};
+use portico::settings::{BackendChoice, ConfigFile, HostSettings, Settings, Sources};
 use portico::{Server, StartError};
 use std::{fs, path::PathBuf, time::Duration};
 
 on_every_backend!(
     nobody_sees_anything_without_a_password,
     only_folders_that_are_protected_ask,
+    every_way_of_using_a_folder_asks,
     no_way_of_writing_a_path_goes_around_it,
     uploads_ask_before_the_body_is_taken,
     each_host_has_users_of_its_own,
@@ -111,6 +112,58 @@ fn only_folders_that_are_protected_ask(backend: BackendChoice) {
     }
     assert_eq!(ask(&mut client, "/private/", "alice:hunter2").body, b"secrets");
     assert_eq!(client.request("OPTIONS", "/private/file", "").status, 401);
+}
+
+/// Whatever else may be asked of a folder asks for the password first; so does what leads there from outside.
+fn every_way_of_using_a_folder_asks(backend: BackendChoice) {
+    let protected = protected(backend, |settings| {
+        only_private(settings);
+        (settings.listing, settings.upload_delete, settings.clean_urls) = (true, true, true);
+        let text = "fallback = \"/private/file\"\nprecompressed = [\"gzip\"]\n[cors]\norigins = [\"https://a.example\"]\n\
+                    [[rule]]\npath = \"/way\"\nrewrite = \"/private/file\"\n\
+                    [[rule]]\npath = \"/private/gone\"\nredirect = \"/\"\n";
+        let file = ConfigFile { path: "portico.toml".into(), text: text.to_owned() };
+        let read = Sources { file: Some(file), ..Sources::default() }.resolve().unwrap().settings;
+        (settings.rules, settings.cors, settings.fallback) = (read.rules, read.cors, read.fallback);
+        settings.precompressed = read.precompressed;
+    });
+    protected.site.write("private/list/file", "secret");
+    protected.site.write("private/file.gz", "secret, smaller");
+    protected.site.write("in/kept", "kept");
+    let right = field("alice:hunter2");
+    // Twice: what the first one brought into the cache is no way in for the second.
+    for credentials in ["", &right, ""] {
+        let refused = credentials.is_empty();
+        for (method, target, fields, allowed) in [
+            ("GET", "/private/list/", "", 200),
+            ("GET", "/private/list/?format=json", "", 200),
+            ("HEAD", "/private/file", "", 200),
+            ("GET", "/private/file", "Accept-Encoding: gzip\r\n", 200),
+            ("GET", "/private/file", "Range: bytes=0-0,2-2\r\n", 206),
+            ("GET", "/way", "", 200),
+            ("GET", "/nowhere", "", 200),
+            ("GET", "/private/gone", "", 302),
+            ("POST", "/private/gone", "Content-Length: 0\r\n", 302),
+            ("DELETE", "/in/absent", "", 404),
+            ("DELETE", "/in/absent", "If-Match: *\r\n", 404),
+            ("PUT", "/in/kept", "Content-Length: 0\r\nIf-None-Match: *\r\n", 412),
+            ("POST", "/in/", "Content-Length: 0\r\nContent-Type: multipart/form-data; boundary=x\r\n", 400),
+            ("OPTIONS", "/in/kept", "", 204),
+        ] {
+            let mut client = protected.site.connect();
+            client.send(format!("{method} {target} HTTP/1.1\r\nHost: test\r\n{fields}{credentials}\r\n"));
+            let answer = if method == "HEAD" { client.head() } else { client.answer() };
+            assert_eq!(answer.status, if refused { 401 } else { allowed }, "{method} {target} {fields}");
+            assert!(!refused || !answer.body.windows(6).any(|part| part == b"secret"), "{method} {target}");
+        }
+        assert_eq!(fs::read(protected.site.path("in/kept")).unwrap(), b"kept");
+    }
+    let fields = "Origin: https://a.example\r\nAccess-Control-Request-Method: GET\r\n";
+    let answer = protected.site.connect().request("OPTIONS", "/private/file", fields);
+    assert_eq!(
+        (answer.status, answer.field("Access-Control-Allow-Origin")),
+        (204, Some("https://a.example"))
+    );
 }
 
 fn no_way_of_writing_a_path_goes_around_it(backend: BackendChoice) {

@@ -6,6 +6,7 @@ mod common;
 mod authentication;
 mod changes;
 mod clients;
+mod coding;
 mod conditional;
 mod files;
 mod framing;

@@ -47,6 +47,13 @@ impl Site {
             fs::create_dir_all(path.parent().expect("below the folder")).expect("a folder of the site");
             fs::write(path, content).expect("a file of the site");
         }
+        // Neighbours of the same content, so that the right answer is the same in every coding, and with one whatever becomes of its search.
+        for (name, suffix) in
+            [("page.html", "br"), ("page.html", "gz"), ("sub/index.html", "gz"), ("large", "br")]
+        {
+            let path = folder.path().join(format!("{name}.{suffix}"));
+            fs::write(path, &files[name]).expect("a neighbour");
+        }
         let site = Self { folder, files };
         site.empty_uploads();
         site
@@ -70,8 +77,9 @@ impl Site {
         // Large answers are rarer than others.
         let name = if name == "large" && random.below(3) > 0 { "page.html" } else { name };
         let content = self.files[name].clone();
+        let coding = if random.below(2) == 0 { "Accept-Encoding: gzip;q=0.5, br\r\n" } else { "" };
         let get = |target: &str, fields: &str, method: &str| -> Rc<[u8]> {
-            format!("{method} /{target} HTTP/1.1\r\nHost: test\r\n{fields}\r\n").into_bytes().into()
+            format!("{method} /{target} HTTP/1.1\r\nHost: test\r\n{coding}{fields}\r\n").into_bytes().into()
         };
         match random.below(12) {
             0 => Request {
