@@ -6,6 +6,7 @@ mod common;
 mod idle_connections;
 mod silent_clients;
 mod slow_clients;
+#[cfg(target_os = "linux")]
 mod slow_crowd;
 
 /// Lets this process, and the programs it starts, open as many files as the system allows.

@@ -168,7 +168,6 @@ fn figures(sorted: &[u32]) -> String {
 }
 
 /// Pages of the system that hold what TCP has not sent or nobody has read.
-#[cfg(target_os = "linux")]
 fn system_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/net/sockstat").unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("TCP: ")).unwrap();
@@ -191,7 +190,6 @@ fn two_thousand_slow_clients_hinder_nobody(backend: BackendChoice) {
     drop(client);
     let before = ask(&program, UNLOADED);
     let (complete, over) = (Barrier::new(2), AtomicBool::new(false));
-    #[cfg(target_os = "linux")]
     let before_them = [0, system_bytes()];
     let (beside, ended, left) = std::thread::scope(|scope| {
         let crowd = scope.spawn(|| crowd(address, &complete, &over));
@@ -199,7 +197,6 @@ fn two_thousand_slow_clients_hinder_nobody(backend: BackendChoice) {
         let mut most = [0; 2];
         let asking = scope.spawn(|| ask(&program, LOADED));
         while !asking.is_finished() {
-            #[cfg(target_os = "linux")]
             for (place, now) in [program.resident_bytes(), system_bytes()].into_iter().enumerate() {
                 most[place] = now.saturating_sub(before_them[place]).max(most[place]);
             }
@@ -214,7 +211,6 @@ fn two_thousand_slow_clients_hinder_nobody(backend: BackendChoice) {
             most[1] >> 20
         ));
         // What all buffers together may take, with as much again for all else.
-        #[cfg(target_os = "linux")]
         assert!(most[0] < 2 * (256 << 20), "{} bytes", most[0]);
         (asking.join().unwrap(), ended, left)
     });

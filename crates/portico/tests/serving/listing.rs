@@ -1,7 +1,7 @@
 //! Listings: what is there and may be asked for, in the order and form that is asked for, and nothing else.
 
 use crate::common::{Answer, Site, on_every_backend};
-use portico::settings::{BackendChoice, FollowSymlinks, HostSettings};
+use portico::settings::{BackendChoice, HostSettings};
 use std::{fs, time::Duration};
 
 on_every_backend!(
@@ -13,6 +13,7 @@ on_every_backend!(
     the_order_is_the_one_that_is_asked_for,
     a_page_is_sent_again_only_when_it_changed,
     what_is_not_served_is_not_listed,
+    #[cfg(target_os = "linux")]
     links_are_listed_where_they_may_be_followed,
     a_large_folder_is_cut_off,
     a_large_page_is_sent_whole_to_each_of_many,
@@ -272,11 +273,9 @@ fn what_is_not_served_is_not_listed(backend: BackendChoice) {
     assert_eq!(names(&site.get("/?format=json")), [".hidden", "page"]);
 }
 
+#[cfg(target_os = "linux")]
 fn links_are_listed_where_they_may_be_followed(backend: BackendChoice) {
-    if cfg!(not(target_os = "linux")) {
-        return;
-    }
-    #[cfg(unix)]
+    use portico::settings::FollowSymlinks;
     for policy in [FollowSymlinks::Inside, FollowSymlinks::Never] {
         use std::os::unix::fs::symlink;
         let site = Site::with(backend, |settings| {
