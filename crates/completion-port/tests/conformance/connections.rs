@@ -82,7 +82,12 @@ fn a_close_resets_where_it_is_told_so(rig: &mut Rig) {
     if matches!(end, Ok(1..)) {
         end = peer.read(&mut [0; 8]);
     }
-    assert_eq!(end.unwrap_err().kind(), Io::ConnectionReset);
+    let is_reset = match end {
+        // Wine takes the error before the reader can. What tells then is that a connection which ended in order could still send.
+        Ok(0) if cfg!(windows) => peer.write(b"x").is_err(),
+        end => end.is_err_and(|error| error.kind() == Io::ConnectionReset),
+    };
+    assert!(is_reset);
     assert_eq!(rig.worker.reset_on_close(handle).unwrap_err().kind(), ErrorKind::StaleHandle);
 }
 
