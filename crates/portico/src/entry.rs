@@ -375,7 +375,8 @@ mod tests {
     #[test]
     fn a_tag_is_strong_once_the_clock_has_gone_on() {
         let second = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        let fine = second + Duration::from_nanos(1);
+        // What the clock of Windows tells apart.
+        let fine = second + Duration::from_nanos(100);
         let ms = Duration::from_millis;
         for (modified, seen, weak, settled) in [
             (fine, fine, true, false),
