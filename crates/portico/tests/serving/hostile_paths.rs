@@ -8,10 +8,10 @@ on_every_backend!(hostile_targets_get_nothing);
 
 fn hostile_targets_get_nothing(backend: BackendChoice) {
     let site = Site::with(backend, |settings| {
-        for name in ["secret.txt", "root2/secret.txt"] {
+        for name in ["secret.txt", "site2/secret.txt"] {
             write(&settings.root, name, "secret");
         }
-        settings.root.push("root");
+        settings.root.push("site");
         for name in ["inside.txt", "folder/inside.txt"] {
             write(&settings.root, name, "inside");
         }

@@ -1,5 +1,5 @@
 //! Hostile request targets, for both systems. The site has `inside.txt` and `folder/inside.txt`, `.hidden`, `.git/config`,
-//! `folder/.env` and `portico.toml` below its root, and `secret.txt` and `root2/secret.txt` beside it.
+//! `folder/.env` and `portico.toml` below its root, and `secret.txt` and `site2/secret.txt` beside it.
 
 /// Dot segments that lead above the root: 400.
 pub(crate) const ABOVE: &[&str] = &[
@@ -8,8 +8,8 @@ pub(crate) const ABOVE: &[&str] = &[
     "/../secret.txt",
     "/../../secret.txt",
     "/../../../../../../../../etc/passwd",
-    "/../root2/secret.txt",
-    "/../root/../secret.txt",
+    "/../site2/secret.txt",
+    "/../site/../secret.txt",
     "/folder/../../secret.txt",
     "/./../secret.txt",
     "/.././secret.txt",
@@ -430,13 +430,13 @@ pub(crate) const ON_WINDOWS: &[&str] = &[
 /// Ordinary names on both systems, which some program or file system may take for others: 404.
 pub(crate) const MISSING: &[&str] = &[
     "/secret.txt",
-    "/root2/secret.txt",
+    "/site2/secret.txt",
     "/anything/../secret.txt",
-    "/root/secret.txt",
+    "/site/secret.txt",
     "/etc/passwd",
     "/etc/shadow",
     "/proc/self/environ",
-    "/proc/self/root/etc/passwd",
+    "/proc/self/ro%6Ft/etc/passwd",
     "/proc/self/cwd/secret.txt",
     "/dev/stdin",
     "/dev/zero",

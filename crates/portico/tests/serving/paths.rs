@@ -17,7 +17,7 @@ const SECRET: &str = "the secret outside";
 fn site(backend: BackendChoice) -> Site {
     let site = Site::with(backend, |settings| {
         write(&settings.root, "secret.txt", SECRET);
-        settings.root.push("root");
+        settings.root.push("site");
         write(&settings.root, "inside.txt", "inside");
         write(&settings.root, "folder/inside.txt", "inside");
     });
@@ -186,7 +186,7 @@ mod links {
     );
 
     fn link(site: &Site) {
-        let root = site.path("root");
+        let root = site.path("site");
         symlink("inside.txt", root.join("near.txt")).unwrap();
         symlink("../inside.txt", root.join("folder/up.txt")).unwrap();
         symlink("folder", root.join("alias")).unwrap();
@@ -199,7 +199,7 @@ mod links {
         symlink("nowhere.txt", root.join("dangling.txt")).unwrap();
         // Inside, but only after it has been outside.
         symlink(root.join("inside.txt"), root.join("absolute-inside.txt")).unwrap();
-        symlink("../root/inside.txt", root.join("round.txt")).unwrap();
+        symlink("../site/inside.txt", root.join("round.txt")).unwrap();
         symlink("/proc/self/cwd", root.join("magic")).unwrap();
     }
 
@@ -232,7 +232,7 @@ mod links {
     fn no_link_is_followed_when_told_so(backend: BackendChoice) {
         let site = Site::with(backend, |settings| {
             settings.follow_symlinks = FollowSymlinks::Never;
-            settings.root.push("root");
+            settings.root.push("site");
             write(&settings.root, "inside.txt", "inside");
             write(&settings.root, "folder/inside.txt", "inside");
         });
