@@ -191,7 +191,7 @@ impl Core {
         if state.close != Token::NONE {
             let slot = self.slots.remove(state.close.index(), state.close.generation()).expect(IN_THE_BOOKS);
             if slot.has_deadline {
-                self.timers.remove(state.close.to_bits());
+                self.timers.remove(state.close);
             }
             self.deliver(Completion {
                 handle,
@@ -305,7 +305,7 @@ impl Core {
         let (file, send_bytes) = (slot.file, slot.send_bytes);
         let token = Token::new(self.queue, index, generation);
         if let Some(deadline) = deadline {
-            self.timers.set(token.to_bits(), deadline);
+            self.timers.set(token, deadline);
         }
         if kind == OperationKind::Close {
             return Ok(token);
@@ -456,7 +456,7 @@ impl Core {
         let slot = slot.place();
         self.slots.discard(token.index(), token.generation());
         if slot.has_deadline {
-            self.timers.remove(token.to_bits());
+            self.timers.remove(token);
         }
         let (handle, kind) = (slot.handle, slot.kind);
         let renamed = |error: Error, name| Error::with_code(name, error.code().unwrap_or(0), kind);
@@ -604,7 +604,7 @@ impl Core {
     }
 
     pub(super) fn expired(&mut self) -> Option<Token> {
-        self.timers.pop(self.now).map(Token::from_bits)
+        self.timers.pop(self.now)
     }
 
     /// Everything in flight, in the order in which it has to be cancelled: what waits behind others first, or the end of those would
