@@ -255,6 +255,11 @@ impl Connection {
             if !self.begin_stream(request, answer, first..end, &head, context) {
                 return None;
             }
+            if let Activity::Streaming(body) = &mut self.activity
+                && let Some(late) = &mut body.log
+            {
+                late.user = self.client.user().into();
+            }
             self.last_answer |= close;
             return Some(());
         }
@@ -297,6 +302,7 @@ impl Connection {
         let record = AccessRecord {
             time: context.wall,
             remote,
+            user: self.client.user(),
             method: request.map_or(b"", |request| request.method_text.as_bytes()),
             target: request.map_or(b"", |request| request.target.as_bytes()),
             version: request.map_or(b"", |request| version(request.version)),
@@ -307,6 +313,14 @@ impl Connection {
             duration: now.saturating_sub(self.arrived),
         };
         context.site.log.record(&record);
+    }
+
+    /// What the access log, if it is on, will need of a request that is answered later.
+    pub(super) fn late_record(&self, request: &Request<'_>, status: Status) -> Option<Box<LateRecord>> {
+        self.client.remote?;
+        let mut late = LateRecord::new(request, status, self.arrived);
+        late.user = self.client.user().into();
+        Some(late)
     }
 
     /// Says an interrupted answer to the access log, if one is under way.
@@ -331,6 +345,8 @@ pub(crate) struct LateRecord {
     text: Box<[u8]>,
     /// Where method, target, referer and user agent end in `text`.
     ends: [usize; 4],
+    /// The name of the user, where one was asked for.
+    user: Box<[u8]>,
     version: Version,
     status: Status,
     arrived: Duration,
@@ -350,7 +366,8 @@ impl LateRecord {
             end += part.len();
             ends[place] = end;
         }
-        Box::new(Self { text: parts.concat().into(), ends, version: request.version, status, arrived })
+        let (text, user) = (parts.concat().into(), Box::default());
+        Box::new(Self { text, ends, user, version: request.version, status, arrived })
     }
 
     pub(super) fn record(&self, remote: Option<Remote>, bytes: u64, context: &Context) {
@@ -367,6 +384,7 @@ impl LateRecord {
         let record = AccessRecord {
             time: context.wall,
             remote,
+            user: &self.user,
             method: part(0),
             target: part(1),
             version: version(self.version),

@@ -29,7 +29,7 @@ impl Connection {
     ) {
         let Some(folder) = &context.site.hosts[self.host].upload else { return };
         let work = folder.delete(name.clone());
-        let log = self.client.remote.map(|_| LateRecord::new(request, Status::NO_CONTENT, self.arrived));
+        let log = self.late_record(request, Status::NO_CONTENT);
         self.activity = Activity::Deleting(Box::new(Deletion { name, version: request.version, close, log }));
         let operation = Operation::Call { work: Box::new(move || Box::new(work())) };
         if context.port.submit(self.handle, operation).is_err() {

@@ -1,6 +1,6 @@
 //! Taking a request body into a file.
 
-use super::{Activity, Connection, answer::LateRecord, lookup::status_of};
+use super::{Activity, Connection, lookup::status_of};
 use crate::{
     context::Context,
     decide::Simple,
@@ -58,7 +58,7 @@ impl Connection {
             },
         };
         let keep = request.keep_alive && context.site.settings.keep_alive && !context.draining;
-        let log = self.client.remote.map(|_| LateRecord::new(request, Status::CREATED, self.arrived));
+        let log = self.late_record(request, Status::CREATED);
         let Some(folder) = &context.site.hosts[self.host].upload else { return Some(()) };
         let work = folder.prepare(decoder.remaining_bytes());
         self.activity = Activity::Uploading(Box::new(Upload {
