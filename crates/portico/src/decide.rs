@@ -8,6 +8,7 @@ use crate::{
     listing::{Listing, PageAnswer, View},
     protection::{Check, Protection},
     seek::{Asked, Lookup, Purpose},
+    site::Site,
     upload::{self, Goal},
     variants,
 };
@@ -257,7 +258,7 @@ fn decide_for_any(
         Method::Post if form => return Decision::Upload(Goal::Form { folder: path.written().to_owned() }),
         Method::Put | Method::Post => {
             return match upload {
-                Some(name) => decide_for_upload(request, (number, host), known, key, name),
+                Some(name) => decide_for_upload(request, (number, &site), known, key, name),
                 None => {
                     Decision::Simple(Simple { allow: Some(allow), ..Simple::new(Status::METHOD_NOT_ALLOWED) })
                 }
@@ -414,15 +415,17 @@ fn has_preconditions(request: &Request<'_>) -> bool {
 }
 
 /// An upload with preconditions is decided by what the disk says now: what the cache trusts may be older than the client's knowledge.
+/// One that would be refused without them is refused for that (RFC 9110 section 13.2.1).
 fn decide_for_upload(
     request: &Request<'_>,
-    (number, host): (HostNumber, &Host),
+    (number, site): (HostNumber, &Site),
     known: Option<Arc<Entry>>,
     key: &str,
     name: &str,
 ) -> Decision {
+    let host = &site.hosts[number];
     let mut replace = request.method == Method::Put;
-    if has_preconditions(request) {
+    if has_preconditions(request) && upload::body_of(request, site.upload_limits(number)).is_ok() {
         let Some(entry) = known else { return Decision::LookUp(Lookup::exact(number, host, key)) };
         let current = entry.file().map(File::representation);
         if conditional::evaluate(request, current.as_ref()) != Outcome::Proceed {

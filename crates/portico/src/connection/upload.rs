@@ -7,20 +7,13 @@ use crate::{
     entry::OpenFile,
     listing::wants_json,
     routing::inside_key,
-    upload::{Form, GATHER_BYTES, Goal, Stage, Upload},
+    upload::{Form, GATHER_BYTES, Goal, Stage, Upload, body_of},
 };
 use completion_port::{
     BufferChain, Completion, Directory, Error, ErrorKind, Handle, OpenOptions, Operation, OperationKind,
     Payload, Slice,
 };
-use portico_http::{
-    body::{BodyDecoder, BodyFraming},
-    limits::Limits,
-    multipart::Decoder,
-    request::Request,
-    response::CONTINUE,
-    status::Status,
-};
+use portico_http::{multipart::Decoder, request::Request, response::CONTINUE, status::Status};
 use std::{io, path::PathBuf, sync::Arc};
 
 impl Connection {
@@ -32,18 +25,9 @@ impl Connection {
         goal: Goal,
         context: &mut Context,
     ) -> Option<()> {
-        if request.body == BodyFraming::None {
-            return self.refuse_upload(request, Status::LENGTH_REQUIRED, context);
-        }
-        // A part would be taken for the whole (RFC 9110 section 14.5).
-        if request.field("content-range").is_some() {
-            return self.refuse_upload(request, Status::BAD_REQUEST, context);
-        }
-        let body_bytes = context.site.hosts[self.host].settings.upload_bytes;
-        let limits = Limits { body_bytes, ..context.site.limits };
-        let decoder = match BodyDecoder::new(request.body, &limits) {
+        let decoder = match body_of(request, context.site.upload_limits(self.host)) {
             Ok(decoder) => decoder,
-            Err(rejection) => return self.refuse_upload(request, rejection.status, context),
+            Err(status) => return self.refuse_upload(request, status, context),
         };
         let continues = request.expect_continue && !decoder.is_finished();
         if continues && !self.output.has_room_for_slice() {
