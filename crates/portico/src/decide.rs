@@ -7,7 +7,7 @@ use crate::{
     host::{Host, HostNumber},
     listing::{Listing, PageAnswer, View},
     protection::{Check, Protection},
-    seek::{Asked, Lookup, Purpose},
+    seek::{Asked, Lookup},
     site::Site,
     upload::{self, Goal},
     variants,
@@ -115,17 +115,7 @@ pub(crate) fn decide(
     context: &mut Context,
 ) -> Decision {
     let with_body = request.method != Method::Head;
-    let mut decision = match known.as_ref().filter(|known| known.page_of.is_some()) {
-        Some(page) => answer_with_page(page, with_body),
-        None => {
-            let decision = decide_for_any(request, host, known, granted, context);
-            let page = match &decision {
-                Decision::Simple(simple) => find_page(simple, host, with_body, context),
-                _ => None,
-            };
-            page.unwrap_or(decision)
-        }
-    };
+    let mut decision = decide_for_any(request, host, known, granted, context);
     if let Decision::Simple(simple) = &mut decision {
         simple.with_body &= with_body;
         simple.cors = cors_answer(request, host, context);
@@ -133,7 +123,7 @@ pub(crate) fn decide(
     decision
 }
 
-/// What an answer says to other origins that is no file, or the page of a status: by the path that was asked for.
+/// What an answer says to other origins that is no file: by the path that was asked for.
 pub(crate) fn cors_answer(
     request: &Request<'_>,
     host: HostNumber,
@@ -142,31 +132,6 @@ pub(crate) fn cors_answer(
     let cors = context.site.hosts[host].cors.as_ref()?;
     let path = target::decode(request.target, &mut context.scratch).ok()?;
     cors.covers(path.text()).then(|| cors.answer(request))
-}
-
-/// The page of its own that a status has, or its look-up.
-fn find_page(
-    simple: &Simple,
-    number: HostNumber,
-    with_body: bool,
-    context: &mut Context,
-) -> Option<Decision> {
-    let site = Arc::clone(&context.site);
-    let key = site.hosts[number].routing.page(simple.status).filter(|_| !simple.close)?;
-    let (now, revalidate) = (context.port.now(), site.settings.file_revalidate);
-    Some(match context.cache.get(number, key).filter(|entry| !entry.is_due(now, revalidate)) {
-        Some(page) => answer_with_page(page, with_body),
-        None => Decision::LookUp(Lookup::new(number, key, Purpose::Page(simple.status))),
-    })
-}
-
-/// The page, or the built-in text where there is none.
-fn answer_with_page(page: &Arc<Entry>, with_body: bool) -> Decision {
-    let status = page.page_of.unwrap_or(Status::NOT_FOUND);
-    match page.file() {
-        Some(_) => Decision::File(FileAnswer { entry: Arc::clone(page), status, range: None, with_body }),
-        None => Decision::Simple(Simple { with_body, ..Simple::new(status) }),
-    }
 }
 
 /// What the health path answers, without a look at the disk.

@@ -70,7 +70,7 @@ impl FieldRules {
     }
 
     /// What the rules say for these paths.
-    fn ruled<'p>(&self, paths: [&'p str; 2]) -> impl Iterator<Item = (&str, &str)> + Clone {
+    fn ruled(&self, paths: [&str; 2]) -> impl Iterator<Item = (&str, &str)> + Clone {
         let is_for = move |pattern: &Pattern| paths.iter().any(|path| pattern.matches(path).is_some());
         let rules = self.rules.iter().filter(move |rule| rule.paths.iter().any(is_for));
         rules.flat_map(|rule| &rule.headers).map(|(name, value)| (name.as_str(), value.as_str()))

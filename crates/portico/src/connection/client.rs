@@ -4,7 +4,7 @@ use super::{Activity, Connection, Progress};
 use crate::{
     clients::Share,
     context::Context,
-    decide::{Decision, Simple, decide},
+    decide::{Decision, Simple, cors_answer, decide},
     entry::Entry,
     log::Remote,
     protection::{self, Check, Checked, Verdict},
@@ -138,12 +138,16 @@ impl Connection {
         context: &mut Context,
     ) -> Decision {
         let with_body = request.method != Method::Head;
-        let simple = |simple| Decision::Simple(Simple { with_body, ..simple });
+        let number = self.host;
+        let simple = |simple, context: &mut Context| {
+            let cors = cors_answer(request, number, context);
+            Decision::Simple(Simple { with_body, cors, ..simple })
+        };
         if let Some(refusal) = self.limit_rate(context) {
-            return simple(refusal);
+            return simple(refusal, context);
         }
         if context.site.hosts.refuses(self.host) {
-            return simple(Simple::new(Status::MISDIRECTED_REQUEST));
+            return simple(Simple::new(Status::MISDIRECTED_REQUEST), context);
         }
         let granted = matches!(self.client.standing, Standing::User(_));
         let decision = decide(request, self.host, known.clone(), granted, context);
@@ -157,9 +161,9 @@ impl Connection {
             }
             Verdict::Refused => {
                 self.client.standing = Standing::Nobody;
-                simple(Simple::new(Status::UNAUTHORIZED))
+                simple(Simple::new(Status::UNAUTHORIZED), context)
             }
-            Verdict::Busy => simple(Simple::new(Status::SERVICE_UNAVAILABLE)),
+            Verdict::Busy => simple(Simple::new(Status::SERVICE_UNAVAILABLE), context),
             Verdict::Check(check) => Decision::Check(Box::new(check)),
         }
     }

@@ -85,7 +85,7 @@ impl Connection {
             });
             let parts = parts.collect();
             let parts = Parts { parts, end: text.slice(written..), frame_bytes: around as u64 };
-            let log = self.late_record(request, Status::PARTIAL_CONTENT);
+            let log = self.late_record(Some(request), Status::PARTIAL_CONTENT);
             if !self.begin_parts(entry, parts, log, context) {
                 return None;
             }

@@ -42,7 +42,7 @@ impl Connection {
             },
         };
         let keep = request.keep_alive && context.site.settings.keep_alive && !context.draining;
-        let log = self.late_record(request, Status::CREATED);
+        let log = self.late_record(Some(request), Status::CREATED);
         let Some(folder) = &context.site.hosts[self.host].upload else { return Some(()) };
         let work = folder.prepare(decoder.remaining_bytes());
         self.activity = Activity::Uploading(Box::new(Upload {
@@ -125,9 +125,15 @@ impl Connection {
     }
 
     fn refuse_upload(&mut self, request: &Request<'_>, status: Status, context: &mut Context) -> Option<()> {
-        let sent = self.write_simple(request.version, &Simple::closing(status), 0, context)?;
+        let simple = Simple::closing(status);
+        if self.has_page(status, context) {
+            let log = self.late_record(Some(request), status);
+            self.wait_for_page(request.version, simple, log);
+        } else {
+            let sent = self.write_simple(request.version, &simple, 0, context)?;
+            self.log(Some(request), status, sent, context);
+        }
         self.still_sends = true;
-        self.log(Some(request), status, sent, context);
         Some(())
     }
 
@@ -346,15 +352,7 @@ impl Connection {
         let status = if new { Status::CREATED } else { Status::NO_CONTENT };
         let location = new.then(|| upload.target.split('?').next().unwrap_or_default().to_owned());
         let simple = Simple { location, close: upload.close || context.draining, ..Simple::new(status) };
-        match self.write_simple(upload.version, &simple, 0, context) {
-            Some(sent) => {
-                if let Some(late) = upload.log {
-                    late.record_as(status, self.client.remote, sent, context);
-                }
-            }
-            // Only when no buffer is free; the file is there, and the client will see it.
-            None => self.last_answer = true,
-        }
+        self.answer_late(upload.version, simple, upload.log, context);
     }
 
     fn fail_upload_with(&mut self, error: Error, context: &mut Context) {
@@ -381,13 +379,8 @@ impl Connection {
     pub(super) fn fail_upload(&mut self, status: Status, context: &mut Context) {
         self.abandon_upload(context);
         if let Activity::Uploading(upload) = std::mem::replace(&mut self.activity, Activity::Reading) {
-            self.last_answer = true;
             self.still_sends |= !upload.decoder.is_finished();
-            let sent = self.write_simple(upload.version, &Simple::closing(status), 0, context);
-            // Without room the end of the connection says it, behind the answers that wait to be sent.
-            if let (Some(sent), Some(late)) = (sent, upload.log) {
-                late.record_as(status, self.client.remote, sent, context);
-            }
+            self.answer_late(upload.version, Simple::closing(status), upload.log, context);
         }
     }
 

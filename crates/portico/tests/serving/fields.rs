@@ -1,17 +1,19 @@
 //! Fields that the site's settings add, on every kind of answer: rules, the security preset, CORS, Vary.
 
 use crate::{
-    common::{Answer, Client, Site, on_every_backend},
+    common::{Answer, Client, Site, assert_same, on_every_backend},
     rules::configured,
 };
-use portico::settings::{BackendChoice, UnknownHosts};
-use std::fs;
+use portico::settings::{BackendChoice, ERROR_PAGE_STATUSES, LogTarget, UnknownHosts};
+use std::{fs, time::Duration};
 
 on_every_backend!(
     a_listing_has_the_fields_that_a_file_there_has,
     a_listing_keeps_what_is_true_of_it_alone,
     a_listing_may_be_read_by_other_origins,
     the_preset_comes_with_every_answer_of_the_server,
+    every_error_may_have_a_page,
+    pipelined_errors_have_their_pages_in_order,
     an_answer_varies_by_coding_and_origin,
 );
 
@@ -100,16 +102,26 @@ fn a_listing_may_be_read_by_other_origins(backend: BackendChoice) {
     }
 }
 
-fn the_preset_comes_with_every_answer_of_the_server(backend: BackendChoice) {
+/// A site that gives every kind of answer, to the requests of [`every_answer`].
+struct Answering {
+    site: Site,
+    _folder: tempfile::TempDir,
+}
+
+fn answering(backend: BackendChoice, toml: &str) -> Answering {
     let folder = tempfile::tempdir().unwrap();
     let users = folder.path().join("users");
     fs::write(&users, "alice:$2y$04$uKeOAn6DjHbwDYCwIsKtBe93RRR5CVwoa7lcMzJdakycVuGSZxmwq\n").unwrap();
+    let log = folder.path().join("access.log");
     let site = Site::with_uploads(backend, |settings| {
         let upload = settings.upload.take();
-        let toml = "security_headers = true\nupload_delete = true\nlisting = true\nhealth_path = \"/health\"\n\
-                    [[host]]\nnames = [\"test\"]\n";
-        *settings = configured(settings, toml);
+        let toml = format!(
+            "upload_delete = true\nlisting = true\nhealth_path = \"/health\"\nheader_timeout_ms = 300\n{toml}\n\
+             [[host]]\nnames = [\"test\"]\n"
+        );
+        *settings = configured(settings, &toml);
         settings.unknown_hosts = UnknownHosts::Refuse;
+        settings.access_log = Some(LogTarget::File(log));
         let host = &mut settings.hosts[0].settings;
         host.upload = upload;
         host.upload_bytes = 100_000;
@@ -118,6 +130,11 @@ fn the_preset_comes_with_every_answer_of_the_server(backend: BackendChoice) {
     });
     site.write("file", "content");
     site.write("folder/file", "content");
+    Answering { site, _folder: folder }
+}
+
+/// Requests, one after the other, and the status of each answer.
+fn every_answer() -> Vec<(u16, String)> {
     let form = "--b\r\nContent-Disposition: form-data; name=f; filename=form\r\n\r\n\r\n--b--";
     let form = |fields: &str| {
         let length = form.len();
@@ -127,7 +144,7 @@ fn the_preset_comes_with_every_answer_of_the_server(backend: BackendChoice) {
         )
     };
     let plain = |start: &str, fields: &str| format!("{start} HTTP/1.1\r\nHost: test\r\n{fields}\r\n");
-    for (status, request) in [
+    vec![
         (200, plain("GET /file", "")),
         (200, plain("GET /folder/", "")),
         (200, plain("GET /health", "")),
@@ -138,14 +155,16 @@ fn the_preset_comes_with_every_answer_of_the_server(backend: BackendChoice) {
         (206, plain("GET /file", "Range: bytes=0-0,2-2\r\n")),
         (301, plain("GET /folder", "")),
         (303, form("")),
-        (409, form("Accept: application/json\r\n")),
         (400, plain("GET /a%00", "")),
         (400, "GET / HTTP/1.1\r\nHost: test\r\nHost: test\r\n\r\n".to_owned()),
+        (400, plain("PUT /in/new", "Content-Length: 1\r\nContent-Range: bytes 0-0/9\r\n")),
+        (400, plain("PUT /in/new", "Transfer-Encoding: chunked\r\n") + "x\r\n"),
         (401, plain("GET /private/file", "")),
         (403, plain("POST /in/x", "Sec-Fetch-Site: cross-site\r\nContent-Length: 0\r\n")),
         (404, plain("GET /absent", "")),
         (404, plain("DELETE /in/absent", "")),
         (405, plain("PUT /file", "Content-Length: 0\r\n")),
+        (408, "GET /file HTTP/1.1\r\nHost: te".to_owned()),
         (409, plain("POST /in/form", "Content-Length: 0\r\n")),
         (411, plain("PUT /in/new", "")),
         (412, plain("GET /file", "If-Match: \"x\"\r\n")),
@@ -158,19 +177,123 @@ fn the_preset_comes_with_every_answer_of_the_server(backend: BackendChoice) {
         (431, plain("GET /file", &format!("X: {}\r\n", "x".repeat(100_000)))),
         (501, plain("BREW /file", "")),
         (505, "GET / HTTP/2.0\r\nHost: test\r\n\r\n".to_owned()),
-    ] {
-        // On a connection that the host is known of, as far as that is possible.
+    ]
+}
+
+/// Sends each request on a connection of its own, on which the server knows the host from another before.
+fn answers(site: &Site) -> impl Iterator<Item = (Answer, String, Client)> {
+    every_answer().into_iter().map(|(status, request)| {
         let mut client = site.connect();
         assert_eq!(client.get("/file").status, 200);
         client.try_send(&request);
         let answer = client.answer();
-        let start = &request[..request.len().min(60)];
+        let start = request[..request.len().min(60)].to_owned();
         assert_eq!(answer.status, status, "{start}");
+        (answer, start, client)
+    })
+}
+
+fn the_preset_comes_with_every_answer_of_the_server(backend: BackendChoice) {
+    let answering = answering(backend, "security_headers = true");
+    for (answer, start, _) in answers(&answering.site) {
         for name in
             ["X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Content-Security-Policy"]
         {
-            assert!(answer.field(name).is_some(), "{name} is missing from {status} for {start}");
+            assert!(answer.field(name).is_some(), "{name} is missing from {} for {start}", answer.status);
         }
+    }
+}
+
+fn every_error_may_have_a_page(backend: BackendChoice) {
+    // Small, from memory in a slice of its own, and from the disk.
+    for (page_bytes, cached_bytes) in [(10, 65_536), (20_000, 65_536), (300_000, 0)] {
+        let pages =
+            ERROR_PAGE_STATUSES.map(|status| format!("{status} = \"/.errors/{status}.txt\"\n")).concat();
+        let fields = "[[rule]]\npath = \"/.errors/*\"\nheaders = { X-Page = \"yes\" }\n";
+        let toml = format!(
+            "security_headers = true\ncontent_language = \"en\"\nfile_cache_file_bytes = {cached_bytes}\n\
+             [error_pages]\n{pages}{fields}"
+        );
+        let mut answering = answering(backend, &toml);
+        let page = |status: u16| format!("{status} ").repeat(page_bytes / 4);
+        for status in ERROR_PAGE_STATUSES {
+            answering.site.write(&format!(".errors/{status}.txt"), page(status));
+        }
+        // Twice: from the disk, and from the cache.
+        for _ in 0..2 {
+            for (answer, start, mut client) in answers(&answering.site) {
+                let status = answer.status;
+                if status < 400 {
+                    assert_eq!(answer.field("X-Page"), None, "{start}");
+                    continue;
+                }
+                assert_same(&answer.body, page(status).as_bytes(), &start);
+                assert_eq!(answer.field("Content-Type"), Some("text/plain; charset=utf-8"));
+                assert_eq!(
+                    (answer.field("X-Page"), answer.field("X-Frame-Options")),
+                    (Some("yes"), Some("SAMEORIGIN"))
+                );
+                assert_eq!((answer.field("Content-Language"), answer.field("ETag")), (Some("en"), None));
+                for (of, name) in
+                    [(401, "WWW-Authenticate"), (405, "Allow"), (416, "Content-Range"), (503, "Retry-After")]
+                {
+                    assert_eq!(answer.field(name).is_some(), status == of, "{name} {start}");
+                }
+                // What ends the connection goes on doing so, and nothing else does.
+                let ends = [408, 411, 413, 414, 415, 417, 431, 505].contains(&status);
+                assert!(answer.closes() == ends || [400, 409].contains(&status), "{start}");
+                if answer.closes() {
+                    client.finish();
+                    client.ends();
+                } else {
+                    assert_eq!(client.get("/file").body, b"content", "{start}");
+                    let head = client.request("HEAD", "/absent", "");
+                    assert_eq!(head.field("Content-Length"), Some(&*page(404).len().to_string()));
+                    assert_eq!(client.get("/file").body, b"content");
+                }
+            }
+            fs::remove_file(answering.site.path("in/form")).unwrap();
+        }
+        assert!(answering.site.stop(Duration::from_secs(30)).is_clean());
+        let log = fs::read_to_string(answering._folder.path().join("access.log")).unwrap();
+        for (status, _) in every_answer().iter().filter(|(status, _)| *status >= 400) {
+            let line =
+                log.lines().filter(|line| line.contains(&format!("\" {status} {}", page(*status).len())));
+            assert!(line.count() >= 2, "{status} in\n{log}");
+        }
+    }
+}
+
+/// Each waits for its page in its turn, however many requests come at once and may be answered at once.
+fn pipelined_errors_have_their_pages_in_order(backend: BackendChoice) {
+    for depth in [1, 2, 64] {
+        let toml = format!(
+            "pipeline_depth = {depth}\nfile_revalidate_ms = 0\n[error_pages]\n404 = \"/404.txt\"\n405 = \"/405.txt\"\n400 = \"/400.txt\"\n"
+        );
+        let site = site(backend, &toml);
+        for name in ["404.txt", "405.txt", "400.txt", "file"] {
+            site.write(name, name.repeat(2_000));
+        }
+        let requests =
+            [("GET /file", "file"), ("GET /x", "404.txt"), ("PATCH /x", "405.txt"), ("GET /y", "404.txt")];
+        let mut client = site.connect();
+        for _ in 0..3 {
+            client.send(
+                requests
+                    .map(|(start, _)| format!("{start} HTTP/1.1\r\nHost: test\r\n\r\n"))
+                    .concat()
+                    .repeat(4),
+            );
+            for (_, name) in requests.repeat(4) {
+                assert_same(&client.answer().body, name.repeat(2_000).as_bytes(), name);
+            }
+        }
+        client.send(["GET /x HTTP/1.1\r\nHost: test\r\n\r\n", "nonsense\r\n\r\n"].concat());
+        for name in ["404.txt", "400.txt"] {
+            assert_same(&client.answer().body, name.repeat(2_000).as_bytes(), name);
+        }
+        client.finish();
+        client.ends();
     }
 }
 
