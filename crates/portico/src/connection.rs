@@ -15,6 +15,7 @@ mod lookup;
 mod neighbours;
 mod parts;
 mod receive;
+mod refusal;
 mod stream;
 mod upload;
 
@@ -32,6 +33,7 @@ use delete::Deletion;
 use lookup::Loading;
 use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner};
 use receive::Receiving;
+use refusal::Refusal;
 use std::{sync::Arc, time::Duration};
 use stream::FileBody;
 
@@ -102,6 +104,8 @@ pub(crate) struct Connection {
     held: Option<Box<[u8]>>,
     /// The request that is being answered, and is out of `input` meanwhile, is a HEAD.
     answers_head: bool,
+    /// An answer that waits for the page of its status. Nothing more is read before it is written.
+    refusal: Option<Box<Refusal>>,
     output: Output,
     /// Answers in `output`.
     batched: usize,
@@ -132,6 +136,7 @@ impl Connection {
             discarding: None,
             held: None,
             answers_head: false,
+            refusal: None,
             output: Output::default(),
             batched: 0,
             sending: false,
@@ -200,12 +205,23 @@ impl Connection {
         }
         let depth = context.site.settings.pipeline_depth;
         while !self.sending && !self.last_answer && matches!(self.activity, Activity::Reading) {
-            if self.batched >= depth || self.read_request(context) == Progress::Wait {
+            if self.refusal.is_some() {
+                if !self.answer_with_page(context) {
+                    break;
+                }
+            } else if self.batched >= depth
+                || (self.read_request(context) == Progress::Wait && self.refusal.is_none())
+            {
                 break;
             }
         }
         if matches!(self.activity, Activity::Uploading(_)) {
             self.pump_upload(context);
+            while self.refusal.is_some()
+                && matches!(self.activity, Activity::Reading)
+                && !self.sending
+                && self.answer_with_page(context)
+            {}
         }
         if matches!(self.activity, Activity::Lingering) {
             self.input.clear();

@@ -3,7 +3,7 @@
 use crate::{
     clients::Clients,
     compression::Compression,
-    host::Hosts,
+    host::{HostNumber, Hosts},
     log::AccessLog,
     protection::Checks,
     settings::{Folders, Settings},
@@ -33,6 +33,11 @@ pub(crate) struct Site {
 const DISCARD_BYTES: u64 = 65_536;
 
 impl Site {
+    /// Limits for what a host takes as an upload.
+    pub(crate) fn upload_limits(&self, host: HostNumber) -> Limits {
+        Limits { body_bytes: self.hosts[host].settings.upload_bytes, ..self.limits }
+    }
+
     pub(crate) fn open(settings: Settings, folders: &[Folders], log: AccessLog) -> io::Result<Self> {
         let limits = Limits {
             head_bytes: settings.head_bytes,
