@@ -47,7 +47,7 @@ enum Activity {
     Verifying,
     /// A small file is being read into the cache.
     Loading(Box<Loading>),
-    /// A file is being sent in slices.
+    /// A file is being sent.
     Streaming(Box<FileBody>),
     /// A request body is being written to a file.
     Uploading(Box<Upload>),
@@ -155,6 +155,7 @@ impl Connection {
             OperationKind::Timer => self.on_timer(&completion, context),
             OperationKind::Receive | OperationKind::ReceiveStream => self.on_received(completion, context),
             OperationKind::Send => self.on_sent(completion, context),
+            OperationKind::TransmitFile => self.on_transmitted(completion, context),
             OperationKind::Open => self.on_opened(completion, context),
             OperationKind::ReadAt => self.on_read(completion, context),
             OperationKind::Call if matches!(self.activity, Activity::Verifying) => {

@@ -52,12 +52,27 @@ fn write_quietly(end: BorrowedFd<'_>, vectors: &[IoSlice<'_>]) -> Result<usize, 
             written => return written,
         }
     }
-    with_signal_blocked(|| rustix::io::writev(end, vectors))
+    without_signal(|| rustix::io::writev(end, vectors))
 }
 
 #[cfg(not(target_os = "linux"))]
 fn write_quietly(end: BorrowedFd<'_>, vectors: &[IoSlice<'_>]) -> Result<usize, Errno> {
-    with_signal_blocked(|| rustix::io::writev(end, vectors))
+    without_signal(|| rustix::io::writev(end, vectors))
+}
+
+/// Runs a write that may raise SIGPIPE, and keeps that from the program.
+pub(crate) fn without_signal(write: impl FnOnce() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    if is_ignored() { write() } else { with_signal_blocked(write) }
+}
+
+/// Whether the program ignores SIGPIPE: one question is cheaper than to block it.
+fn is_ignored() -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: nothing is changed, and the call writes the action before it is read.
+    unsafe {
+        libc::sigaction(libc::SIGPIPE, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
 }
 
 /// Runs a write during which SIGPIPE is blocked in this thread, which it is sent to, and takes off the one that the write raised.
