@@ -133,7 +133,7 @@ fn lighttpd(start: &Start<'_>) -> Command {
         "lighttpd.conf",
         format!(
             "server.document-root = \"{root}\"\nserver.port = {port}\nserver.bind = \"127.0.0.1\"\nserver.max-connections = 32768\n\
-             server.max-fds = 65536\nserver.max-keep-alive-requests = 0\nserver.max-keep-alive-idle = 600\n\
+             server.max-fds = 65536\nserver.max-keep-alive-requests = 65535\nserver.max-keep-alive-idle = 600\n\
              server.feature-flags = ( )\nmimetype.assign = ( \".bin\" => \"application/octet-stream\" )\n{workers}"
         ),
     );
@@ -144,15 +144,20 @@ fn lighttpd(start: &Start<'_>) -> Command {
 
 fn caddy(start: &Start<'_>) -> Command {
     let (port, root) = (start.port, start.root.display());
+    // JSON is what every version reads alike.
     let path = configured(
         start,
-        "Caddyfile",
+        "caddy.json",
         format!(
-            "{{\n  admin off\n  auto_https off\n  persist_config off\n}}\nhttp://127.0.0.1:{port} {{\n  bind 127.0.0.1\n  root * {root}\n  file_server\n}}\n"
+            "{{\"admin\":{{\"disabled\":true,\"config\":{{\"persist\":false}}}},\n\
+             \"logging\":{{\"logs\":{{\"default\":{{\"level\":\"ERROR\"}}}}}},\n\
+             \"apps\":{{\"http\":{{\"servers\":{{\"files\":{{\"listen\":[\"127.0.0.1:{port}\"],\"idle_timeout\":\"10m\",\n\
+             \"automatic_https\":{{\"disable\":true}},\n\
+             \"routes\":[{{\"handle\":[{{\"handler\":\"file_server\",\"root\":\"{root}\"}}]}}]}}}}}}}}}}\n"
         ),
     );
     let mut command = Command::new("caddy");
-    command.args(["run", "--adapter", "caddyfile", "--config"]).arg(path);
+    command.args(["run", "--config"]).arg(path);
     command.env("GOMAXPROCS", start.workers.to_string()).env("HOME", &start.folder);
     command
 }
