@@ -78,7 +78,7 @@ impl Client {
         for number in 0..load.connections {
             let handle = this.open(number)?;
             this.peers.push(Peer { handle, responses: Responses::default(), under_way: VecDeque::new() });
-            if this.peers.len() % AT_ONCE == 0 {
+            if this.peers.len().is_multiple_of(AT_ONCE) {
                 this.until_connected(AT_ONCE)?;
             }
         }

@@ -54,7 +54,12 @@ impl Plot {
             .log_scale()
             .with_key_points(self.points.iter().map(|(work, _)| *work as f64).collect());
         let mut chart = ChartBuilder::on(&area);
-        chart.caption(self.title, ("sans-serif", 18)).margin(14).x_label_area_size(44).y_label_area_size(64);
+        chart
+            .caption(self.title, ("sans-serif", 18))
+            .margin(14)
+            .margin_right(36)
+            .x_label_area_size(44)
+            .y_label_area_size(64);
         let cost_label =
             |cost: &f64| if *cost < 10.0 && self.log_cost { format!("{cost}") } else { format!("{cost:.0}") };
         macro_rules! draw_on {
@@ -106,7 +111,7 @@ pub fn count(count: usize) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (number, digit) in digits.chars().enumerate() {
-        if number > 0 && (digits.len() - number) % 3 == 0 {
+        if number > 0 && (digits.len() - number).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -139,9 +144,7 @@ mod tests {
         plot.add(1, vec![("one", 2.0), ("other", 3.0)]);
         plot.add(1_000_000, vec![("one", 4.0), ("other", 30.0)]);
         let folder = tempfile::tempdir().unwrap();
-        for plot in [plot.with_log_cost()] {
-            plot.draw(&folder.path().join("plot.svg")).unwrap();
-        }
+        plot.with_log_cost().draw(&folder.path().join("plot.svg")).unwrap();
         let text = std::fs::read_to_string(folder.path().join("plot.svg")).unwrap();
         for wanted in ["By files", "1,000,000", "one", "other", "CPU us for a request"] {
             assert!(text.contains(wanted), "{wanted}");

@@ -91,7 +91,7 @@ pub fn draw_all(
     }
     draw(&plot, FILES[1])?;
 
-    let mut plot = Plot::new("by the size of the file", "size of the file", plot::bytes).with_log_cost();
+    let mut plot = Plot::new("A file, by its size", "size of the file", plot::bytes).with_log_cost();
     for bytes in SIZES {
         // So few that what is under way stays within what the processors cache and the sockets hold.
         let connections = if bytes > 1 << 20 { 2 } else { CONNECTIONS };
@@ -137,7 +137,7 @@ fn path(number: usize) -> String {
 fn grow(root: &Path, from: usize, to: usize) -> Result<(), Failure> {
     for number in from..to {
         let path: PathBuf = root.join(path(number));
-        if number == from || number % FILES_IN_FOLDER == 0 {
+        if number == from || number.is_multiple_of(FILES_IN_FOLDER) {
             fs::create_dir_all(path.parent().unwrap_or(root))?;
         }
         fs::write(path, [b'x'; FILE_BYTES])?;
@@ -156,7 +156,7 @@ fn at_random(count: usize) -> Vec<&'static [u8]> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let draw = |_| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let number = ((state >> 32) * count as u64 >> 32) as usize;
+        let number = (((state >> 32) * count as u64) >> 32) as usize;
         &all[number * length..(number + 1) * length]
     };
     (0..if count == 1 { 1 } else { DRAWS }).map(draw).collect()

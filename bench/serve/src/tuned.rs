@@ -14,6 +14,7 @@ fn configured(start: &Start<'_>, name: &str, text: String) -> PathBuf {
 pub fn nginx(start: &Start<'_>) -> Command {
     let (folder, root) = (start.folder.display(), start.root.display());
     let (port, workers, slow) = (start.port, start.workers, slow_disk::FOLDER);
+    // An open file is a descriptor, which connections need too: 20,000 in all are usual.
     // Threads are for files that may not be in memory: with them each file of the other folders would cost a hand-over.
     let path = configured(
         start,
@@ -23,7 +24,7 @@ pub fn nginx(start: &Start<'_>) -> Command {
              events {{ worker_connections 32768; use epoll; multi_accept on; }}\n\
              http {{\n  include /etc/nginx/mime.types;\n  access_log off;\n  sendfile on;\n  tcp_nopush off;\n  tcp_nodelay on;\n\
              \x20 keepalive_timeout 600;\n  keepalive_requests 1000000000;\n  client_body_temp_path {folder}/body;\n\
-             \x20 open_file_cache max=20000 inactive=60s;\n  open_file_cache_valid 1s;\n  open_file_cache_errors on;\n\
+             \x20 open_file_cache max=12000 inactive=60s;\n  open_file_cache_valid 1s;\n  open_file_cache_errors on;\n\
              \x20 server {{\n    listen 127.0.0.1:{port} backlog=1024 reuseport;\n    root {root};\n\
              \x20   location /{slow}/ {{ aio threads; }}\n\
              \x20   location /upload/ {{ dav_methods PUT DELETE; client_max_body_size 0; client_body_buffer_size 1m; }}\n  }}\n}}\n"

@@ -191,3 +191,83 @@ impl Quantile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::ROWS;
+
+    fn row(name: &str) -> &'static Row {
+        ROWS.iter().find(|row| row.name == name).unwrap()
+    }
+
+    /// A server that took so long for a request, and gave so many, in one round after another.
+    fn server(name: &'static str, busy: f64, rounds: &[(f64, f64)]) -> Measured {
+        let round = |&(processor_us, requests_per_s): &(f64, f64)| Round {
+            processor_us,
+            requests_per_s,
+            busy,
+            client_busy: 1.0,
+            calls: Some(1.0),
+            ..Round::default()
+        };
+        Measured { name, rounds: rounds.iter().map(round).collect() }
+    }
+
+    fn held(verdicts: &[Verdict], bar: &str) -> Option<bool> {
+        let verdict = verdicts.iter().find(|verdict| verdict.bar.contains(bar));
+        verdict.unwrap_or_else(|| panic!("{bar} is not judged")).holds
+    }
+
+    #[test]
+    fn the_better_of_ours_is_held_against_each_bar() {
+        let measured = vec![
+            server("nginx", 1.0, &[(10.0, 100.0), (20.0, 50.0), (10.0, 100.0)]),
+            server("portico, io_uring", 1.0, &[(6.0, 150.0), (12.0, 75.0), (6.0, 150.0)]),
+            server("portico, readiness", 1.0, &[(9.0, 110.0); 3]),
+            server(LIMIT, 1.0, &[(5.0, 200.0), (10.0, 100.0), (5.0, 200.0)]),
+            server("caddy", 1.0, &[(5.9, 150.0); 3]),
+            server("actix-files", 1.0, &[(40.0, 20.0); 3]),
+        ];
+        let failed = vec![("tower-http", "it ended".to_owned()), ("h2o", "it ended".to_owned())];
+        let verdicts = judge(row("1k"), &Compared { measured, failed });
+        assert_eq!(held(&verdicts, "io_uring: CPU of nginx at most 0.70x"), Some(true));
+        assert_eq!(held(&verdicts, "CPU of the bare loop at most 1.12x"), Some(false));
+        assert_eq!(held(&verdicts, "system calls"), Some(true));
+        assert_eq!(held(&verdicts, "ahead of caddy"), Some(false));
+        assert_eq!(held(&verdicts, "ahead of actix-files"), Some(true));
+        // A bar is about one of them, and none about the other.
+        assert_eq!(held(&verdicts, "tower-http"), Some(false));
+        assert_eq!(held(&verdicts, "h2o"), None);
+    }
+
+    #[test]
+    fn requests_a_second_are_not_told_where_the_client_was_slower() {
+        let judged = |busy, ours| {
+            let measured = vec![
+                server("nginx", busy, &[(10.0, 100.0)]),
+                server("portico, io_uring", busy, &[(9.0, ours)]),
+            ];
+            held(&judge(row("10m"), &Compared { measured, failed: Vec::new() }), "requests/s not below nginx")
+        };
+        assert_eq!([judged(1.0, 99.0), judged(1.0, 101.0)], [Some(false), Some(true)]);
+        assert_eq!([judged(0.5, 99.0), judged(0.5, 101.0)], [None, Some(true)]);
+    }
+
+    #[test]
+    fn what_disturbs_is_measured_against_the_same_round_without() {
+        let disturbed = |name, alone, beside| {
+            let round = |p99_us| Round { p99_us, ..Round::default() };
+            let without = Some(Box::new(round(alone)));
+            Measured { name, rounds: vec![Round { without, ..round(beside) }] }
+        };
+        let judged = |beside| {
+            let measured =
+                vec![disturbed("nginx", 100.0, 9_000.0), disturbed("portico, io_uring", 100.0, beside)];
+            let verdicts = judge(row("slow-disk"), &Compared { measured, failed: Vec::new() });
+            assert!(verdicts[0].measured.contains("nginx 90.000x"), "{}", verdicts[0].measured);
+            verdicts[0].holds
+        };
+        assert_eq!([judged(119.0), judged(121.0)], [Some(true), Some(false)]);
+    }
+}
