@@ -61,6 +61,9 @@ fn run() -> Result<bool, Failure> {
     if rounds == 0 || rows.is_empty() || wanted.is_empty() {
         return Err("no rounds, rows or servers; --list lists them".into());
     }
+    if let Some(name) = page::congestion_control().filter(|name| name != "cubic") {
+        eprintln!("loopback uses {name}, which large transfers show: ./run measures with cubic");
+    }
     let mut verdicts = Vec::new();
     wanted.retain(|peer| {
         let here = peer.said_version().is_some();

@@ -1,7 +1,14 @@
 //! The page of results.
 
 use crate::{Failure, peer::PEERS, scale};
-use std::{fs, path::Path, process::Command, time::Duration};
+use socket2::Socket;
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 /// When, where, and with what.
 pub fn heading(rounds: usize, time: Duration, both: bool) -> String {
@@ -33,8 +40,19 @@ pub fn heading(rounds: usize, time: Duration, both: bool) -> String {
     line("date", date);
     line("kernel", kernel);
     line("processors", processors);
+    line("congestion control", congestion_control());
     PEERS.iter().for_each(|peer| line(peer.name, peer.said_version()));
     text
+}
+
+/// What a server's side of a connection uses here.
+pub fn congestion_control() -> Option<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").ok()?;
+    let _client = TcpStream::connect(listener.local_addr().ok()?).ok()?;
+    let server = Socket::from(listener.accept().ok()?.0);
+    let name = server.tcp_congestion().ok()?;
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    Some(String::from_utf8_lossy(&name[..end]).into_owned())
 }
 
 /// Writes the page, with the plots that are in the folder beside it of the same name.

@@ -117,7 +117,7 @@ pub fn table(measured: &[Measured]) -> Vec<Vec<String>> {
             one.name.to_owned(),
             format!("{:.2}", one.middle(|round| round.processor_us)),
             format!("{:.2}", one.ratio(first, |round| round.processor_us)),
-            format!("{:.0}", one.middle(|round| round.requests_per_s)),
+            rate(one.middle(|round| round.requests_per_s)),
             format!("{:.2}", one.ratio(first, |round| round.requests_per_s)),
             format!("{:.0}", one.middle(|round| round.p50_us)),
             format!("{:.0}", one.middle(|round| round.p99_us)),
@@ -130,6 +130,10 @@ pub fn table(measured: &[Measured]) -> Vec<Vec<String>> {
         ]
     };
     measured.iter().map(cells).collect()
+}
+
+fn rate(requests_per_s: f64) -> String {
+    if requests_per_s < 10.0 { format!("{requests_per_s:.2}") } else { format!("{requests_per_s:.0}") }
 }
 
 /// What is to be said below the table.

@@ -115,8 +115,8 @@ fn one(
         Bar::Rate => {
             let ratio = best.ratio(first, |round| round.requests_per_s);
             let side = best.slower_side(row.kind.is_paced());
-            // Where both went as fast as the client, which one would be ahead is not to be seen.
-            let holds = (side == Slower::Server || ratio >= 1.0).then_some(ratio >= 1.0);
+            // Where it went as fast as the client, how much faster it would be is not to be seen.
+            let holds = (side != Slower::Client || ratio >= 1.0).then_some(ratio >= 1.0);
             let measured = format!("{ratio:.3}x{}", side.note());
             (format!("requests/s not below {}", first.name), measured, holds)
         }
@@ -157,12 +157,12 @@ fn one(
     })
 }
 
-/// Less processor time for a request; and more requests a second, where it was ours that limited them.
+/// Less processor time for a request; and more requests a second, where the client neither set nor limited them.
 fn ahead(row: &Row, best: &Measured, peer: &Measured) -> (String, String, Option<bool>) {
     let bar = format!("ahead of {}", peer.name);
     let rate = best.ratio(peer, |round| round.requests_per_s);
     let side = best.slower_side(row.kind.is_paced());
-    let rate_counts = side == Slower::Server;
+    let rate_counts = matches!(side, Slower::Server | Slower::Neither);
     if row.bars.iter().any(|bar| matches!(bar, Bar::OwnLatency(..))) {
         // The processor time is also for the cold files, of which each gave as many as it could.
         let ratio = best.ratio(peer, |round| round.p99_us);
@@ -207,7 +207,7 @@ mod tests {
             processor_us,
             requests_per_s,
             busy,
-            client_busy: 1.0,
+            client_busy: if busy < 1.0 { 1.0 } else { 0.5 },
             calls: Some(1.0),
             ..Round::default()
         };
