@@ -28,6 +28,7 @@ pub(crate) use socket::connect_error;
 use super::Driver;
 use crate::{
     completion::{Completion, Packet, Payload, Rejected},
+    counters::SystemCall,
     error::{Error, ErrorKind},
     fault,
     identity::{Handle, Token},
@@ -37,6 +38,7 @@ use crate::{
     queue::Queue,
     shutdown::Phase,
     source::Source,
+    tally,
 };
 use std::{
     net::SocketAddr,
@@ -153,7 +155,10 @@ impl<E: Engine> Local<E> {
                 core::Step::Start(token) => self.start(token),
                 core::Step::Release(handle) => {
                     self.engine.release(&mut self.core, handle);
-                    self.core.remove_handle(handle);
+                    let descriptor = self.core.remove_handle(handle);
+                    if descriptor.is_some_and(|descriptor| descriptor.is_of_process()) {
+                        tally::call(SystemCall::Close);
+                    }
                 }
                 core::Step::Adopt(handle) => {
                     if let Err(error) = self.engine.adopt(&mut self.core, handle) {

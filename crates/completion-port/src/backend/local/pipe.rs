@@ -5,7 +5,7 @@
 //! signal. So a write either carries a flag that keeps the signal away (RWF_NOSIGNAL, Linux 6.18), or it is made with the signal
 //! blocked in this thread alone, and what it left pending is taken off.
 
-use crate::{buffer::Buffer, chain::BufferChain};
+use crate::{buffer::Buffer, chain::BufferChain, counters::SystemCall, tally};
 use rustix::io::Errno;
 use smallvec::SmallVec;
 use std::{
@@ -24,7 +24,10 @@ pub(crate) fn is_pipe(end: impl AsFd) -> bool {
 pub(crate) fn read_scattered(end: impl AsFd, buffers: &mut [Buffer]) -> Result<usize, Errno> {
     let rooms = buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer.spare_mut()));
     let mut rooms: SmallVec<[IoSliceMut<'_>; BufferChain::MAXIMUM_SLICES]> = rooms.collect();
-    rustix::io::retry_on_intr(|| rustix::io::readv(&end, &mut rooms))
+    rustix::io::retry_on_intr(|| {
+        tally::call(SystemCall::Read);
+        rustix::io::readv(&end, &mut rooms)
+    })
 }
 
 /// Writes what there is room for, of up to a chain; never waits, and raises no signal.
@@ -35,7 +38,10 @@ pub(crate) fn write<'a>(end: BorrowedFd<'_>, pieces: impl Iterator<Item = &'a [u
         *vector = IoSlice::new(piece);
         count += 1;
     }
-    rustix::io::retry_on_intr(|| write_quietly(end, &vectors[..count]))
+    rustix::io::retry_on_intr(|| {
+        tally::call(SystemCall::Write);
+        write_quietly(end, &vectors[..count])
+    })
 }
 
 #[cfg(target_os = "linux")]

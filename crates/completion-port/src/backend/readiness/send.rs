@@ -4,8 +4,10 @@ use super::{Poll, Turn};
 use crate::{
     backend::local::{Body, Core, Descriptor, connect_error, pipe},
     chain::BufferChain,
+    counters::SystemCall,
     error::{Error, ErrorKind},
     identity::Token,
+    tally,
 };
 use rustix::{
     io::Errno,
@@ -59,6 +61,7 @@ impl Poll {
             let Ok(address) = address.to_system() else {
                 return self.finish(core, token, Err(Error::new(ErrorKind::InvalidArgument, kind)));
             };
+            tally::call(SystemCall::Connect);
             match socket.connect(&address) {
                 Ok(()) => return self.connected(core, token),
                 // A signal does not stop it: it goes on as if it had not blocked.
@@ -80,6 +83,7 @@ impl Poll {
             return self.arm(core, token);
         }
         let socket = descriptor.socket().expect("a connect is for a socket");
+        tally::call(SystemCall::Option);
         match socket.take_error() {
             Ok(Some(error)) | Err(error) => self.fail(core, token, &error),
             Ok(None) => match socket.peer_addr() {
@@ -101,6 +105,7 @@ impl Poll {
 
     pub(super) fn disconnect(&mut self, core: &mut Core, token: Token) -> Turn {
         let (_, descriptor) = core.slot_and_descriptor(token);
+        tally::call(SystemCall::Shutdown);
         match rustix::net::shutdown(descriptor, Shutdown::Write) {
             Ok(()) => self.finish(core, token, Ok(0)),
             Err(error) => self.fail(core, token, &error.into()),
@@ -244,8 +249,11 @@ fn send_some<'a>(
         *vector = IoSlice::new(piece);
         count += 1;
     }
-    rustix::io::retry_on_intr(|| match &vectors[..count] {
-        [only] => rustix::net::send(descriptor, only, flags),
-        several => rustix::net::sendmsg(descriptor, several, &mut SendAncillaryBuffer::default(), flags),
+    rustix::io::retry_on_intr(|| {
+        tally::call(SystemCall::Send);
+        match &vectors[..count] {
+            [only] => rustix::net::send(descriptor, only, flags),
+            several => rustix::net::sendmsg(descriptor, several, &mut SendAncillaryBuffer::default(), flags),
+        }
     })
 }
