@@ -2,7 +2,7 @@
 
 use crate::{harness::Rig, suite::Case};
 use completion_port::{
-    Backend, BufferChain, Configuration, Counters, Handle, Operation, OperationKind, Port, Slice, SystemCall,
+    Backend, BufferChain, Counters, Handle, Operation, OperationKind, Port, Slice, SystemCall,
 };
 use std::{
     io::{Read, Write},
