@@ -100,6 +100,8 @@ fn add(count: &AtomicU64, more: u64) {
 impl Block {
     /// A wait ended with these completions. Called by the block's worker only.
     pub(crate) fn count_wait(&self, completions: &[Completion]) {
+        // First: who sees that something has completed sees what it took.
+        self.take_tally();
         for completion in completions {
             if let Some(count) = self.completions.get(completion.kind as usize) {
                 add(count, 1);
@@ -109,7 +111,6 @@ impl Block {
         // The first bound that is not below the count: powers of two behind 0.
         let bucket = if count == 0 { 0 } else { 1 + (u64::BITS - (count - 1).leading_zeros()) as usize };
         add(&self.batches[bucket.min(BATCH_BOUNDS.len())], 1);
-        self.take_tally();
     }
 
     /// Takes in what the calling thread, the block's worker, has counted.

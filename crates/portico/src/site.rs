@@ -3,6 +3,7 @@
 use crate::{
     clients::Clients,
     compression::Compression,
+    counters::Registry,
     host::Hosts,
     log::AccessLog,
     protection::Checks,
@@ -19,6 +20,7 @@ pub(crate) struct Site {
     /// Limits for a body that nobody wants, and that is read only to find the next request behind it.
     pub(crate) discard_limits: Limits,
     pub(crate) log: AccessLog,
+    pub(crate) counters: Arc<Registry>,
     pub(crate) compression: Arc<Compression>,
     pub(crate) trace: Option<Trace>,
     /// None where clients are not limited by their address.
@@ -33,7 +35,12 @@ pub(crate) struct Site {
 const DISCARD_BYTES: u64 = 65_536;
 
 impl Site {
-    pub(crate) fn open(settings: Settings, folders: &[Folders], log: AccessLog) -> io::Result<Self> {
+    pub(crate) fn open(
+        settings: Settings,
+        folders: &[Folders],
+        log: AccessLog,
+        counters: Arc<Registry>,
+    ) -> io::Result<Self> {
         let limits = Limits {
             head_bytes: settings.head_bytes,
             fields: settings.header_fields,
@@ -46,6 +53,7 @@ impl Site {
             discard_limits: Limits { body_bytes: DISCARD_BYTES, ..limits },
             limits,
             log,
+            counters,
             clients: Clients::new(&settings),
             checks: Checks::default(),
             compression: Compression::new(settings.pool_threads),

@@ -45,8 +45,7 @@ impl Connection {
         let decision = self.decide(&request, known, context);
         match self.answer(&request, decision, !self.input.is_empty(), context) {
             Taken::Answered(progress) => {
-                self.batched += 1;
-                self.client.answered();
+                self.answered(context);
                 progress
             }
             Taken::Kept(progress) => {

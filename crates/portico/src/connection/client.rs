@@ -1,6 +1,6 @@
 //! Who is at the other end: the address of the client, behind a proxy too, and what its address may ask for.
 
-use super::{Activity, Connection, Progress};
+use super::{Activity, Connection, Progress, Purpose, report::decide_report};
 use crate::{
     clients::Share,
     context::Context,
@@ -45,6 +45,11 @@ impl Client {
             remote.is_some_and(|remote| trusted.iter().any(|peers| peers.include(remote.address())));
         let stage = if proxied { Stage::ExpectsHeader } else { Stage::New };
         Self { stage, remote, share: None, counted: false, granted: None }
+    }
+
+    /// A client that nobody asks who it is.
+    pub(super) fn nobody() -> Self {
+        Self { stage: Stage::New, remote: None, share: None, counted: false, granted: None }
     }
 
     /// Whether the header of the PROXY protocol has yet to come.
@@ -123,6 +128,9 @@ impl Connection {
         known: Option<Arc<Entry>>,
         context: &mut Context,
     ) -> Decision {
+        if self.purpose == Purpose::Report {
+            return decide_report(request, context);
+        }
         let with_body = request.method != Method::Head;
         let simple = |simple| Decision::Simple(Simple { with_body, ..simple });
         if let Some(refusal) = self.limit_rate(context) {

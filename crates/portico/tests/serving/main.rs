@@ -8,6 +8,7 @@ mod changes;
 mod clients;
 mod coding;
 mod conditional;
+mod counters;
 mod files;
 mod framing;
 mod hostile_paths;
