@@ -78,8 +78,8 @@ pub(crate) fn run(settings: Settings) -> ExitCode {
     let workers =
         if server.workers() == 1 { "1 worker".into() } else { format!("{} workers", server.workers()) };
     announce(&format!(
-        "Serving {} at {} on {}, with {workers}.\n{uploads}{counters}Open that address in a browser; Ctrl-C stops the server, \
-         `portico --help` shows its settings.\n",
+        "Serving {} at {} on {}, with {workers}.\n{uploads}Open that address in a browser; Ctrl-C stops the server, \
+         `portico --help` shows its settings.\n{counters}",
         root.display(),
         places(server.addresses()),
         server.backend().name(),

@@ -5,7 +5,7 @@
 //! steady_state`. So the client, which is in it, allocates nothing either.
 #![cfg(all(unix, feature = "count-allocations"))]
 
-#[allow(unused_macros, unused_imports, reason = "each test program uses its part")]
+#[allow(unused_macros, reason = "each test program uses its part")]
 mod common;
 
 use common::{Site, bytes, on, report};
