@@ -48,8 +48,14 @@ system_calls! {
     Connect = "connect",
     /// recv(2) and its kin, WSARecv.
     Receive = "recv",
-    /// send(2) and its kin, WSASend, TransmitFile.
+    /// send(2) and its kin, WSASend.
     Send = "send",
+    /// sendfile(2), TransmitFile.
+    SendFile = "sendfile",
+    /// cachestat(2): whether a file is in memory.
+    CacheState = "cachestat",
+    /// SIGPIPE is kept away from a call that knows no other way: rt_sigaction(2), rt_sigprocmask(2), rt_sigpending(2).
+    Signal = "signal",
     /// shutdown(2), DisconnectEx.
     Shutdown = "shutdown",
     /// close(2), closesocket, CloseHandle.

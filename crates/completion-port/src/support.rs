@@ -174,9 +174,10 @@ impl OperationKind {
             ),
             Self::TransmitFile => row(
                 native("TransmitFile, head included where it is one piece"),
-                built("read and send by turns"),
-                built("read and send by turns; reads that would block on the pool"),
-            ),
+                built("sendfile(2) of what is known to be in memory; else read and send by turns"),
+                built("sendfile(2) of what is known to be in memory; else read and send by turns, on the pool where that would wait"),
+            )
+            .elsewhere(built("read and send by turns; reads on the pool")),
             Self::ReadAt => row(
                 native("ReadFile"),
                 native("what the page cache has is read in place"),

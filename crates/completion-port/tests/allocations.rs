@@ -63,6 +63,8 @@ const PIECES: usize = 2;
 const RECEIVES: usize = 12;
 /// More than anything that the pool may have to do at a time.
 const WRITES: usize = 64;
+/// More than there will be operations at a time, of any kind.
+const DEADLINES: usize = 512;
 const FILE_BYTES: usize = 65_536;
 
 /// Keys of handles.
@@ -172,6 +174,7 @@ impl Run {
         };
         run.open_file();
         run.mark_pool(count);
+        run.set_deadlines_everywhere();
         run.begin();
         Some(run)
     }
@@ -208,6 +211,18 @@ impl Run {
         };
         let token = submit(&mut self.worker, Handle::NONE, Operation::Call { work: Box::new(work) });
         assert_eq!(self.wait_for(token).result, Ok(0));
+    }
+
+    /// What is known of deadlines grows with the places of the operations that have one. Which operation gets which place is chance: here
+    /// every place has had one.
+    fn set_deadlines_everywhere(&mut self) {
+        let timer = || Operation::Timer { after: PATIENCE * 1_000 };
+        let timers: Vec<_> =
+            (0..DEADLINES).map(|_| submit(&mut self.worker, Handle::NONE, timer())).collect();
+        for timer in timers {
+            self.worker.cancel(timer);
+            assert!(self.wait_for(timer).result.is_err());
+        }
     }
 
     /// Sets everything going, twice as much of it as will be counted.

@@ -128,7 +128,7 @@ impl Drop for Share {
 }
 
 /// The number of an address. Whoever has an IPv6 address has its /64 network.
-fn key_of(address: IpAddr) -> u128 {
+pub(crate) fn key_of(address: IpAddr) -> u128 {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
         IpAddr::V6(address) => address.to_bits() & !u128::from(u64::MAX),

@@ -15,6 +15,7 @@ mod lookup;
 mod neighbours;
 mod parts;
 mod receive;
+mod refusal;
 mod report;
 mod stream;
 mod timing;
@@ -35,6 +36,7 @@ use lookup::Loading;
 use portico_http::status::Status;
 use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner};
 use receive::Receiving;
+use refusal::Refusal;
 pub(crate) use report::Report;
 use std::{sync::Arc, time::Duration};
 use stream::FileBody;
@@ -50,7 +52,7 @@ enum Activity {
     Verifying,
     /// A small file is being read into the cache.
     Loading(Box<Loading>),
-    /// A file is being sent in slices.
+    /// A file is being sent.
     Streaming(Box<FileBody>),
     /// A request body is being written to a file.
     Uploading(Box<Upload>),
@@ -64,7 +66,7 @@ enum Activity {
 
 /// Whom a connection serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
+pub(crate) enum Audience {
     /// Clients of the site.
     Site,
     /// Whoever wants to see the counters. Nothing of the site is served to them, and nothing that they ask for is counted as a request.
@@ -99,7 +101,7 @@ enum Taken {
 /// One client.
 pub(crate) struct Connection {
     handle: Handle,
-    purpose: Purpose,
+    audience: Audience,
     client: Client,
     input: Input,
     scanner: HeadScanner,
@@ -117,6 +119,8 @@ pub(crate) struct Connection {
     held: Option<Box<[u8]>>,
     /// The request that is being answered, and is out of `input` meanwhile, is a HEAD.
     answers_head: bool,
+    /// An answer that waits for the page of its status. Nothing more is read before it is written.
+    refusal: Option<Box<Refusal>>,
     output: Output,
     /// Answers in `output`.
     batched: usize,
@@ -134,14 +138,14 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection that was just accepted.
-    pub(crate) fn new(handle: Handle, purpose: Purpose, context: &Context) -> Self {
-        let (client, timed) = match purpose {
-            Purpose::Site => (Client::new(handle, context), context.samples.is_some()),
-            Purpose::Report => (Client::nobody(), false),
+    pub(crate) fn new(handle: Handle, audience: Audience, context: &Context) -> Self {
+        let (client, timed) = match audience {
+            Audience::Site => (Client::new(handle, context), context.samples.is_some()),
+            Audience::Report => (Client::unknown(), false),
         };
         Self {
             handle,
-            purpose,
+            audience,
             client,
             input: Input::default(),
             scanner: HeadScanner::new(),
@@ -153,6 +157,7 @@ impl Connection {
             discarding: None,
             held: None,
             answers_head: false,
+            refusal: None,
             output: Output::default(),
             batched: 0,
             sending: false,
@@ -166,8 +171,8 @@ impl Connection {
     }
 
     /// Whom it serves.
-    pub(crate) fn purpose(&self) -> Purpose {
-        self.purpose
+    pub(crate) fn audience(&self) -> Audience {
+        self.audience
     }
 
     /// Takes in a completion for the connection's handle.
@@ -177,6 +182,7 @@ impl Connection {
             OperationKind::Timer => self.on_timer(&completion, context),
             OperationKind::Receive | OperationKind::ReceiveStream => self.on_received(completion, context),
             OperationKind::Send => self.on_sent(completion, context),
+            OperationKind::TransmitFile => self.on_transmitted(completion, context),
             OperationKind::Open => self.on_opened(completion, context),
             OperationKind::ReadAt => self.on_read(completion, context),
             OperationKind::Call if matches!(self.activity, Activity::Verifying) => {
@@ -226,12 +232,23 @@ impl Connection {
         }
         let depth = context.site.settings.pipeline_depth;
         while !self.sending && !self.last_answer && matches!(self.activity, Activity::Reading) {
-            if self.batched >= depth || self.read_request(context) == Progress::Wait {
+            if self.refusal.is_some() {
+                if !self.answer_with_page(context) {
+                    break;
+                }
+            } else if self.batched >= depth
+                || (self.read_request(context) == Progress::Wait && self.refusal.is_none())
+            {
                 break;
             }
         }
         if matches!(self.activity, Activity::Uploading(_)) {
             self.pump_upload(context);
+            while self.refusal.is_some()
+                && matches!(self.activity, Activity::Reading)
+                && !self.sending
+                && self.answer_with_page(context)
+            {}
         }
         if matches!(self.activity, Activity::Lingering) {
             self.input.clear();
@@ -315,7 +332,7 @@ impl Connection {
 
     /// The head of an answer was written.
     fn count_answer(&self, status: Status, context: &Context) {
-        if self.purpose == Purpose::Site {
+        if self.audience == Audience::Site {
             context.counts.count_answer(status);
         }
     }

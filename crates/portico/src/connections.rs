@@ -1,7 +1,7 @@
 //! The connections of a queue, shared by the workers that serve it.
 
 use crate::{
-    connection::{Connection, Fate, Purpose},
+    connection::{Audience, Connection, Fate},
     counters::Registry,
 };
 use completion_port::{Handle, Token};
@@ -27,7 +27,7 @@ pub(crate) struct Connections {
     free: Mutex<Vec<u32>>,
     count: AtomicUsize,
     /// Accepted when there was no place left: they are served when a connection ends.
-    waiting: Mutex<VecDeque<(Handle, Purpose)>>,
+    waiting: Mutex<VecDeque<(Handle, Audience)>>,
     listening: Mutex<Vec<Listening>>,
     /// The listener whose connections are shown the counters.
     admin: OnceLock<Handle>,
@@ -65,26 +65,26 @@ impl Connections {
     }
 
     /// Lets an accepted client wait for a place. False if too many wait already.
-    pub(crate) fn wait_for_place(&self, handle: Handle, purpose: Purpose) -> bool {
+    pub(crate) fn wait_for_place(&self, handle: Handle, audience: Audience) -> bool {
         let mut waiting = self.lock(&self.waiting);
         let room = waiting.len() < MOST_WAITING;
         if room {
-            waiting.push_back((handle, purpose));
+            waiting.push_back((handle, audience));
         }
         room
     }
 
     /// A client that waited, and a key for it, where there are both.
-    pub(crate) fn next_waiting(&self) -> Option<(Handle, Purpose, u64)> {
+    pub(crate) fn next_waiting(&self) -> Option<(Handle, Audience, u64)> {
         let mut waiting = self.lock(&self.waiting);
-        let (handle, purpose) = *waiting.front()?;
+        let (handle, audience) = *waiting.front()?;
         let key = self.reserve()?;
         waiting.pop_front();
-        Some((handle, purpose, key))
+        Some((handle, audience, key))
     }
 
     /// All clients that wait, who then do so no more.
-    pub(crate) fn take_waiting(&self) -> VecDeque<(Handle, Purpose)> {
+    pub(crate) fn take_waiting(&self) -> VecDeque<(Handle, Audience)> {
         std::mem::take(&mut *self.lock(&self.waiting))
     }
 
@@ -135,8 +135,8 @@ impl Connections {
     }
 
     /// Whom the connections of a listener are for.
-    pub(crate) fn purpose_of(&self, listener: Handle) -> Purpose {
-        if self.admin.get() == Some(&listener) { Purpose::Report } else { Purpose::Site }
+    pub(crate) fn audience_of(&self, listener: Handle) -> Audience {
+        if self.admin.get() == Some(&listener) { Audience::Report } else { Audience::Site }
     }
 
     /// A panic in one connection must not end the others.

@@ -8,7 +8,8 @@ use crate::{
     host::{Host, HostNumber},
     listing::{Listing, PageAnswer, View},
     protection::{Check, Protection},
-    seek::{Asked, Lookup, Purpose},
+    seek::{Asked, Lookup},
+    site::Site,
     upload::{self, Goal},
     variants,
 };
@@ -117,17 +118,7 @@ pub(crate) fn decide(
     context: &mut Context,
 ) -> Decision {
     let with_body = request.method != Method::Head;
-    let mut decision = match known.as_ref().filter(|known| known.page_of.is_some()) {
-        Some(page) => answer_with_page(page, with_body),
-        None => {
-            let decision = decide_for_any(request, host, known, granted, context);
-            let page = match &decision {
-                Decision::Simple(simple) => find_page(simple, host, with_body, context),
-                _ => None,
-            };
-            page.unwrap_or(decision)
-        }
-    };
+    let mut decision = decide_for_any(request, host, known, granted, context);
     if let Decision::Simple(simple) = &mut decision {
         simple.with_body &= with_body;
         simple.cors = cors_answer(request, host, context);
@@ -135,7 +126,7 @@ pub(crate) fn decide(
     decision
 }
 
-/// What an answer says to other origins that is no file, or the page of a status: by the path that was asked for.
+/// What an answer says to other origins that is no file: by the path that was asked for.
 pub(crate) fn cors_answer(
     request: &Request<'_>,
     host: HostNumber,
@@ -144,31 +135,6 @@ pub(crate) fn cors_answer(
     let cors = context.site.hosts[host].cors.as_ref()?;
     let path = target::decode(request.target, &mut context.scratch).ok()?;
     cors.covers(path.text()).then(|| cors.answer(request))
-}
-
-/// The page of its own that a status has, or its look-up.
-fn find_page(
-    simple: &Simple,
-    number: HostNumber,
-    with_body: bool,
-    context: &mut Context,
-) -> Option<Decision> {
-    let site = Arc::clone(&context.site);
-    let key = site.hosts[number].routing.page(simple.status).filter(|_| !simple.close)?;
-    let (now, revalidate) = (context.port.now(), site.settings.file_revalidate);
-    Some(match context.cache.get(number, key).filter(|entry| !entry.is_due(now, revalidate)) {
-        Some(page) => answer_with_page(page, with_body),
-        None => Decision::LookUp(Lookup::new(number, key, Purpose::Page(simple.status))),
-    })
-}
-
-/// The page, or the built-in text where there is none.
-fn answer_with_page(page: &Arc<Entry>, with_body: bool) -> Decision {
-    let status = page.page_of.unwrap_or(Status::NOT_FOUND);
-    match page.file() {
-        Some(_) => Decision::File(FileAnswer { entry: Arc::clone(page), status, range: None, with_body }),
-        None => Decision::Simple(Simple { with_body, ..Simple::new(status) }),
-    }
 }
 
 /// What the health path answers, without a look at the disk.
@@ -260,7 +226,7 @@ fn decide_for_any(
         Method::Post if form => return Decision::Upload(Goal::Form { folder: path.written().to_owned() }),
         Method::Put | Method::Post => {
             return match upload {
-                Some(name) => decide_for_upload(request, (number, host), known, key, name),
+                Some(name) => decide_for_upload(request, (number, &site), known, key, name),
                 None => {
                     Decision::Simple(Simple { allow: Some(allow), ..Simple::new(Status::METHOD_NOT_ALLOWED) })
                 }
@@ -423,15 +389,17 @@ fn has_preconditions(request: &Request<'_>) -> bool {
 }
 
 /// An upload with preconditions is decided by what the disk says now: what the cache trusts may be older than the client's knowledge.
+/// One that would be refused without them is refused for that (RFC 9110 section 13.2.1).
 fn decide_for_upload(
     request: &Request<'_>,
-    (number, host): (HostNumber, &Host),
+    (number, site): (HostNumber, &Site),
     known: Option<Arc<Entry>>,
     key: &str,
     name: &str,
 ) -> Decision {
+    let host = &site.hosts[number];
     let mut replace = request.method == Method::Put;
-    if has_preconditions(request) {
+    if has_preconditions(request) && upload::body_of(request, site.upload_limits(number)).is_ok() {
         let Some(entry) = known else { return Decision::LookUp(Lookup::exact(number, host, key)) };
         let current = entry.file().map(File::representation);
         if conditional::evaluate(request, current.as_ref()) != Outcome::Proceed {

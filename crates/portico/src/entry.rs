@@ -103,10 +103,8 @@ pub(crate) struct File {
     /// All its bytes, where it is small; otherwise `handle` is open.
     pub(crate) bytes: Option<Slice>,
     pub(crate) handle: OpenFile,
-    /// The head of a plain 200, or of the status whose page this is, without date and end.
+    /// The head of a plain 200, without date and end.
     pub(crate) head: Box<[u8]>,
-    /// The status of that head.
-    pub(crate) status: Status,
     /// Field lines that depend on the path only. They end `head`, and belong behind every other head of this file.
     pub(crate) lines: Box<[u8]>,
     language_ruled: bool,
@@ -155,8 +153,6 @@ pub(crate) struct HeadFields<'a> {
     pub(crate) server: Option<&'a str>,
     /// For text.
     pub(crate) content_language: Option<&'a str>,
-    /// Of the ready-made head.
-    pub(crate) status: Status,
     /// Field lines that depend on the path only.
     pub(crate) lines: &'a [u8],
     /// Whether a rule decides about `Content-Language`.
@@ -167,14 +163,14 @@ pub(crate) struct HeadFields<'a> {
 impl<'a> HeadFields<'a> {
     /// Without anything that depends on the path.
     pub(crate) fn new(server: Option<&'a str>, content_language: Option<&'a str>) -> Self {
-        Self { server, content_language, status: Status::OK, lines: &[], language_ruled: false, cors: false }
+        Self { server, content_language, lines: &[], language_ruled: false, cors: false }
     }
 }
 
 /// Of what in a file a head tells.
 #[derive(Clone, Copy)]
 pub(crate) enum Extent<'a> {
-    /// All of it: 200, or the status whose page this is.
+    /// All of it: 200.
     Whole,
     /// That the client has it: 304.
     Unchanged,
@@ -203,7 +199,6 @@ impl File {
             bytes,
             handle,
             head: Box::default(),
-            status: fields.status,
             lines: fields.lines.into(),
             language_ruled: fields.language_ruled,
             cors: fields.cors,
@@ -244,8 +239,13 @@ impl File {
 
     /// How heads are made of this file, but for what `of_host` says.
     pub(crate) fn head_fields<'a>(&'a self, of_host: HeadFields<'a>) -> HeadFields<'a> {
-        let (status, language_ruled, cors) = (self.status, self.language_ruled, self.cors);
-        HeadFields { status, lines: &self.lines, language_ruled, cors, ..of_host }
+        let (language_ruled, cors) = (self.language_ruled, self.cors);
+        HeadFields { lines: &self.lines, language_ruled, cors, ..of_host }
+    }
+
+    /// The language of its text, where no rule decides about it.
+    pub(crate) fn language<'a>(&self, of_host: Option<&'a str>) -> Option<&'a str> {
+        of_host.filter(|_| !self.language_ruled && self.content_type.starts_with("text/"))
     }
 
     pub(crate) fn is_coded(&self) -> bool {
@@ -289,7 +289,7 @@ impl File {
     ) -> usize {
         let length = self.length();
         let (status, body, content_range) = match extent {
-            Extent::Whole => (self.status, BodyLength::Length(length), None),
+            Extent::Whole => (Status::OK, BodyLength::Length(length), None),
             Extent::Unchanged => (Status::NOT_MODIFIED, BodyLength::Unsaid, None),
             Extent::Part(first, last) => {
                 let range = ContentRange::Part { first, last, length };
@@ -301,13 +301,9 @@ impl File {
         };
         // A 304 leaves out what the client has already, but for what caches go by (RFC 9110 section 15.4.5).
         let unchanged = status == Status::NOT_MODIFIED;
-        // The page of a status says what happened to another resource: it is no version of that.
-        let is_page = status.code() >= 400;
-        let language = fields
-            .content_language
-            .filter(|_| !unchanged && !self.language_ruled && self.content_type.starts_with("text/"))
-            .map(|value| ("Content-Language", value.as_bytes()));
-        let last_modified = (!unchanged && !has_some && !is_page).then(|| HttpDate::new(self.last_modified));
+        let language = self.language(fields.content_language).filter(|_| !unchanged);
+        let language = language.map(|value| ("Content-Language", value.as_bytes()));
+        let last_modified = (!unchanged && !has_some).then(|| HttpDate::new(self.last_modified));
         let head = ResponseHead {
             content_type: match extent {
                 Extent::Parts(media_type, _) => Some(media_type),
@@ -319,8 +315,7 @@ impl File {
             content_range,
             accept_ranges: status == Status::OK,
             last_modified: last_modified.as_ref(),
-            etag: (!is_page).then_some(self.etag()),
-            retry_after_s: (status == Status::SERVICE_UNAVAILABLE).then_some(1),
+            etag: Some(self.etag()),
             server: fields.server,
             fields: language.as_slice(),
             ..ResponseHead::new(status)

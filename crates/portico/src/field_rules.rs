@@ -16,6 +16,9 @@ pub(crate) const SECURITY_PRESET: [(&str, &str); 6] = [
     ("Cross-Origin-Opener-Policy", "same-origin"),
 ];
 
+/// What pages say that the server makes. Whoever has one asks whether it is still so.
+const OF_PAGES: [(&str, &str); 2] = [("Cache-Control", "no-cache"), ("X-Content-Type-Options", "nosniff")];
+
 /// The fields of one host.
 pub(crate) struct FieldRules {
     rules: Vec<Rule>,
@@ -46,12 +49,31 @@ impl FieldRules {
     ///
     /// Also gives whether a rule decides about `Content-Language`.
     pub(crate) fn lines_for(&self, asked: &str, file: &str) -> (Box<[u8]>, bool) {
-        let is_for = |pattern: &Pattern| [asked, file].iter().any(|path| pattern.matches(path).is_some());
-        let rules = self.rules.iter().filter(|rule| rule.paths.iter().any(is_for));
-        let rules = rules.flat_map(|rule| &rule.headers).map(|(name, value)| (name.as_str(), value.as_str()));
+        let rules = self.ruled([asked, file]);
         let language_ruled = rules.clone().any(|(name, _)| name.eq_ignore_ascii_case("content-language"));
         let cache_control = self.cache_control.as_deref().map(|value| ("Cache-Control", value));
         (lines(rules.chain(cache_control).chain(self.preset.iter().copied())), language_ruled)
+    }
+
+    /// The lines for a page that the server makes for a path: those of a file there, but for what is true of the page alone. Its style
+    /// and script are allowed by no other policy than its own, and it is to be asked for again unless a rule knows better.
+    pub(crate) fn lines_for_page(&self, asked: &str, policy: &str) -> Box<[u8]> {
+        let policy = [("Content-Security-Policy", policy)];
+        let rules = self.ruled([asked, asked]);
+        lines(policy.into_iter().chain(rules).chain(OF_PAGES).chain(self.preset.iter().copied()))
+    }
+
+    /// The lines for a page that the server makes to answer one request, and that is at no path.
+    pub(crate) fn lines_for_result(&self, policy: &str) -> Box<[u8]> {
+        let policy = [("Content-Security-Policy", policy)];
+        lines(policy.into_iter().chain(OF_PAGES).chain(self.preset.iter().copied()))
+    }
+
+    /// What the rules say for these paths.
+    fn ruled(&self, paths: [&str; 2]) -> impl Iterator<Item = (&str, &str)> + Clone {
+        let is_for = move |pattern: &Pattern| paths.iter().any(|path| pattern.matches(path).is_some());
+        let rules = self.rules.iter().filter(move |rule| rule.paths.iter().any(is_for));
+        rules.flat_map(|rule| &rule.headers).map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 

@@ -3,11 +3,16 @@
 #[cfg(unix)]
 use crate::unix_socket::SocketFile;
 use crate::{
-    connection::Purpose,
+    connection::Audience,
     settings::{ListenAddress, Settings},
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{io, net::SocketAddr};
+
+/// So much may wait in the system for a client that does not take it. Without a bound it would take megabytes for each, copied in one go
+/// whenever there is room, while other clients wait.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: u32 = 128 << 10;
 
 /// An address that cannot be listened on, and why.
 pub(crate) type Failed = (ListenAddress, io::Error);
@@ -15,7 +20,7 @@ pub(crate) type Failed = (ListenAddress, io::Error);
 /// A listening socket, and whom its connections are for.
 pub(crate) struct Opened {
     pub(crate) socket: Socket,
-    pub(crate) purpose: Purpose,
+    pub(crate) audience: Audience,
 }
 
 /// All listening sockets of a server.
@@ -47,19 +52,19 @@ impl Listeners {
         for wanted in settings.listen_addresses() {
             let (bound, address) = listeners.bind(&wanted, settings, accepting)?;
             listeners.addresses.push(address);
-            sockets.push((wanted, bound, Purpose::Site));
+            sockets.push((wanted, bound, Audience::Site));
         }
         if let Some(wanted) = settings.admin_listen.as_ref().map(|admin| admin.address().clone()) {
             // The first queue serves it.
             let (bound, address) = listeners.bind(&wanted, settings, 1)?;
             listeners.admin_address = Some(address);
-            sockets.push((wanted, bound, Purpose::Report));
+            sockets.push((wanted, bound, Audience::Report));
         }
         // Only when all are bound: a socket that listens takes connections, which a server that does not start would drop.
-        for (wanted, bound, purpose) in sockets {
+        for (wanted, bound, audience) in sockets {
             for (queue, socket) in listeners.of_queues.iter_mut().zip(bound) {
                 socket.listen(settings.backlog as i32).map_err(|error| (wanted.clone(), error))?;
-                queue.push(Opened { socket, purpose });
+                queue.push(Opened { socket, audience });
             }
         }
         Ok(listeners)
@@ -143,5 +148,24 @@ fn bind(address: SocketAddr, ipv6_only: bool, shared: bool) -> io::Result<Socket
     socket.bind(&address.into())?;
     // Inherited by what is accepted. Answers are gathered, so there is nothing for Nagle's algorithm to wait for.
     socket.set_tcp_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
     Ok(socket)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_accepted_keeps_the_options_of_its_listener() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), false, false).unwrap();
+        listener.listen(1).unwrap();
+        let client =
+            std::net::TcpStream::connect(listener.local_addr().unwrap().as_socket().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.tcp_nodelay().unwrap());
+        assert_eq!(accepted.tcp_notsent_lowat().unwrap(), UNSENT_BYTES);
+        drop(client);
+    }
 }

@@ -1,6 +1,6 @@
 //! Folders that ask for a password: basic authentication (RFC 7617) against a users file, which is read again when it changes.
 
-use crate::{settings::Settings, users::Users};
+use crate::{clients, settings::Settings, users::Users};
 use base64ct::{Base64, Encoding as _};
 use blake2::{
     Blake2sMac256,
@@ -9,10 +9,11 @@ use blake2::{
 use std::{
     collections::HashMap,
     fmt, fs, io,
+    net::IpAddr,
     path::{MAIN_SEPARATOR, MAIN_SEPARATOR_STR, Path, PathBuf},
     sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -208,9 +209,10 @@ impl Credentials {
 
 /// What is known of the credentials of a request.
 pub(crate) enum Verdict {
-    Granted,
+    /// They are those of the user with this name.
+    Granted(Box<[u8]>),
     Refused,
-    /// They are being checked already for too many others.
+    /// Too many others are being checked already, or too many of the same client.
     Busy,
     /// To be checked on the pool.
     Check(Check),
@@ -222,13 +224,14 @@ pub(crate) struct Check {
     users: Arc<UsersFile>,
     refresh: bool,
     key: [u8; 32],
-    /// Among [`MOST_CHECKS`], until this is dropped.
+    /// Until this is dropped.
     place: Place,
 }
 
 /// What came of it.
 pub(crate) struct Checked {
-    pub(crate) granted: bool,
+    /// The name of the user; none where name and password are not right.
+    pub(crate) user: Option<Box<[u8]>>,
     key: [u8; 32],
     generation: u64,
 }
@@ -244,29 +247,51 @@ impl Check {
             let current = users.current.read().unwrap_or_else(PoisonError::into_inner);
             (Arc::clone(&current.users), current.generation)
         };
-        let granted = known.verify(&decoded[..colon], &decoded[colon + 1..]);
+        let (name, password) = (&decoded[..colon], &decoded[colon + 1..]);
+        let user = known.verify(name, password).then(|| name.into());
         drop(place);
-        Checked { granted, key, generation }
+        Checked { user, key, generation }
     }
 }
 
-struct Place(Arc<AtomicUsize>);
+/// Whose password is checked: the number of an address, or none for those who have no address.
+type Checker = Option<u128>;
+
+/// The checks of all workers that are under way, at most [`MOST_CHECKS`].
+#[derive(Clone, Default)]
+pub(crate) struct Checks(Arc<Mutex<Vec<Checker>>>);
+
+/// One of them.
+struct Place {
+    checks: Checks,
+    checker: Checker,
+}
+
+impl Checks {
+    fn lock(&self) -> MutexGuard<'_, Vec<Checker>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for one more check. A client has at most as many as it leaves free for all others, so that one who guesses passwords, or
+    /// two or three, do not keep the others out.
+    fn take_place(&self, address: Option<IpAddr>) -> Option<Place> {
+        let checker = address.map(clients::key_of);
+        let mut checks = self.lock();
+        let own = checks.iter().filter(|other| **other == checker).count();
+        if own >= MOST_CHECKS.saturating_sub(checks.len()) {
+            return None;
+        }
+        checks.push(checker);
+        Some(Place { checks: self.clone(), checker })
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The checks of all workers that are under way.
-#[derive(Clone, Default)]
-pub(crate) struct Checks(Arc<AtomicUsize>);
-
-impl Checks {
-    fn take_place(&self) -> Option<Place> {
-        // Its drop gives it back.
-        let place = (self.0.fetch_add(1, Ordering::Relaxed), Place(Arc::clone(&self.0)));
-        (place.0 < MOST_CHECKS).then_some(place.1)
+        let mut checks = self.checks.lock();
+        if let Some(own) = checks.iter().position(|checker| *checker == self.checker) {
+            checks.swap_remove(own);
+        }
     }
 }
 
@@ -283,12 +308,12 @@ impl Remembered {
         Self { mac, entries: HashMap::new() }
     }
 
-    /// What to do about the value of an `Authorization` field, and whether the users file is to be looked at beside it.
+    /// What to do about the value of an `Authorization` field that came from this address, and whether the users file is to be looked at beside it.
     pub(crate) fn judge(
         &self,
         value: Option<&[u8]>,
         users: &Arc<UsersFile>,
-        checks: &Checks,
+        (checks, address): (&Checks, impl FnOnce() -> Option<IpAddr>),
         now: Duration,
         revalidate: Duration,
     ) -> (Verdict, bool) {
@@ -301,9 +326,9 @@ impl Remembered {
         mac.update(&credentials.decoded);
         let key = mac.finalize().into_bytes().into();
         if self.entries.get(&key).is_some_and(|(of, until)| *of == generation && now < *until) {
-            return (Verdict::Granted, due);
+            return (Verdict::Granted(credentials.decoded[..credentials.colon].into()), due);
         }
-        match checks.take_place() {
+        match checks.take_place(address()) {
             Some(place) => {
                 let users = Arc::clone(users);
                 (Verdict::Check(Check { credentials, users, refresh: due, key, place }), false)
@@ -314,7 +339,7 @@ impl Remembered {
 
     /// Takes in what was found right.
     pub(crate) fn remember(&mut self, checked: &Checked, now: Duration, time_to_live: Duration) {
-        if !checked.granted || time_to_live.is_zero() {
+        if checked.user.is_none() || time_to_live.is_zero() {
             return;
         }
         if self.entries.len() >= MOST_REMEMBERED {

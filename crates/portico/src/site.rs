@@ -4,7 +4,7 @@ use crate::{
     clients::Clients,
     compression::Compression,
     counters::Registry,
-    host::Hosts,
+    host::{HostNumber, Hosts},
     log::AccessLog,
     protection::Checks,
     settings::{Folders, Settings},
@@ -35,6 +35,11 @@ pub(crate) struct Site {
 const DISCARD_BYTES: u64 = 65_536;
 
 impl Site {
+    /// Limits for what a host takes as an upload.
+    pub(crate) fn upload_limits(&self, host: HostNumber) -> Limits {
+        Limits { body_bytes: self.hosts[host].settings.upload_bytes, ..self.limits }
+    }
+
     pub(crate) fn open(
         settings: Settings,
         folders: &[Folders],

@@ -8,7 +8,8 @@ use crate::path::Rules;
 use crate::{connection::LateRecord, entry::OpenFile};
 use completion_port::{BufferChain, Buffers, Directory, Error, OpenOptions, Slice};
 use portico_http::{
-    body::BodyDecoder,
+    body::{BodyDecoder, BodyFraming},
+    limits::Limits,
     multipart::{Decoder, Event},
     rejection::Rejection,
     request::{Request, Version},
@@ -243,6 +244,22 @@ pub(crate) struct Upload {
     /// The connection ends after the answer.
     pub(crate) close: bool,
     pub(crate) log: Option<Box<LateRecord>>,
+}
+
+/// What takes the body of an upload out of its framing.
+///
+/// # Errors
+///
+/// How to refuse it.
+pub(crate) fn body_of(request: &Request<'_>, limits: Limits) -> Result<BodyDecoder, Status> {
+    if request.body == BodyFraming::None {
+        return Err(Status::LENGTH_REQUIRED);
+    }
+    // A part would be taken for the whole (RFC 9110 section 14.5).
+    if request.field("content-range").is_some() {
+        return Err(Status::BAD_REQUEST);
+    }
+    BodyDecoder::new(request.body, &limits).map_err(|rejection| rejection.status)
 }
 
 /// Bytes that are gathered for one write at most.

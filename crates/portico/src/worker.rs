@@ -2,7 +2,7 @@
 
 use crate::{
     compression::{self, Made},
-    connection::{Connection, Purpose},
+    connection::{Audience, Connection},
     connections::{Connections, Listening},
     context::Context,
     listeners::Opened,
@@ -48,10 +48,10 @@ impl Server {
         connections: Arc<Connections>,
         listeners: Vec<Opened>,
     ) -> Result<Self, Error> {
-        for Opened { socket, purpose } in listeners {
+        for Opened { socket, audience } in listeners {
             let associated = context.port.associate(Source::from(socket), NO_CONNECTION);
             let listener = associated.map_err(|(error, _)| error)?;
-            if purpose == Purpose::Report {
+            if audience == Audience::Report {
                 connections.set_admin(listener);
             }
             connections.lock_listening().push(Listening { listener, accepting: Token::NONE });
@@ -96,8 +96,9 @@ impl Server {
                 OperationKind::AcceptStream => self.on_accepted(completion),
                 OperationKind::Post => {
                     if let Payload::Packet(packet) = completion.payload {
-                        let purpose = if packet.key == FOR_REPORT { Purpose::Report } else { Purpose::Site };
-                        self.admit(Handle::from_bits(packet.value), purpose);
+                        let audience =
+                            if packet.key == FOR_REPORT { Audience::Report } else { Audience::Site };
+                        self.admit(Handle::from_bits(packet.value), audience);
                     }
                 }
                 OperationKind::Call if completion.key == NO_CONNECTION => self.on_called(completion),
@@ -138,7 +139,7 @@ impl Server {
         self.connections.with(completion.key, |connection| {
             // A mistake that one request finds must not end the connections of others.
             let context = &mut self.context;
-            if gone && connection.purpose() == Purpose::Site {
+            if gone && connection.audience() == Audience::Site {
                 context.counts.count_closed();
             }
             let completed = catch_unwind(AssertUnwindSafe(|| connection.complete(completion, context)));
@@ -167,12 +168,12 @@ impl Server {
             }
         }
         let Payload::Accepted(handle) = completion.payload else { return };
-        let purpose = self.connections.purpose_of(completion.handle);
+        let audience = self.connections.audience_of(completion.handle);
         if handle.queue() == self.context.port.queue() {
-            return self.admit(handle, purpose);
+            return self.admit(handle, audience);
         }
         // Windows has one listener for all queues; its connections are spread over them.
-        let key = if purpose == Purpose::Report { FOR_REPORT } else { 0 };
+        let key = if audience == Audience::Report { FOR_REPORT } else { 0 };
         let packet = Packet { key, value: handle.to_bits(), ..Packet::default() };
         let port = self.context.port.port();
         if port.post(handle.queue(), packet).is_err() {
@@ -181,8 +182,8 @@ impl Server {
     }
 
     /// Makes a connection of an accepted client, or lets it wait for a place.
-    fn admit(&mut self, handle: Handle, purpose: Purpose) {
-        if self.context.draining || !self.connections.wait_for_place(handle, purpose) {
+    fn admit(&mut self, handle: Handle, audience: Audience) {
+        if self.context.draining || !self.connections.wait_for_place(handle, audience) {
             return self.context.port.close(handle);
         }
         self.admit_waiting();
@@ -196,14 +197,14 @@ impl Server {
 
     /// Makes connections of the clients that wait, as far as there are places.
     fn admit_waiting(&mut self) {
-        while let Some((handle, purpose, key)) = self.connections.next_waiting() {
+        while let Some((handle, audience, key)) = self.connections.next_waiting() {
             if let Err(error) = self.context.port.set_key(handle, key) {
                 unreachable!("a handle that was accepted, and not closed, is open: {error}")
             }
-            if purpose == Purpose::Site {
+            if audience == Audience::Site {
                 self.context.counts.count_accepted();
             }
-            let connection = Connection::new(handle, purpose, &self.context);
+            let connection = Connection::new(handle, audience, &self.context);
             self.connections.enter(key, connection, |connection| connection.advance(&mut self.context));
         }
     }

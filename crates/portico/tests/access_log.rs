@@ -19,6 +19,7 @@ fn record(target: &str) -> AccessRecord<'_> {
     AccessRecord {
         time: UNIX_EPOCH + Duration::from_secs(971_186_136),
         remote: std::net::IpAddr::from([127, 0, 0, 1]).into(),
+        user: b"",
         method: b"GET",
         target: target.as_bytes(),
         version: b"HTTP/1.1",
@@ -71,7 +72,7 @@ fn json_is_one_object_a_line() {
     log.stop(LONG);
     assert_eq!(
         read(&path),
-        "{\"time\":\"2000-10-10T13:55:36.000000Z\",\"remote\":\"127.0.0.1\",\"method\":\"GET\",\
+        "{\"time\":\"2000-10-10T13:55:36.000000Z\",\"remote\":\"127.0.0.1\",\"user\":null,\"method\":\"GET\",\
          \"target\":\"/\\\"quoted\\\"\",\"version\":\"HTTP/1.1\",\"referer\":null,\"user_agent\":\"test\",\
          \"status\":200,\"bytes\":5,\"duration_us\":1000}\n"
     );

@@ -51,6 +51,7 @@ fn record(log: &AccessLog) {
     log.record(&AccessRecord {
         time: UNIX_EPOCH,
         remote: std::net::IpAddr::from([127, 0, 0, 1]).into(),
+        user: b"",
         method: b"GET",
         target: b"/",
         version: b"HTTP/1.1",

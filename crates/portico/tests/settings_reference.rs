@@ -25,7 +25,11 @@ fn the_reference_shows_what_holds() {
 fn row(setting: &Setting) -> String {
     let default = setting.shown(&Settings::new("."));
     let default = match (setting.name, default) {
-        // The one default that depends on the system.
+        // The defaults that depend on the system.
+        ("transmit_files", Some(here)) => {
+            assert_eq!(here, cfg!(target_os = "linux").to_string());
+            "`true` on Linux, else `false`".to_owned()
+        }
         ("threads_per_processor", Some(here)) => {
             assert_eq!(here, if cfg!(windows) { "2" } else { "1" });
             "1; on Windows 2".to_owned()

@@ -118,7 +118,7 @@ fn a_mistake_in_a_table_is_named_with_its_line() {
         ("[[rule]]\npath = \"/a\"\nheaders = { Access-Control-Allow-Origin = \"*\" }", 4, "[cors]"),
         ("[error_pages]\n404 = \"404.html\"", 3, "begins with a slash"),
         ("[error_pages]\n404 = \"/../x\"", 3, "dot segment"),
-        ("[error_pages]\n405 = \"/405.html\"", 3, "404"),
+        ("[error_pages]\n402 = \"/402.html\"", 3, "404"),
         ("[error_pages]\nnone = \"/405.html\"", 3, "no page of its own"),
         ("error_pages = 3", 2, "is a table"),
         ("[cors]\nmax_age_s = 1", 2, "name origins"),

@@ -15,6 +15,8 @@ mod notices;
 mod order;
 pub(crate) mod pipe;
 mod scratch;
+#[cfg(target_os = "linux")]
+mod sendfile;
 mod slot;
 mod socket;
 
@@ -22,6 +24,8 @@ pub(crate) use self::core::Core;
 pub(crate) use handle::Descriptor;
 pub(crate) use notices::Next;
 pub(crate) use scratch::Scratch;
+#[cfg(target_os = "linux")]
+pub(crate) use sendfile::FromCache;
 pub(crate) use slot::Body;
 pub(crate) use socket::connect_error;
 

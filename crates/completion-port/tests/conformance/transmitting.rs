@@ -8,10 +8,12 @@ use completion_port::{BufferChain, ErrorKind, Handle, OpenOptions, Operation, Pa
 use std::{
     io::{Read, Write},
     net::Shutdown,
+    path::Path,
 };
 
 pub(crate) const CASES: &[Case] = cases![
     head_and_range_arrive_in_order,
+    a_file_arrives_whole_whatever_of_it_is_in_memory,
     a_file_that_is_too_short_is_an_error,
     a_transmission_that_the_peer_does_not_read_can_be_cancelled,
 ];
@@ -61,6 +63,45 @@ fn head_and_range_arrive_in_order(rig: &mut Rig) {
     rig.close(socket);
     assert!(rig.read_to_end(&reader) == expected);
     rig.close(file);
+}
+
+/// What was sent or read before is in memory, and may go another way than the rest; so may what left the memory meanwhile.
+fn a_file_arrives_whole_whatever_of_it_is_in_memory(rig: &mut Rig) {
+    const LENGTH: u64 = 4_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_of(rig, &folder, LENGTH as usize);
+    let (socket, peer) = rig.pair();
+    let reader = rig.read_beside(peer);
+    let mut expected = Vec::new();
+    let mut send = |rig: &mut Rig, offset: u64, length: u64| {
+        let head = head(&[b"head"]);
+        let sent = rig.run(socket, Operation::TransmitFile { head, file, offset, length });
+        assert_eq!(sent.result, Ok(4 + length));
+        expected.extend_from_slice(b"head");
+        expected.extend_from_slice(&pattern(LENGTH as usize)[offset as usize..(offset + length) as usize]);
+    };
+    for (offset, length) in [(0, 700_000), (0, LENGTH), (300_000, 10), (0, LENGTH), (1_000_001, 2_000_000)] {
+        send(rig, offset, length);
+    }
+    forget(&folder.path().join("file"), 1_500_000);
+    for (offset, length) in [(0, LENGTH), (1_400_000, 200_000), (0, LENGTH)] {
+        send(rig, offset, length);
+    }
+    rig.close(socket);
+    assert!(rig.read_to_end(&reader) == expected);
+    rig.close(file);
+}
+
+/// Has the system drop from memory what it holds of a file from an offset on, where that can be asked for.
+fn forget(path: &Path, offset: u64) {
+    #[cfg(target_os = "linux")]
+    {
+        let file = std::fs::File::open(path).unwrap();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, offset, None, rustix::fs::Advice::DontNeed).unwrap();
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (path, offset);
 }
 
 fn a_file_that_is_too_short_is_an_error(rig: &mut Rig) {

@@ -3,27 +3,21 @@
 use super::{Activity, COPY_BYTES, Connection, Decision, Progress, Taken, body::needs_body};
 use crate::{
     context::Context,
-    decide::{FileAnswer, Simple, cors_answer},
-    entry::{Extent, HEAD_ROOM, VARY},
+    decide::{FileAnswer, Simple},
+    entry::{Extent, HEAD_ROOM},
     log::{AccessRecord, Remote},
 };
 use portico_http::{
-    body::{BodyDecoder, BodyLength},
+    body::BodyDecoder,
     method::Method,
     request::{self, Parsed, Request, Version},
-    response::{self, Connection as ConnectionField, ContentRange, MAX_END_BYTES, ResponseHead},
+    response::{self, Connection as ConnectionField, MAX_END_BYTES},
     status::Status,
 };
 use std::time::Duration;
 
-/// Room for the head and the text of an answer without a file, beside its variable fields.
-const SIMPLE_ROOM: usize = 768;
-/// With a text that says how things are now.
-const NOT_STORED: &[(&str, &[u8])] = &[("Cache-Control", b"no-store")];
 /// Capacity for several pipelined answers in one send.
 const BATCH_BYTES: usize = 65_536;
-const PAGE: [&str; 5] =
-    ["<!doctype html>\n<meta charset=\"utf-8\">\n<title>", " ", "</title>\n<h1>", " ", "</h1>\n"];
 
 impl Connection {
     /// Answers `request` as decided; `behind` says that more input follows it.
@@ -76,12 +70,19 @@ impl Connection {
             Decision::Simple(simple) => {
                 let close = self.decide_end(request, simple.close, context);
                 let (status, logged) = (simple.status, simple.logged);
-                let sent = self.write_simple(request.version, &Simple { close, ..simple }, batch, context);
-                sent.map(|sent| {
-                    if logged {
-                        self.log(Some(request), status, sent, context);
-                    }
-                })
+                let simple = Simple { close, ..simple };
+                if self.has_page(status, context) {
+                    let log = self.late_record(Some(request), status).filter(|_| logged);
+                    self.wait_for_page(request.version, simple, log);
+                    Some(())
+                } else {
+                    let sent = self.write_simple(request.version, &simple, batch, context);
+                    sent.map(|sent| {
+                        if logged {
+                            self.log(Some(request), status, sent, context);
+                        }
+                    })
+                }
             }
             Decision::File(answer) => {
                 let close = self.decide_end(request, false, context);
@@ -131,7 +132,12 @@ impl Connection {
         }
         let is_head = self.answers_head || received.starts_with(b"HEAD ");
         let simple = Simple { with_body: !is_head, ..Simple::closing(status) };
-        let Some(sent) = self.write_simple(Version::Http11, &simple, 0, context) else { return false };
+        let has_page = self.has_page(status, context);
+        let mut sent = 0;
+        if !has_page {
+            let Some(written) = self.write_simple(Version::Http11, &simple, 0, context) else { return false };
+            sent = written;
+        }
         // What such a client sends further is not looked at, but it has to be read for it to see the answer.
         self.still_sends = true;
         let held = self.held.take();
@@ -139,85 +145,13 @@ impl Connection {
             Some(Ok(Parsed::Complete(request))) => Some(request),
             _ => None,
         };
-        self.log(request.as_ref(), status, sent, context);
+        if has_page {
+            let log = self.late_record(request.as_ref(), status);
+            self.wait_for_page(Version::Http11, simple, log);
+        } else {
+            self.log(request.as_ref(), status, sent, context);
+        }
         true
-    }
-
-    /// Writes an answer without a file, and gives the length of its body. None if there is no room in this batch.
-    pub(super) fn write_simple(
-        &mut self,
-        version: Version,
-        simple: &Simple,
-        batch: usize,
-        context: &mut Context,
-    ) -> Option<u64> {
-        let host = &context.site.hosts[self.host];
-        let location = simple.location.as_deref();
-        let challenge = host.protection.as_ref().filter(|_| simple.status == Status::UNAUTHORIZED);
-        let challenge = challenge.map(|protection| ("WWW-Authenticate", protection.challenge.as_bytes()));
-        let challenge_bytes = challenge.map_or(0, |(_, value)| value.len());
-        let cors = simple.cors.zip(host.cors.as_ref()).map_or(&[][..], |(answer, cors)| cors.lines(answer));
-        let lines = [host.fields.preset_lines(), cors];
-        let line_bytes = lines.iter().map(|lines| lines.len()).sum::<usize>();
-        let needed = SIMPLE_ROOM + location.map_or(0, str::len) + challenge_bytes + line_bytes;
-        let room = self.output.room(context.port.buffers(), needed, batch);
-        let Some(buffer) = room else { return self.wait_for_room(context) };
-        let code = simple.status.code();
-        let (mut digits, reason) = ([0; 3], simple.status.reason());
-        for (place, digit) in digits.iter_mut().enumerate() {
-            *digit = b'0' + (code / [100, 10, 1][place] % 10) as u8;
-        }
-        let page = [
-            PAGE[0].as_bytes(),
-            &digits,
-            PAGE[1].as_bytes(),
-            reason.as_bytes(),
-            PAGE[2].as_bytes(),
-            &digits,
-            PAGE[3].as_bytes(),
-            reason.as_bytes(),
-            PAGE[4].as_bytes(),
-        ];
-        let plain = simple.text.map(str::as_bytes);
-        let texts = plain.as_ref().map_or(&page[..], std::slice::from_ref);
-        let without = simple.status.is_without_content();
-        let body_length = if without { 0 } else { texts.iter().map(|text| text.len()).sum::<usize>() };
-        let connection = ConnectionField::for_version(version, !simple.close);
-        let head = ResponseHead {
-            body: if without { BodyLength::Unsaid } else { BodyLength::Length(body_length as u64) },
-            content_type: match plain {
-                _ if without => None,
-                Some(_) => Some("text/plain; charset=utf-8"),
-                None => Some("text/html; charset=utf-8"),
-            },
-            vary: simple.varies.then_some(VARY),
-            content_range: simple.unsatisfied.map(|length| ContentRange::Unsatisfied { length }),
-            location,
-            allow: simple.allow,
-            retry_after_s: simple.retry_after_s,
-            server: host.server(),
-            fields: if plain.is_some() { NOT_STORED } else { challenge.as_slice() },
-            ..ResponseHead::new(simple.status)
-        };
-        let Ok(written) = head.write_open(buffer.spare_mut()) else {
-            // Only a target that cannot stand in a field gets here, and no client can send one.
-            self.last_answer = true;
-            return Some(0);
-        };
-        buffer.advance(written);
-        lines.iter().for_each(|lines| buffer.extend_from_slice(lines));
-        let date = context.dates.at(context.wall);
-        let length =
-            response::write_end(buffer.spare_mut(), Some(date), connection).expect("there is room for it");
-        buffer.advance(length);
-        let mut body = 0;
-        if simple.with_body && !without {
-            texts.iter().for_each(|text| buffer.extend_from_slice(text));
-            body = body_length as u64;
-        }
-        self.last_answer |= simple.close;
-        self.count_answer(simple.status, context);
-        Some(body)
     }
 
     /// Writes the head of a file, and its bytes or what is needed to stream them. None if there is no room in this batch.
@@ -231,7 +165,7 @@ impl Connection {
     ) -> Option<()> {
         let file = answer.entry.file().expect("the decision was made for a file");
         let mut room = [0; HEAD_ROOM];
-        let head: [&[u8]; 2] = if answer.status == file.status {
+        let head: [&[u8]; 2] = if answer.status == Status::OK {
             [&file.head, &[]]
         } else {
             let extent = answer.range.map_or(Extent::Unchanged, |(first, last)| Extent::Part(first, last));
@@ -239,13 +173,8 @@ impl Connection {
             let length = file.head_for(extent, request.if_range.is_some(), &fields, &mut room);
             [&room[..length], &file.lines]
         };
-        let is_page = answer.entry.page_of.is_some();
-        let cors = if file.cors || is_page { context.site.hosts[self.host].cors.clone() } else { None };
-        let cors = cors.as_ref().and_then(|cors| {
-            let said = if is_page { cors_answer(request, self.host, context)? } else { cors.answer(request) };
-            Some(cors.lines(said))
-        });
-        let cors = cors.unwrap_or(&[]);
+        let cors = if file.cors { context.site.hosts[self.host].cors.clone() } else { None };
+        let cors = cors.as_ref().map_or(&[][..], |cors| cors.lines(cors.answer(request)));
         let head = [head[0], head[1], cors];
         let (first, end) = answer.range.map_or((0, file.length()), |(first, last)| (first, last + 1));
         let end = if answer.with_body { end } else { first };
@@ -260,6 +189,11 @@ impl Connection {
             let head = [head[0], head[1], head[2], &end_of_head[..length]];
             if !self.begin_stream(request, answer, first..end, &head, context) {
                 return None;
+            }
+            if let Activity::Streaming(body) = &mut self.activity
+                && let Some(late) = &mut body.log
+            {
+                late.user = self.client.user().into();
             }
             self.last_answer |= close;
             self.count_answer(answer.status, context);
@@ -306,6 +240,7 @@ impl Connection {
         let record = AccessRecord {
             time: context.wall,
             remote,
+            user: self.client.user(),
             method: request.map_or(b"", |request| request.method_text.as_bytes()),
             target: request.map_or(b"", |request| request.target.as_bytes()),
             version: request.map_or(b"", |request| version(request.version)),
@@ -316,6 +251,18 @@ impl Connection {
             duration: now.saturating_sub(self.arrived),
         };
         context.site.log.record(&record);
+    }
+
+    /// What the access log, if it is on, will need of a request that is answered later.
+    pub(super) fn late_record(
+        &self,
+        request: Option<&Request<'_>>,
+        status: Status,
+    ) -> Option<Box<LateRecord>> {
+        self.client.remote?;
+        let mut late = LateRecord::of(request, status, self.arrived);
+        late.user = self.client.user().into();
+        Some(late)
     }
 
     /// Says an interrupted answer to the access log, if one is under way.
@@ -340,26 +287,37 @@ pub(crate) struct LateRecord {
     text: Box<[u8]>,
     /// Where method, target, referer and user agent end in `text`.
     ends: [usize; 4],
-    version: Version,
-    status: Status,
+    /// The name of the user, where one was asked for.
+    user: Box<[u8]>,
+    version: Option<Version>,
+    pub(super) status: Status,
     arrived: Duration,
 }
 
 impl LateRecord {
     pub(super) fn new(request: &Request<'_>, status: Status, arrived: Duration) -> Box<Self> {
-        let parts = [
-            request.method_text.as_bytes(),
-            request.target.as_bytes(),
-            request.referer.unwrap_or(b""),
-            request.user_agent.unwrap_or(b""),
-        ];
+        Self::of(Some(request), status, arrived)
+    }
+
+    /// None for what could not be read as a request.
+    fn of(request: Option<&Request<'_>>, status: Status, arrived: Duration) -> Box<Self> {
+        let parts = request.map_or([&b""[..]; 4], |request| {
+            [
+                request.method_text.as_bytes(),
+                request.target.as_bytes(),
+                request.referer.unwrap_or(b""),
+                request.user_agent.unwrap_or(b""),
+            ]
+        });
         let mut ends = [0; 4];
         let mut end = 0;
         for (place, part) in parts.iter().enumerate() {
             end += part.len();
             ends[place] = end;
         }
-        Box::new(Self { text: parts.concat().into(), ends, version: request.version, status, arrived })
+        let (text, user) = (parts.concat().into(), Box::default());
+        let version = request.map(|request| request.version);
+        Box::new(Self { text, ends, user, version, status, arrived })
     }
 
     pub(super) fn record(&self, remote: Option<Remote>, bytes: u64, context: &Context) {
@@ -376,9 +334,10 @@ impl LateRecord {
         let record = AccessRecord {
             time: context.wall,
             remote,
+            user: &self.user,
             method: part(0),
             target: part(1),
-            version: version(self.version),
+            version: self.version.map_or(b"", version),
             status: status.code(),
             bytes,
             referer: part(2),

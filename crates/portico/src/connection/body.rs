@@ -5,10 +5,14 @@
 //! request starts: a server that answers early keeps the connection going while the proxy still sends the body.
 
 use super::{Connection, Progress, Taken};
-use crate::{context::Context, decide::Decision};
+use crate::{
+    context::Context,
+    decide::{Decision, Simple},
+};
 use portico_http::{
     body::{BodyDecoder, BodyFraming},
     request::{self, Parsed, Request},
+    status::Status,
 };
 
 /// Whether a body follows the head.
@@ -40,9 +44,14 @@ impl Connection {
             self.close(context);
             return Progress::Wait;
         };
-        request.body = BodyFraming::None;
+        // Nothing of it is to come.
+        request.body = BodyFraming::Length(0);
         let known = self.known.take();
-        let decision = self.decide(&request, known, context);
+        let decision = match self.decide(&request, known, context) {
+            // What kept the upload from being taken is over, and so is its body.
+            Decision::Upload(_) => Decision::Simple(Simple::new(Status::SERVICE_UNAVAILABLE)),
+            decision => decision,
+        };
         match self.answer(&request, decision, !self.input.is_empty(), context) {
             Taken::Answered(progress) => {
                 self.answered(context);

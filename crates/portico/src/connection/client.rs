@@ -1,10 +1,10 @@
 //! Who is at the other end: the address of the client, behind a proxy too, and what its address may ask for.
 
-use super::{Activity, Connection, Progress, Purpose, report::decide_report};
+use super::{Activity, Audience, Connection, Progress, report::decide_report};
 use crate::{
     clients::Share,
     context::Context,
-    decide::{Decision, Simple, decide},
+    decide::{Decision, Simple, cors_answer, decide},
     entry::Entry,
     log::Remote,
     protection::{self, Check, Checked, Verdict},
@@ -22,8 +22,17 @@ pub(super) struct Client {
     share: Option<Share>,
     /// The request in front has been counted already.
     counted: bool,
-    /// Whether the request in front comes from a user; none where that was not asked, or is being checked.
-    granted: Option<bool>,
+    standing: Standing,
+}
+
+/// From whom the request in front comes.
+enum Standing {
+    /// That was not asked, or is being checked.
+    Unknown,
+    /// The user with this name.
+    User(Box<[u8]>),
+    /// No user.
+    Nobody,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +53,13 @@ impl Client {
         let proxied =
             remote.is_some_and(|remote| trusted.iter().any(|peers| peers.include(remote.address())));
         let stage = if proxied { Stage::ExpectsHeader } else { Stage::New };
-        Self { stage, remote, share: None, counted: false, granted: None }
+        Self { stage, remote, share: None, counted: false, standing: Standing::Unknown }
     }
 
     /// A client that nobody asks who it is.
-    pub(super) fn nobody() -> Self {
-        Self { stage: Stage::New, remote: None, share: None, counted: false, granted: None }
+    pub(super) fn unknown() -> Self {
+        let standing = Standing::Unknown;
+        Self { stage: Stage::New, remote: None, share: None, counted: false, standing }
     }
 
     /// Whether the header of the PROXY protocol has yet to come.
@@ -59,7 +69,12 @@ impl Client {
 
     /// The request in front has been answered.
     pub(super) fn answered(&mut self) {
-        (self.counted, self.granted) = (false, None);
+        (self.counted, self.standing) = (false, Standing::Unknown);
+    }
+
+    /// The name of the user from whom the request in front comes; empty where that was not asked.
+    pub(super) fn user(&self) -> &[u8] {
+        if let Standing::User(name) = &self.standing { name } else { b"" }
     }
 }
 
@@ -128,32 +143,36 @@ impl Connection {
         known: Option<Arc<Entry>>,
         context: &mut Context,
     ) -> Decision {
-        if self.purpose == Purpose::Report {
+        if self.audience == Audience::Report {
             return decide_report(request, context);
         }
         let with_body = request.method != Method::Head;
-        let simple = |simple| Decision::Simple(Simple { with_body, ..simple });
+        let number = self.host;
+        let simple = |simple, context: &mut Context| {
+            let cors = cors_answer(request, number, context);
+            Decision::Simple(Simple { with_body, cors, ..simple })
+        };
         if let Some(refusal) = self.limit_rate(context) {
-            return simple(refusal);
+            return simple(refusal, context);
         }
         if context.site.hosts.refuses(self.host) {
-            return simple(Simple::new(Status::MISDIRECTED_REQUEST));
+            return simple(Simple::new(Status::MISDIRECTED_REQUEST), context);
         }
-        let granted = self.client.granted == Some(true);
+        let granted = matches!(self.client.standing, Standing::User(_));
         let decision = decide(request, self.host, known.clone(), granted, context);
         if !matches!(decision, Decision::Authenticate) {
             return decision;
         }
         match self.authenticate(request, context) {
-            Verdict::Granted => {
-                self.client.granted = Some(true);
+            Verdict::Granted(user) => {
+                self.client.standing = Standing::User(user);
                 decide(request, self.host, known, true, context)
             }
             Verdict::Refused => {
-                self.client.granted = Some(false);
-                simple(Simple::new(Status::UNAUTHORIZED))
+                self.client.standing = Standing::Nobody;
+                simple(Simple::new(Status::UNAUTHORIZED), context)
             }
-            Verdict::Busy => simple(Simple::new(Status::SERVICE_UNAVAILABLE)),
+            Verdict::Busy => simple(Simple::new(Status::SERVICE_UNAVAILABLE), context),
             Verdict::Check(check) => Decision::Check(Box::new(check)),
         }
     }
@@ -161,15 +180,17 @@ impl Connection {
     /// Whether the request in front comes from a user of its host.
     fn authenticate(&self, request: &Request<'_>, context: &mut Context) -> Verdict {
         let site = Arc::clone(&context.site);
-        let Some(protection) = &site.hosts[self.host].protection else { return Verdict::Granted };
-        if self.client.granted == Some(false) {
+        let Some(protection) = &site.hosts[self.host].protection else { return Verdict::Refused };
+        if matches!(self.client.standing, Standing::Nobody) {
             return Verdict::Refused;
         }
         let mut values = request.fields().named("authorization");
         let value = values.next().filter(|_| values.next().is_none());
         let (now, revalidate) = (context.port.now(), site.settings.file_revalidate);
-        let (verdict, refresh) =
-            context.remembered.judge(value, &protection.users, &site.checks, now, revalidate);
+        let address =
+            || self.client.remote.or_else(|| remote(self.handle, context)).and_then(Remote::address);
+        let checks = (&site.checks, address);
+        let (verdict, refresh) = context.remembered.judge(value, &protection.users, checks, now, revalidate);
         if refresh {
             let work = protection::refresh(&protection.users);
             // Where the pool is full, the next request whose turn it is tries again.
@@ -194,10 +215,13 @@ impl Connection {
             _ => None,
         };
         // A check that was cancelled, or that panicked, found nobody.
-        self.client.granted = Some(checked.as_ref().is_some_and(|checked| checked.granted));
+        self.client.standing = Standing::Nobody;
         if let Some(checked) = checked {
             let now = context.port.now();
             context.remembered.remember(&checked, now, context.site.settings.auth_remember);
+            if let Some(user) = checked.user {
+                self.client.standing = Standing::User(user);
+            }
         }
     }
 

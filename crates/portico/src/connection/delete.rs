@@ -29,7 +29,7 @@ impl Connection {
     ) {
         let Some(folder) = &context.site.hosts[self.host].upload else { return };
         let work = folder.delete(name.clone());
-        let log = self.client.remote.map(|_| LateRecord::new(request, Status::NO_CONTENT, self.arrived));
+        let log = self.late_record(Some(request), Status::NO_CONTENT);
         self.activity = Activity::Deleting(Box::new(Deletion { name, version: request.version, close, log }));
         let operation = Operation::Call { work: Box::new(move || Box::new(work())) };
         if context.port.submit(self.handle, operation).is_err() {
@@ -66,14 +66,6 @@ impl Connection {
             return;
         }
         let simple = Simple { close: deletion.close || context.draining, ..Simple::new(status) };
-        match self.write_simple(deletion.version, &simple, 0, context) {
-            Some(sent) => {
-                if let Some(late) = deletion.log {
-                    late.record_as(status, self.client.remote, sent, context);
-                }
-            }
-            // Only when no buffer is free.
-            None => self.last_answer = true,
-        }
+        self.answer_late(deletion.version, simple, deletion.log, context);
     }
 }

@@ -41,10 +41,11 @@ impl Connection {
             buffer.extend_from_slice(text.as_bytes());
             buffer.freeze()
         });
+        let lines = context.site.hosts[self.host].fields.lines_for_result(policy);
         let made = Made {
             status,
             content_type,
-            policy,
+            lines: [&lines, &[]],
             etag: None,
             location: (status == Status::SEE_OTHER).then_some(form.folder.as_str()),
             // The files are there, and the status says so.

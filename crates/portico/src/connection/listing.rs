@@ -6,28 +6,30 @@ use super::{
 };
 use crate::{
     context::Context,
+    decide::cors_answer,
     entry::{Entry, Kind},
     listing::{Listing, Page, PageAnswer, Work},
+    seek,
 };
 use completion_port::{Completion, Error, Operation, Payload, Slice};
 use portico_http::{
     body::BodyLength,
     etag::ETag,
     request::{Request, Version},
-    response::{Connection as ConnectionField, ResponseHead},
+    response::{self, Connection as ConnectionField, ResponseHead},
     status::Status,
 };
 use std::sync::Arc;
 
-/// Room for the head of a page, beside where it redirects to.
-const HEAD_ROOM: usize = 1_280;
+/// Room for the head of a page, beside its lines and where it redirects to.
+const HEAD_ROOM: usize = 768;
 
 /// An answer that is made and not a file.
 pub(super) struct Made<'a> {
     pub(super) status: Status,
     pub(super) content_type: &'static str,
-    /// `Content-Security-Policy`.
-    pub(super) policy: &'static str,
+    /// Its further field lines.
+    pub(super) lines: [&'a [u8]; 2],
     pub(super) etag: Option<ETag<'a>>,
     pub(super) location: Option<&'a str>,
     pub(super) bytes: Slice,
@@ -73,7 +75,12 @@ impl Connection {
         };
         let now = context.port.now();
         let kind = match made.map(|made| *made) {
-            Some(Ok(page)) => Kind::Page(page),
+            Some(Ok(page)) => {
+                let folder = seek::url(listing.folder_key());
+                let asked = if folder == "/" { "" } else { &folder };
+                let fields = &context.site.hosts[listing.host].fields;
+                Kind::Page(Page { lines: fields.lines_for_page(asked, page.policy), ..page })
+            }
             Some(Err(error)) if is_missing(&error) => {
                 // There is no such folder: that is known from now on, like every name that leads nowhere.
                 let nothing = Arc::new(Entry::new(Kind::Nothing(Status::NOT_FOUND), now));
@@ -118,10 +125,13 @@ impl Connection {
         context: &mut Context,
     ) -> Option<()> {
         let Kind::Page(page) = &answer.entry.kind else { return Some(()) };
+        let said = cors_answer(request, self.host, context);
+        let cors = context.site.hosts[self.host].cors.clone();
+        let cors = said.zip(cors.as_ref()).map_or(&[][..], |(said, cors)| cors.lines(said));
         let made = Made {
             status: answer.status,
             content_type: page.content_type,
-            policy: page.policy,
+            lines: [&page.lines, cors],
             etag: Some(page.etag.as_etag()),
             location: None,
             bytes: page.bytes.clone(),
@@ -148,35 +158,33 @@ impl Connection {
             return None;
         }
         let body = if made.with_body && copied { length } else { 0 };
-        let needed = HEAD_ROOM + made.location.map_or(0, str::len) + body;
+        let line_bytes = made.lines.iter().map(|lines| lines.len()).sum::<usize>();
+        let needed = HEAD_ROOM + made.location.map_or(0, str::len) + line_bytes + body;
         let Some(buffer) = self.output.room(context.port.buffers(), needed, batch) else {
             return self.wait_for_room(context);
         };
-        let fields: [(&str, &[u8]); 4] = [
-            // Whoever has it asks whether it is still so.
-            ("Cache-Control", b"no-cache"),
-            ("Content-Security-Policy", made.policy.as_bytes()),
-            ("Vary", b"Accept"),
-            ("X-Content-Type-Options", b"nosniff"),
-        ];
         let unchanged = made.status == Status::NOT_MODIFIED;
         let head = ResponseHead {
             body: if unchanged { BodyLength::Unsaid } else { BodyLength::Length(length as u64) },
             content_type: (!unchanged).then_some(made.content_type),
+            vary: Some("Accept"),
             etag: made.etag,
             location: made.location,
             server: host.server(),
-            fields: &fields,
-            date: Some(context.dates.at(context.wall)),
-            connection: ConnectionField::for_version(version, !made.close),
             ..ResponseHead::new(made.status)
         };
-        let Ok(written) = head.write(buffer.spare_mut()) else {
+        let Ok(written) = head.write_open(buffer.spare_mut()) else {
             // Only a target that cannot stand in a field gets here, and no client can send one.
             self.last_answer = true;
             return Some(0);
         };
         buffer.advance(written);
+        made.lines.iter().for_each(|lines| buffer.extend_from_slice(lines));
+        let (date, connection) =
+            (context.dates.at(context.wall), ConnectionField::for_version(version, !made.close));
+        let length =
+            response::write_end(buffer.spare_mut(), Some(date), connection).expect("there is room for it");
+        buffer.advance(length);
         self.last_answer |= made.close;
         if made.with_body && copied {
             buffer.extend_from_slice(&made.bytes);

@@ -31,6 +31,9 @@ impl Connection {
         match context.port.submit(self.handle, Operation::Open { directory, path, options }) {
             Ok(_) => self.activity = Activity::LookingUp(Box::new(lookup)),
             // The pool is full: what is waited for would come too late for many.
+            Err(_) if matches!(lookup.purpose, Purpose::Page(_)) => {
+                self.know(&lookup, Kind::Nothing(Status::SERVICE_UNAVAILABLE), context);
+            }
             Err(_) => self.refuse(Status::SERVICE_UNAVAILABLE, context),
         }
     }
@@ -182,8 +185,7 @@ impl Connection {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
         let content_type = host.content_type(name);
         let (lines, language_ruled, cors) = fields_for(&lookup, &path.to_string_lossy(), host);
-        let status = if let Purpose::Page(status) = lookup.purpose { status } else { Status::OK };
-        let fields = HeadFields { status, lines: &lines, language_ruled, cors, ..host.head_fields() };
+        let fields = HeadFields { lines: &lines, language_ruled, cors, ..host.head_fields() };
         let file = File::new(metadata, content_type, bytes, file, context.wall, &fields);
         if lookup.beside.is_some() {
             self.found_beside(lookup, file, context);

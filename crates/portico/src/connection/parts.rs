@@ -2,7 +2,6 @@
 
 use super::{
     Connection,
-    answer::LateRecord,
     stream::{Part, Parts},
 };
 use crate::{
@@ -86,8 +85,7 @@ impl Connection {
             });
             let parts = parts.collect();
             let parts = Parts { parts, end: text.slice(written..), frame_bytes: around as u64 };
-            let log =
-                self.client.remote.map(|_| LateRecord::new(request, Status::PARTIAL_CONTENT, self.arrived));
+            let log = self.late_record(Some(request), Status::PARTIAL_CONTENT);
             if !self.begin_parts(entry, parts, log, context) {
                 return None;
             }

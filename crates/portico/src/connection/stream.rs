@@ -1,13 +1,18 @@
-//! Sending a file in slices: while one is being sent, the next is read.
+//! Sending a file: by the system alone (`transmit_files`), or in slices, where one is read while the one before it is being sent.
 
 use super::{Activity, Connection, answer::LateRecord, buffer_of};
 use crate::{context::Context, decide::FileAnswer, entry::Entry};
-use completion_port::{Buffer, BufferChain, Buffers, Completion, Error, Operation, Slice};
+use completion_port::{Buffer, BufferChain, Buffers, Completion, Error, ErrorKind, Operation, Slice};
 use portico_http::request::Request;
 use std::{ops::Range, sync::Arc, vec};
 
 /// Slices below this length are read one after the other is sent: there is nothing to gain from reading ahead.
 const LEAST_AHEAD_BYTES: usize = 16_384;
+
+/// Fewer bytes cost less where they are read behind the head and sent with it.
+const LEAST_TRANSMITTED_BYTES: u64 = 32_768;
+/// What the system sends by itself in one operation; after it, the access log and the limits know how far the client is.
+const TRANSMIT_BYTES: u64 = if cfg!(target_os = "windows") { 128 << 10 } else { 1 << 20 };
 
 /// A buffer for a slice of the file behind a head. Where those of its length are taken, a smaller one: the download takes more steps.
 fn acquire_slice(buffers: &Buffers, head_bytes: usize, slice_bytes: usize) -> Result<Buffer, Error> {
@@ -34,8 +39,11 @@ pub(super) struct FileBody {
     /// Bytes of the body that do not come from the file.
     frame_bytes: u64,
     slice_bytes: usize,
+    /// The system sends it by itself.
+    transmits: bool,
+    /// A slice is being read, or sent by the system itself.
     reading: bool,
-    /// How many bytes the slice that is being read must bring.
+    /// How many bytes that must bring.
     expected: u64,
     /// A slice that was read while the one before is being sent.
     ready: Option<BufferChain>,
@@ -69,6 +77,7 @@ impl FileBody {
             unread: total,
             frame_bytes: 0,
             slice_bytes,
+            transmits: false,
             reading: false,
             expected: 0,
             ready: None,
@@ -98,21 +107,65 @@ impl Connection {
         context: &mut Context,
     ) -> bool {
         let head_bytes = head.iter().map(|part| part.len()).sum::<usize>();
-        let slice_bytes = context.site.settings.send_slice_bytes;
+        let settings = &context.site.settings;
+        let slice_bytes = settings.send_slice_bytes;
         let total = range.end - range.start;
+        let transmits =
+            settings.transmit_files && context.site.trace.is_none() && total >= LEAST_TRANSMITTED_BYTES;
         // The head is laid in front of the first slice, which is shorter by it, where that leaves a slice at all.
         let room = (total as usize).min(slice_bytes.saturating_sub(head_bytes).max(slice_bytes / 2));
-        let Ok(mut buffer) = acquire_slice(context.port.buffers(), head_bytes, room) else {
+        let buffers = context.port.buffers();
+        let acquired = match transmits {
+            true => buffers.acquire(head_bytes),
+            false => acquire_slice(buffers, head_bytes, room),
+        };
+        let Ok(mut buffer) = acquired else {
             return self.wait_for_room::<()>(context).is_some();
         };
         for part in head {
             buffer.extend_from_slice(part);
         }
         let log = self.client.remote.map(|_| LateRecord::new(request, answer.status, self.arrived));
-        let body = FileBody::new(&answer.entry, range, slice_bytes, log);
-        self.activity = Activity::Streaming(Box::new(body));
-        self.read_slice(buffer, context);
+        let mut body = FileBody::new(&answer.entry, range, slice_bytes, log);
+        if transmits {
+            (body.transmits, body.lead) = (true, Some(buffer.freeze()));
+            self.activity = Activity::Streaming(Box::new(body));
+            // What was answered before goes first.
+            if !self.sending && self.output.is_empty() {
+                self.transmit(context);
+            }
+        } else {
+            self.activity = Activity::Streaming(Box::new(body));
+            self.read_slice(buffer, context);
+        }
         true
+    }
+
+    /// Has the system send what comes next.
+    fn transmit(&mut self, context: &mut Context) {
+        let Activity::Streaming(body) = &mut self.activity else { return };
+        let file = body.entry.file().expect("only files are streamed").handle.handle();
+        let (offset, length) = (body.left.start, (body.left.end - body.left.start).min(TRANSMIT_BYTES));
+        (body.expected, body.reading) = (length, true);
+        body.left.start += length;
+        body.unread -= length;
+        let head = body.lead.take().map_or_else(BufferChain::new, BufferChain::from);
+        (self.sending, self.batched) = (true, 0);
+        self.note_send(context);
+        self.submit(Operation::TransmitFile { head, file, offset, length }, context);
+    }
+
+    /// The system has sent what it was asked to, or could not.
+    pub(super) fn on_transmitted(&mut self, completion: Completion, context: &mut Context) {
+        if let Activity::Streaming(body) = &mut self.activity {
+            body.reading = false;
+            if let Err(error) = &completion.result
+                && error.kind() == ErrorKind::Other
+            {
+                tracing::warn!(%error, "a download ends because its file changed or could not be read");
+            }
+        }
+        self.on_sent(completion, context);
     }
 
     /// Starts to send ranges of a file, the first lead with the head of the answer. False as with [`Self::begin_stream`].
@@ -244,6 +297,8 @@ impl Connection {
             }
         } else if let Some(chain) = body.ready.take() {
             self.send_slice(chain, context);
+        } else if body.transmits {
+            self.transmit(context);
         } else {
             self.read_on(context);
         }

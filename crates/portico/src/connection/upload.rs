@@ -1,26 +1,19 @@
 //! Taking a request body into a file.
 
-use super::{Activity, Connection, answer::LateRecord, lookup::status_of};
+use super::{Activity, Connection, lookup::status_of};
 use crate::{
     context::Context,
     decide::Simple,
     entry::OpenFile,
     listing::wants_json,
     routing::inside_key,
-    upload::{Form, GATHER_BYTES, Goal, Stage, Upload},
+    upload::{Form, GATHER_BYTES, Goal, Stage, Upload, body_of},
 };
 use completion_port::{
     BufferChain, Completion, Directory, Error, ErrorKind, Handle, OpenOptions, Operation, OperationKind,
     Payload, Slice,
 };
-use portico_http::{
-    body::{BodyDecoder, BodyFraming},
-    limits::Limits,
-    multipart::Decoder,
-    request::Request,
-    response::CONTINUE,
-    status::Status,
-};
+use portico_http::{multipart::Decoder, request::Request, response::CONTINUE, status::Status};
 use std::{io, path::PathBuf, sync::Arc};
 
 impl Connection {
@@ -32,18 +25,9 @@ impl Connection {
         goal: Goal,
         context: &mut Context,
     ) -> Option<()> {
-        if request.body == BodyFraming::None {
-            return self.refuse_upload(request, Status::LENGTH_REQUIRED, context);
-        }
-        // A part would be taken for the whole (RFC 9110 section 14.5).
-        if request.field("content-range").is_some() {
-            return self.refuse_upload(request, Status::BAD_REQUEST, context);
-        }
-        let body_bytes = context.site.hosts[self.host].settings.upload_bytes;
-        let limits = Limits { body_bytes, ..context.site.limits };
-        let decoder = match BodyDecoder::new(request.body, &limits) {
+        let decoder = match body_of(request, context.site.upload_limits(self.host)) {
             Ok(decoder) => decoder,
-            Err(rejection) => return self.refuse_upload(request, rejection.status, context),
+            Err(status) => return self.refuse_upload(request, status, context),
         };
         let continues = request.expect_continue && !decoder.is_finished();
         if continues && !self.output.has_room_for_slice() {
@@ -58,7 +42,7 @@ impl Connection {
             },
         };
         let keep = request.keep_alive && context.site.settings.keep_alive && !context.draining;
-        let log = self.client.remote.map(|_| LateRecord::new(request, Status::CREATED, self.arrived));
+        let log = self.late_record(Some(request), Status::CREATED);
         let Some(folder) = &context.site.hosts[self.host].upload else { return Some(()) };
         let work = folder.prepare(decoder.remaining_bytes());
         self.activity = Activity::Uploading(Box::new(Upload {
@@ -141,9 +125,15 @@ impl Connection {
     }
 
     fn refuse_upload(&mut self, request: &Request<'_>, status: Status, context: &mut Context) -> Option<()> {
-        let sent = self.write_simple(request.version, &Simple::closing(status), 0, context)?;
+        let simple = Simple::closing(status);
+        if self.has_page(status, context) {
+            let log = self.late_record(Some(request), status);
+            self.wait_for_page(request.version, simple, log);
+        } else {
+            let sent = self.write_simple(request.version, &simple, 0, context)?;
+            self.log(Some(request), status, sent, context);
+        }
         self.still_sends = true;
-        self.log(Some(request), status, sent, context);
         Some(())
     }
 
@@ -362,15 +352,7 @@ impl Connection {
         let status = if new { Status::CREATED } else { Status::NO_CONTENT };
         let location = new.then(|| upload.target.split('?').next().unwrap_or_default().to_owned());
         let simple = Simple { location, close: upload.close || context.draining, ..Simple::new(status) };
-        match self.write_simple(upload.version, &simple, 0, context) {
-            Some(sent) => {
-                if let Some(late) = upload.log {
-                    late.record_as(status, self.client.remote, sent, context);
-                }
-            }
-            // Only when no buffer is free; the file is there, and the client will see it.
-            None => self.last_answer = true,
-        }
+        self.answer_late(upload.version, simple, upload.log, context);
     }
 
     fn fail_upload_with(&mut self, error: Error, context: &mut Context) {
@@ -397,13 +379,8 @@ impl Connection {
     pub(super) fn fail_upload(&mut self, status: Status, context: &mut Context) {
         self.abandon_upload(context);
         if let Activity::Uploading(upload) = std::mem::replace(&mut self.activity, Activity::Reading) {
-            self.last_answer = true;
             self.still_sends |= !upload.decoder.is_finished();
-            let sent = self.write_simple(upload.version, &Simple::closing(status), 0, context);
-            // Without room the end of the connection says it, behind the answers that wait to be sent.
-            if let (Some(sent), Some(late)) = (sent, upload.log) {
-                late.record_as(status, self.client.remote, sent, context);
-            }
+            self.answer_late(upload.version, Simple::closing(status), upload.log, context);
         }
     }
 

@@ -130,6 +130,8 @@ impl Listing {
 pub(crate) struct Page {
     pub(crate) content_type: &'static str,
     pub(crate) policy: &'static str,
+    /// Field lines that depend on the folder only.
+    pub(crate) lines: Box<[u8]>,
     pub(crate) bytes: Slice,
     pub(crate) etag: StoredETag,
     /// How many files had been uploaded and deleted when the folder was read.
@@ -174,7 +176,8 @@ impl Work {
         let etag = StoredETag::from_numbers(&[hash.finish(), text.len() as u64]);
         let mut buffer = self.buffers.allocate(text.len())?;
         buffer.extend_from_slice(text.as_bytes());
-        Ok(Page { content_type, policy, bytes: buffer.freeze(), etag, changes: self.changes })
+        let lines = Box::default();
+        Ok(Page { content_type, policy, lines, bytes: buffer.freeze(), etag, changes: self.changes })
     }
 }
 

@@ -184,6 +184,7 @@ mod tests {
         AccessRecord {
             time: UNIX_EPOCH,
             remote: std::net::IpAddr::from([127, 0, 0, 1]).into(),
+            user: b"",
             method: b"GET",
             target,
             version: b"HTTP/1.1",

@@ -15,6 +15,8 @@ pub struct AccessRecord<'a> {
     pub time: SystemTime,
     /// The client.
     pub remote: Remote,
+    /// The name of the user whose password was right; empty where none was asked for.
+    pub user: &'a [u8],
     /// The method; empty where no request could be made out.
     pub method: &'a [u8],
     /// The target, as it was sent.
@@ -64,7 +66,7 @@ const MOST_FIELD_BYTES: usize = 1024;
 
 /// No line is longer: every byte of every text in its longest escape (`\u00HH`), and what stands between.
 pub(super) const MOST_LINE_BYTES: usize =
-    6 * (2 * MOST_TOKEN_BYTES + MOST_TARGET_BYTES + 2 * MOST_FIELD_BYTES) + 512;
+    6 * (2 * MOST_TOKEN_BYTES + MOST_TARGET_BYTES + 3 * MOST_FIELD_BYTES) + 512;
 
 impl AccessRecord<'_> {
     /// Appends the line, with its end.
@@ -77,7 +79,14 @@ impl AccessRecord<'_> {
 
     fn write_combined(&self, date: &mut Date, out: &mut Vec<u8>) {
         write_address(self.remote, out);
-        out.extend_from_slice(b" - - [");
+        out.extend_from_slice(b" - ");
+        if self.user.is_empty() {
+            out.push(b'-');
+        } else {
+            // No quotes stand around this one.
+            escape_from(b'!', self.user, MOST_FIELD_BYTES, out);
+        }
+        out.extend_from_slice(b" [");
         out.extend_from_slice(date.combined(self.time).as_bytes());
         out.extend_from_slice(b"] \"");
         if self.method.is_empty() {
@@ -121,6 +130,7 @@ impl AccessRecord<'_> {
         write_address(self.remote, out);
         out.push(b'"');
         for (name, text, most) in [
+            ("user", self.user, MOST_FIELD_BYTES),
             ("method", self.method, MOST_TOKEN_BYTES),
             ("target", self.target, MOST_TARGET_BYTES),
             ("version", self.version, MOST_TOKEN_BYTES),
@@ -189,10 +199,15 @@ const CUT: &[u8] = b"...";
 
 /// Quotes, backslashes and all but visible ASCII as `\xHH`, so that a line is a line and a quote ends a field.
 fn escape_bytes(text: &[u8], most: usize, out: &mut Vec<u8>) {
+    escape_from(b' ', text, most, out);
+}
+
+/// The same, with `first` the lowest byte that stays as it is.
+fn escape_from(first: u8, text: &[u8], most: usize, out: &mut Vec<u8>) {
     let (text, cut) = limit(text, most);
     let mut plain = 0;
     for (at, &byte) in text.iter().enumerate() {
-        if (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\' {
+        if (first..=b'~').contains(&byte) && byte != b'"' && byte != b'\\' {
             continue;
         }
         out.extend_from_slice(&text[plain..at]);
@@ -255,6 +270,7 @@ mod tests {
         AccessRecord {
             time: UNIX_EPOCH + Duration::from_micros(971_186_136_000_042),
             remote: "192.0.2.7".parse::<IpAddr>().unwrap().into(),
+            user: b"",
             method: b"GET",
             target: b"/index.html?q=1",
             version: b"HTTP/1.1",
@@ -293,7 +309,7 @@ mod tests {
         );
         assert_eq!(
             json(&record()),
-            "{\"time\":\"2000-10-10T13:55:36.000042Z\",\"remote\":\"192.0.2.7\",\"method\":\"GET\",\
+            "{\"time\":\"2000-10-10T13:55:36.000042Z\",\"remote\":\"192.0.2.7\",\"user\":null,\"method\":\"GET\",\
              \"target\":\"/index.html?q=1\",\"version\":\"HTTP/1.1\",\"referer\":\"http://example.com/\",\
              \"user_agent\":\"curl/8.0\",\"status\":200,\"bytes\":189853,\"duration_us\":1234}"
         );
@@ -316,7 +332,7 @@ mod tests {
         assert_eq!(combined(&bare), "::1 - - [10/Oct/2000:13:55:36 +0000] \"-\" 400 - \"-\" \"-\"");
         assert_eq!(
             json(&bare),
-            "{\"time\":\"2000-10-10T13:55:36.000042Z\",\"remote\":\"::1\",\"method\":null,\"target\":null,\
+            "{\"time\":\"2000-10-10T13:55:36.000042Z\",\"remote\":\"::1\",\"user\":null,\"method\":null,\"target\":null,\
              \"version\":null,\"referer\":null,\"user_agent\":null,\"status\":400,\"bytes\":0,\"duration_us\":0}"
         );
     }
@@ -332,6 +348,16 @@ mod tests {
         assert!(json(&hostile).contains(
             "\"target\":\"a\\\"b\\\\c\\u000D\\u000A127.0.0.1 - -\\u0000\\u001B\\u007F\u{fffd}é\",\"version\""
         ));
+    }
+
+    #[test]
+    fn a_user_is_one_field_whatever_the_name() {
+        let user = AccessRecord { user: b"alice", ..record() };
+        assert!(combined(&user).starts_with("192.0.2.7 - alice [10/Oct/2000:13:55:36 +0000] \"GET "));
+        assert!(json(&user).contains("\"remote\":\"192.0.2.7\",\"user\":\"alice\",\"method\":"));
+        let hostile = AccessRecord { user: b"a [b]\"\\\n\xff", ..record() };
+        assert!(combined(&hostile).starts_with("192.0.2.7 - a\\x20[b]\\x22\\x5C\\x0A\\xFF [10/Oct/"));
+        assert!(json(&hostile).contains("\"user\":\"a [b]\\\"\\\\\\u000A\u{fffd}\","));
     }
 
     #[test]
@@ -367,6 +393,7 @@ mod tests {
         let worst = [0; 10_000];
         let worst = AccessRecord {
             remote: "1111:2222:3333:4444:5555:6666:7777:8888".parse::<IpAddr>().unwrap().into(),
+            user: &worst,
             method: &worst,
             target: &worst,
             version: &worst,

@@ -115,6 +115,9 @@ pub struct Settings {
     pub dot_files: bool,
     /// The slice of a file that is read while the one before it is sent. Default: 131,072 bytes.
     pub send_slice_bytes: usize,
+    /// Whether the system sends large files by itself, without a copy through this process (sendfile(2), TransmitFile), rather than slice by slice; with `trace`,
+    /// always slice by slice. Default: true on Linux, false elsewhere.
+    pub transmit_files: bool,
     /// Open files that the file cache holds. Default: 16,384.
     pub file_cache_entries: usize,
     /// File contents that the file cache holds in memory; 0 caches no contents. Default: 64 MiB.
@@ -252,6 +255,7 @@ impl Settings {
             follow_symlinks: FollowSymlinks::Inside,
             dot_files: false,
             send_slice_bytes: 128 << 10,
+            transmit_files: cfg!(target_os = "linux"),
             file_cache_entries: 16_384,
             file_cache_bytes: 64 << 20,
             file_cache_file_bytes: 64 << 10,

@@ -9,8 +9,11 @@ use crate::pattern::{Pattern, Template};
 pub const MOST_RULES: usize = 1_000;
 /// The most bytes that the fields of rules may add to one answer.
 pub const MOST_FIELD_BYTES: usize = 8_192;
-/// The statuses that a page may be set for: those that the server gives without a field of their own.
-pub const ERROR_PAGE_STATUSES: [u16; 6] = [400, 403, 404, 500, 501, 503];
+/// The statuses that a page may be set for: all errors that the server answers with.
+pub const ERROR_PAGE_STATUSES: [u16; 22] = [
+    400, 401, 403, 404, 405, 408, 409, 411, 412, 413, 414, 415, 416, 417, 421, 429, 431, 500, 501, 503, 505,
+    507,
+];
 /// The most origins of `[cors]`.
 pub const MOST_ORIGINS: usize = 1_000;
 

@@ -224,6 +224,7 @@ pub static TABLE: &[Setting] = &[
     row!(Files, follow_symlinks, "POLICY", "Symbolic links that are followed: relative ones that stay inside ROOT, or none"),
     row!(Files, dot_files, "BOOL", "Serve names that begin with a dot (.well-known always is)"),
     row!(Files, send_slice_bytes, "BYTES", 16, 16 * MIB, "The slice of a file that is read while the one before it is sent"),
+    row!(Files, transmit_files, "BOOL", "Let the system send large files by itself (sendfile, TransmitFile) instead of slice by slice; never with trace"),
     row!(Files, file_cache_entries, "COUNT", 1, 16 * MIB, "Open files that the cache holds"),
     row!(Files, file_cache_bytes, "BYTES", 0, MOST_TOTAL_MEMORY, "Contents of small files that the cache holds; 0 holds none"),
     row!(Files, file_cache_file_bytes, "BYTES", 0, MOST_MEMORY, "The largest file whose contents are cached"),

@@ -1,8 +1,11 @@
 //! Basic authentication: who sees what, and what everybody else is told.
 
-use crate::common::{Answer, Client, Site, on_every_backend, settings, write};
+use crate::{
+    clients::connect_from,
+    common::{Answer, Client, Site, on_every_backend, settings, write},
+};
 use base64ct::{Base64, Encoding as _};
-use portico::settings::{BackendChoice, ConfigFile, HostSettings, Settings, Sources};
+use portico::settings::{BackendChoice, ConfigFile, HostSettings, LogTarget, Settings, Sources};
 use portico::{Server, StartError};
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -16,6 +19,8 @@ on_every_backend!(
     a_changed_file_of_users_is_read_again,
     pipelined_requests_are_each_asked,
     many_at_once_are_checked_or_told_to_come_back,
+    who_guesses_passwords_keeps_nobody_else_out,
+    the_access_log_names_the_user,
     a_users_file_that_cannot_be_used_is_said_at_the_start,
 );
 
@@ -302,6 +307,91 @@ fn many_at_once_are_checked_or_told_to_come_back(backend: BackendChoice) {
         }
     }
     assert_eq!(ask(&mut protected.site.connect(), "/", "alice:hunter2").status, 200);
+}
+
+/// Checks that take their time, and more of them from one address than are made at one time: those of another address are made.
+fn who_guesses_passwords_keeps_nobody_else_out(backend: BackendChoice) {
+    if !cfg!(target_os = "linux") {
+        // Elsewhere this machine has one address only.
+        return;
+    }
+    let protected = protected(backend, |settings| {
+        settings.pool_threads = 2;
+        settings.auth_remember = Duration::ZERO;
+    });
+    let slow = bcrypt::hash("hunter2", if cfg!(debug_assertions) { 8 } else { 11 }).unwrap();
+    fs::write(&protected.users, format!("alice:{slow}\n")).unwrap();
+    let mut other = connect_from([127, 0, 0, 2], protected.site.address);
+    // With this one the file is read again.
+    assert_eq!(ask(&mut other, "/", "alice:hunter2").status, 200);
+    let mut guessing: Vec<_> = (0..40).map(|_| protected.site.connect()).collect();
+    for (number, client) in guessing.iter_mut().enumerate() {
+        let guess = field(&format!("alice:{number}"));
+        client.send(format!("GET / HTTP/1.1\r\nHost: test\r\n{guess}\r\n"));
+    }
+    // As many are being checked for this address as may be.
+    let refused = loop {
+        let answer = guessing.pop().unwrap().answer();
+        if answer.status == 503 {
+            break answer;
+        }
+    };
+    assert_eq!(refused.field("Retry-After"), Some("1"));
+    assert_eq!(ask(&mut other, "/", "alice:hunter2").status, 200);
+    let statuses: Vec<_> = guessing.iter_mut().map(|client| client.answer().status).collect();
+    assert!(statuses.iter().all(|status| [401, 503].contains(status)), "{statuses:?}");
+    assert!(statuses.contains(&401), "{statuses:?}");
+}
+
+fn the_access_log_names_the_user(backend: BackendChoice) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let log = LogTarget::File(path.clone());
+    let mut protected = protected(backend, |settings| {
+        only_private(settings);
+        settings.access_log = Some(log);
+        settings.upload_delete = true;
+        settings.auth_remember = Duration::from_secs(300);
+        settings
+            .auth_users
+            .as_ref()
+            .map(|users| fs::write(users, ALICE.replace("alice", "al ice\"")))
+            .unwrap()
+            .unwrap();
+    });
+    protected.site.write("private/large", vec![b'x'; 3 << 20]);
+    let right = field("al ice\":hunter2");
+    let name = "al\\x20ice\\x22";
+    let mut expected = Vec::new();
+    let mut client = protected.site.connect();
+    for (method, target, fields, status, user) in [
+        ("GET", "/private/file", right.clone(), 200, name),
+        ("GET", "/private/file", right.clone(), 200, name),
+        ("GET", "/private/file", String::new(), 401, "-"),
+        ("GET", "/private/file", field("al ice\":wrong"), 401, "-"),
+        ("GET", "/private/absent", right.clone(), 404, name),
+        ("GET", "/private/large", right.clone(), 200, name),
+        ("GET", "/private/large", format!("{right}Range: bytes=1-1\r\n"), 206, name),
+        ("GET", "/private/large", format!("{right}Range: bytes=1-1,9-9\r\n"), 206, name),
+        // Nobody asked here, so that nobody knows.
+        ("GET", "/", right.clone(), 200, "-"),
+        ("PUT", "/in/new", format!("{right}Content-Length: 0\r\n"), 201, name),
+        ("DELETE", "/in/new", right.clone(), 204, name),
+        ("GET", "/private/file", String::new(), 401, "-"),
+    ] {
+        assert_eq!(client.request(method, target, &fields).status, status, "{method} {target}");
+        expected.push(format!("127.0.0.1 - {user} \"{method} {target} HTTP/1.1\" {status}"));
+    }
+    drop(client);
+    assert!(protected.site.stop(Duration::from_secs(30)).is_clean());
+    let log = fs::read_to_string(&path).unwrap();
+    let lines = log.lines().map(|line| {
+        let (client, rest) = line.split_once(" [").unwrap();
+        let request = rest.split_once("] ").unwrap().1;
+        let end = request.find("HTTP/1.1\" ").unwrap() + "HTTP/1.1\" 200".len();
+        format!("{client} {}", &request[..end])
+    });
+    assert_eq!(lines.collect::<Vec<_>>(), expected);
 }
 
 fn a_users_file_that_cannot_be_used_is_said_at_the_start(backend: BackendChoice) {

@@ -29,7 +29,7 @@ fn trust(settings: &mut Settings) {
 }
 
 /// A connection from another address of this machine.
-fn connect_from(from: [u8; 4], to: SocketAddr) -> Client {
+pub(crate) fn connect_from(from: [u8; 4], to: SocketAddr) -> Client {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
     socket.connect(&to.into()).unwrap();

@@ -9,6 +9,7 @@ mod clients;
 mod coding;
 mod conditional;
 mod counters;
+mod fields;
 mod files;
 mod framing;
 mod hostile_paths;

@@ -23,7 +23,7 @@ pub(crate) fn site(backend: BackendChoice, toml: &str) -> Site {
 }
 
 /// The settings with what a `portico.toml` says laid over them.
-fn configured(settings: &Settings, toml: &str) -> Settings {
+pub(crate) fn configured(settings: &Settings, toml: &str) -> Settings {
     let file = ConfigFile { path: settings.root.join("portico.toml"), text: format!("root = \".\"\n{toml}") };
     let mut read = Sources { file: Some(file), ..Sources::default() }.resolve().unwrap().settings;
     read.port = settings.port;

@@ -9,6 +9,8 @@ on_every_backend!(
     a_client_that_sends_all_the_same_reads_the_answer,
     a_folder_that_was_made_again_takes_uploads,
     other_sites_cannot_send_forms,
+    preconditions_come_after_what_is_wrong_anyway,
+    an_upload_that_was_held_up_has_to_come_again,
 );
 
 const TARGETS: [(&str, &str, &str); 3] = [
@@ -75,6 +77,59 @@ fn a_folder_that_was_made_again_takes_uploads(backend: BackendChoice) {
         let status = site.connect().upload("PUT", "/in/name", b"lost").status;
         assert!((400..=500).contains(&status), "{status}");
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+}
+
+/// RFC 9110 section 13.2.1.
+fn preconditions_come_after_what_is_wrong_anyway(backend: BackendChoice) {
+    let site = Site::with_uploads(backend, |settings| settings.upload_bytes = 1_000);
+    site.write("in/name", "kept");
+    for precondition in ["", "If-None-Match: *\r\n", "If-Match: \"x\"\r\n"] {
+        for (fields, status) in [
+            ("", 411),
+            ("Content-Length: 1001\r\n", 413),
+            ("Content-Length: 4\r\nContent-Range: bytes 0-3/8\r\n", 400),
+            ("Content-Length: 4\r\n", if precondition.is_empty() { 204 } else { 412 }),
+        ] {
+            for expect in ["", "Expect: 100-continue\r\n"] {
+                let mut client = site.connect();
+                let head =
+                    format!("PUT /in/name HTTP/1.1\r\nHost: test\r\n{fields}{precondition}{expect}\r\n");
+                client.send(head);
+                if status == 204 && !expect.is_empty() {
+                    assert_eq!(client.head().status, 100);
+                }
+                client.try_send("body");
+                assert_eq!(client.answer().status, status, "{fields}{precondition}{expect}");
+            }
+        }
+    }
+    assert_eq!(site.names("in"), ["name"]);
+}
+
+/// Where a body is read past for the sake of another answer, and what that answer would say is over when the body has come, there is
+/// nothing left to be uploaded, and nothing wrong with the request either.
+fn an_upload_that_was_held_up_has_to_come_again(backend: BackendChoice) {
+    let site = Site::with_uploads(backend, |settings| {
+        settings.client_requests_per_s = 10_000;
+        settings.client_request_burst = 1;
+    });
+    site.write("file", "content");
+    let mut client = site.connect();
+    let get = "GET /file HTTP/1.1\r\nHost: test\r\n\r\n";
+    let put = "PUT /in/name HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\n";
+    let held_up = (0..10_000).any(|_| {
+        client.send([get, put].concat());
+        assert!([200, 429].contains(&client.answer().status));
+        // By now there may be a request left for this client.
+        client.send("body");
+        let answer = client.answer();
+        assert!([201, 204, 429, 503].contains(&answer.status), "{}", answer.head);
+        answer.status == 503
+    });
+    assert!(held_up, "no answer changed while its body came");
+    if site.path("in/name").exists() {
+        assert_eq!(fs::read(site.path("in/name")).unwrap(), b"body");
     }
 }
 

@@ -1,5 +1,5 @@
 //! What the ring only awaits, and the engine then does: in place, because it cannot block, with pipes (a write by the ring would raise
-//! SIGPIPE) and notices of the system; once more, with datagrams that found no room.
+//! SIGPIPE) and notices of the system; once more, with datagrams and files that found no room.
 
 use super::{Ring, Stage};
 use crate::{
@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd};
 
 impl Ring {
-    fn poll(&mut self, core: &mut Core, token: Token, descriptor: Fd, events: i16) {
+    pub(super) fn poll(&mut self, core: &mut Core, token: Token, descriptor: Fd, events: i16) {
         core.slot_mut(token).stage |= Stage::POLLS;
         let entry = opcode::PollAdd::new(descriptor, events as u32).build();
         // SAFETY: a poll touches no memory of ours; the descriptor is open while the operation is pending.
@@ -59,6 +59,9 @@ impl Ring {
             OperationKind::SendTo | OperationKind::SendMessage => ring.send_datagram(core, token),
             OperationKind::Receive | OperationKind::ReceiveScatter | OperationKind::ReceiveStream => {
                 ring.receive_from_pipe(core, token);
+            }
+            OperationKind::TransmitFile | OperationKind::TransmitPackets => {
+                ring.transmit(core, token);
             }
             // What the pool has to do is started anew from the books.
             _ => {

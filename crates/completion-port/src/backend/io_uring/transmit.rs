@@ -1,4 +1,5 @@
-//! A file to a socket: read into a buffer of the pool, sent behind the head, again until all is sent.
+//! A file to a socket: straight from the page cache where it is known to be there; otherwise read into a buffer of the pool, sent behind the
+//! head, again until all is sent.
 //!
 //! The buffer holds exactly what was read and not yet sent, so that `transferred` says where the next read begins.
 
@@ -8,7 +9,7 @@ use super::{
     stream::{send_entry, send_message_entry},
 };
 use crate::{
-    backend::local::{Body, Core},
+    backend::local::{Body, Core, FromCache},
     error::ErrorKind,
     identity::Token,
 };
@@ -30,16 +31,58 @@ impl Ring {
             self.finish(core, token, Ok(transferred));
         } else if at_hand > 0 || file_sent == range.length {
             self.transmit_send(core, token);
-        } else if core.buffers.largest() == 0 {
+        } else if self.transmit_cached(core, token) {
+            // Its end, or the poll for room in the socket, goes on with it.
+        } else {
+            return self.transmit_by_reading(core, token);
+        }
+        true
+    }
+
+    /// The next bytes have to be read. False if that has to wait for a buffer.
+    fn transmit_by_reading(&mut self, core: &mut Core, token: Token) -> bool {
+        let slot = core.slot(token);
+        let offset = slot.file_position();
+        let left = slot.range.length - (offset - slot.range.offset);
+        if core.buffers.largest() == 0 {
             // It would wait for ever.
             self.fail_as(core, token, ErrorKind::InvalidArgument);
-        } else if self.ensure_buffer(core, token, range.length - file_sent) {
-            self.transmit_read(core, token, range.offset + file_sent, range.length - file_sent);
+        } else if self.ensure_buffer(core, token, left) {
+            self.transmit_read(core, token, offset, left);
         } else {
             self.starved_others.push_back(token);
             return false;
         }
         true
+    }
+
+    /// Sends in place what the page cache has. False if the next bytes have to be read.
+    fn transmit_cached(&mut self, core: &mut Core, token: Token) -> bool {
+        let slot = core.slot(token);
+        let handle = slot.handle;
+        let Body::Transmit { head, .. } = &slot.body else { unreachable!("checked by the caller") };
+        let length = head.len() + slot.range.length;
+        loop {
+            if core.slot(token).transferred == length {
+                self.finish(core, token, Ok(length));
+                return true;
+            }
+            let outcome =
+                if self.budget.take_once(handle) { core.send_from_cache(token) } else { FromCache::Full };
+            match outcome {
+                FromCache::Sent => {}
+                FromCache::Absent => return false,
+                FromCache::Failed(error) => {
+                    self.fail(core, token, error.raw_os_error());
+                    return true;
+                }
+                FromCache::Full => {
+                    let socket = descriptor(core, handle);
+                    self.poll(core, token, socket, libc::POLLOUT);
+                    return true;
+                }
+            }
+        }
     }
 
     /// Reads what comes next of the file: from the page cache in place, otherwise by the ring.
@@ -58,6 +101,7 @@ impl Ring {
             Cached::Read(0) => self.fail_as(core, token, ErrorKind::Other),
             Cached::Read(bytes) => {
                 buffer.advance(bytes);
+                core.warmed(token, offset, bytes);
                 self.transmit_send(core, token);
             }
             Cached::Failed(code) => self.fail(core, token, code),
@@ -112,7 +156,7 @@ impl Ring {
 
     pub(super) fn transmitted(&mut self, core: &mut Core, token: Token, result: i32) {
         let slot = core.slot_mut(token);
-        let reads = slot.stage & Stage::READS != 0;
+        let (reads, offset) = (slot.stage & Stage::READS != 0, slot.file_position());
         slot.stage &= !Stage::READS;
         let Body::Transmit { head, buffer } = &mut slot.body else {
             unreachable!("a transmit-file has a head")
@@ -134,6 +178,10 @@ impl Ring {
                     slot.transferred += bytes;
                 }
                 let done = slot.transferred == head.len() + slot.range.length;
+                if reads {
+                    core.warmed(token, offset, result as usize);
+                }
+                let slot = core.slot(token);
                 if done {
                     let transferred = slot.transferred;
                     self.finish(core, token, Ok(transferred));

@@ -288,7 +288,7 @@ impl Turn<'_> {
         let now = self.desk.now;
         loop {
             let due = self.core.clocks(self.desk.seat).find_map(|seat| self.core.timers(seat).pop(now));
-            let Some(token) = due.map(Token::from_bits) else { return };
+            let Some(token) = due else { return };
             let Some(slot) = self.core.slots.get(token.index()) else { continue };
             if slot.job().kind != OperationKind::Timer {
                 self.cancel(token, ErrorKind::TimedOut);

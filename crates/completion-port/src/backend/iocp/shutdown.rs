@@ -145,7 +145,7 @@ impl Turn<'_> {
             let mut timers = core.timers(self.desk.seat);
             while let Some(deadline) = timers.next() {
                 let Some(token) = timers.pop(deadline) else { break };
-                estate.timers.push((deadline, Token::from_bits(token)));
+                estate.timers.push((deadline, token));
             }
         }
         for _ in self.give_away_ready(&mut estate) {
@@ -196,7 +196,7 @@ impl Turn<'_> {
             let _state = entry.lock();
             if self.is_current(token) {
                 slot.job().deadline_at = Some(self.desk.seat);
-                core.timers(self.desk.seat).set(token.to_bits(), deadline);
+                core.timers(self.desk.seat).set(token, deadline);
             }
         }
         for handle in estate.handles {

@@ -159,7 +159,7 @@ impl Turn<'_> {
             job.scratch = scratch;
             if let Some(deadline) = after {
                 job.deadline_at = Some(self.desk.seat);
-                core.timers(self.desk.seat).set(token.to_bits(), deadline);
+                core.timers(self.desk.seat).set(token, deadline);
             }
             match kind {
                 OperationKind::Timer => job.stage = Stage::Timer,

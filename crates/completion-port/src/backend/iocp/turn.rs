@@ -67,7 +67,7 @@ impl<'a> Turn<'a> {
         job.generation = job.generation.wrapping_add(1) & 0x00ff_ffff;
         drop(job);
         if let Some(seat) = seat {
-            self.core.timers(seat).remove(token.to_bits());
+            self.core.timers(seat).remove(token);
         }
         self.unlink(state, index);
         if kind == OperationKind::WatchDirectory {

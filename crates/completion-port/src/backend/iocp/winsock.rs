@@ -374,7 +374,7 @@ pub(super) unsafe fn transmit(
             }
             None => std::ptr::null(),
         };
-        tally::call(SystemCall::Send);
+        tally::call(SystemCall::SendFile);
         let succeeded = w::TransmitFile(socket, file, bytes, 0, slot.overlapped(), head_pointer, 0) != 0;
         let sent = if succeeded && skips { slot.outcome().1 as u32 } else { 0 };
         judge(succeeded, skips, sent)

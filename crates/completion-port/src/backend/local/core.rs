@@ -73,7 +73,7 @@ impl Core {
         }
     }
 
-    fn state(&self, handle: Handle) -> Option<&State> {
+    pub(super) fn state(&self, handle: Handle) -> Option<&State> {
         self.handles.get(handle.index(), handle.generation())
     }
 
@@ -191,7 +191,7 @@ impl Core {
         if state.close != Token::NONE {
             let slot = self.slots.remove(state.close.index(), state.close.generation()).expect(IN_THE_BOOKS);
             if slot.has_deadline {
-                self.timers.remove(state.close.to_bits());
+                self.timers.remove(state.close);
             }
             self.deliver(Completion {
                 handle,
@@ -305,7 +305,7 @@ impl Core {
         let (file, send_bytes) = (slot.file, slot.send_bytes);
         let token = Token::new(self.queue, index, generation);
         if let Some(deadline) = deadline {
-            self.timers.set(token.to_bits(), deadline);
+            self.timers.set(token, deadline);
         }
         if kind == OperationKind::Close {
             return Ok(token);
@@ -393,7 +393,7 @@ impl Core {
         };
         let slot = self.slot_mut(token);
         slot.on_pool = true;
-        let (range, kind) = (slot.range, slot.kind);
+        let (range, kind, position) = (slot.range, slot.kind, slot.file_position());
         match (std::mem::replace(&mut slot.body, Body::None), file) {
             (Body::Open { directory, path, options }, _) => Some(Task::Open { directory, path, options }),
             (Body::Work(work), _) => Some(Task::Call { work }),
@@ -413,10 +413,9 @@ impl Core {
             (Body::None, Some(file)) => Some(Task::Sync { file, data_only: range.data_only }),
             (Body::Transmit { head, buffer }, Some(file)) => {
                 // The next piece of the file; the head stays. See `Core::resume`.
-                let offset = range.offset + slot.transferred.saturating_sub(head.len());
                 slot.body = Body::Transmit { head, buffer: None };
                 let buffer = buffer.expect("an engine that sends the pool to read has taken a buffer for it");
-                Some(Task::ReadAt { file, offset, buffer })
+                Some(Task::ReadAt { file, offset: position, buffer })
             }
             (body, None) => {
                 self.complete(token, Err(Error::new(ErrorKind::StaleHandle, kind)), body.into_payload());
@@ -431,8 +430,14 @@ impl Core {
         let slot = self.slot_mut(token);
         slot.on_pool = false;
         let (kind, ended) = (slot.kind, slot.cancelled || slot.timed_out);
+        #[cfg(target_os = "linux")]
+        let offset = slot.file_position();
         if let Body::Transmit { buffer: place, .. } = &mut slot.body {
             *place = Some(buffer);
+        }
+        #[cfg(target_os = "linux")]
+        if let Ok(bytes) = result {
+            self.warmed(token, offset, bytes as usize);
         }
         let error = match result {
             // The file is shorter than was promised.
@@ -451,7 +456,7 @@ impl Core {
         let slot = slot.place();
         self.slots.discard(token.index(), token.generation());
         if slot.has_deadline {
-            self.timers.remove(token.to_bits());
+            self.timers.remove(token);
         }
         let (handle, kind) = (slot.handle, slot.kind);
         let renamed = |error: Error, name| Error::with_code(name, error.code().unwrap_or(0), kind);
@@ -599,7 +604,7 @@ impl Core {
     }
 
     pub(super) fn expired(&mut self) -> Option<Token> {
-        self.timers.pop(self.now).map(Token::from_bits)
+        self.timers.pop(self.now)
     }
 
     /// Everything in flight, in the order in which it has to be cancelled: what waits behind others first, or the end of those would

@@ -15,6 +15,7 @@ use crate::{
     tally,
 };
 use std::{
+    cell::Cell,
     fs::File,
     io,
     net::SocketAddr,
@@ -213,6 +214,8 @@ pub(super) struct State {
     pub(super) send_refused: bool,
     /// Known from the first operation on that is about datagrams.
     pub(super) datagrams: Option<DatagramTraits>,
+    /// Of a file: so many bytes from its begin have been seen in memory.
+    pub(super) warm_bytes: Cell<u64>,
     pub(super) closing: bool,
     /// The close operation that completes at the end, if there is one.
     pub(super) close: Token,
@@ -230,6 +233,7 @@ impl State {
             send_bytes: 0,
             send_refused: false,
             datagrams: None,
+            warm_bytes: Cell::new(0),
             closing: false,
             close: Token::NONE,
         }

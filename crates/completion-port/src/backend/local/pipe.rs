@@ -58,18 +58,35 @@ fn write_quietly(end: BorrowedFd<'_>, vectors: &[IoSlice<'_>]) -> Result<usize, 
             written => return written,
         }
     }
-    with_signal_blocked(|| rustix::io::writev(end, vectors))
+    without_signal(|| rustix::io::writev(end, vectors))
 }
 
 #[cfg(not(target_os = "linux"))]
 fn write_quietly(end: BorrowedFd<'_>, vectors: &[IoSlice<'_>]) -> Result<usize, Errno> {
-    with_signal_blocked(|| rustix::io::writev(end, vectors))
+    without_signal(|| rustix::io::writev(end, vectors))
+}
+
+/// Runs a write that may raise SIGPIPE, and keeps that from the program.
+pub(crate) fn without_signal(write: impl FnOnce() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    if is_ignored() { write() } else { with_signal_blocked(write) }
+}
+
+/// Whether the program ignores SIGPIPE: one question is cheaper than to block it.
+fn is_ignored() -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    tally::call(SystemCall::Signal);
+    // SAFETY: nothing is changed, and the call writes the action before it is read.
+    unsafe {
+        libc::sigaction(libc::SIGPIPE, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
 }
 
 /// Runs a write during which SIGPIPE is blocked in this thread, which it is sent to, and takes off the one that the write raised.
 fn with_signal_blocked(write: impl FnOnce() -> Result<usize, Errno>) -> Result<usize, Errno> {
     let mut signal = MaybeUninit::uninit();
     let mut before = MaybeUninit::uninit();
+    tally::call(SystemCall::Signal);
     // SAFETY: the set is written by the first call before it is read; the masks are this thread's own.
     unsafe {
         libc::sigemptyset(signal.as_mut_ptr());
@@ -84,6 +101,7 @@ fn with_signal_blocked(write: impl FnOnce() -> Result<usize, Errno>) -> Result<u
         // SAFETY: the set was written above; the signal is pending and blocked, so that this returns at once.
         unsafe { libc::sigwait(signal.as_ptr(), &raw mut number) };
     }
+    tally::call(SystemCall::Signal);
     // SAFETY: the mask of before was written above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
     written
@@ -91,6 +109,7 @@ fn with_signal_blocked(write: impl FnOnce() -> Result<usize, Errno>) -> Result<u
 
 fn is_pending() -> bool {
     let mut pending = MaybeUninit::uninit();
+    tally::call(SystemCall::Signal);
     // SAFETY: written by the first call before the second reads it.
     unsafe {
         libc::sigemptyset(pending.as_mut_ptr());

@@ -237,6 +237,15 @@ impl Slot {
         matches!(self.kind, OperationKind::TransmitFile | OperationKind::TransmitPackets)
     }
 
+    /// Where in its file it is; of a transmit, behind what was sent.
+    pub(crate) fn file_position(&self) -> u64 {
+        let sent = match &self.body {
+            Body::Transmit { head, .. } => self.transferred.saturating_sub(head.len()),
+            _ => 0,
+        };
+        self.range.offset + sent
+    }
+
     /// Turns to the next part of a transmit-packets. False if that was the last one.
     pub(super) fn turn_to_next_part(&mut self) -> bool {
         let Some(Part { head, file, offset, length }) =
