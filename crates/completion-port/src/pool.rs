@@ -10,10 +10,12 @@ use crate::watch::{
 use crate::{
     chain::BufferChain,
     completion::Payload,
+    counters::{Block, Counters, SystemCall},
     error::{Error, ErrorKind},
     file::{self, Directory, Metadata, OpenOptions},
     identity::Token,
     operation::{OperationKind, Work},
+    tally::{self, lock},
 };
 use std::{
     collections::VecDeque,
@@ -105,6 +107,8 @@ pub(crate) struct Pool {
 
 struct State {
     inner: Mutex<Inner>,
+    /// What the threads count, whenever a task ends.
+    block: Block,
     work: Condvar,
     threads: usize,
     queue: usize,
@@ -120,7 +124,7 @@ struct Inner {
 
 impl State {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 
@@ -130,6 +134,7 @@ impl Pool {
         Self {
             state: Arc::new(State {
                 inner,
+                block: Block::default(),
                 work: Condvar::new(),
                 threads: threads.max(1),
                 queue: queue.max(1),
@@ -161,6 +166,13 @@ impl Pool {
         Ok(())
     }
 
+    /// Adds what its threads have counted.
+    pub(crate) fn count(&self, counters: &mut Counters) {
+        self.state.block.add_to(counters);
+        let inner = self.state.lock();
+        (counters.pool_threads, counters.pool_waiting) = (inner.threads, inner.jobs.len());
+    }
+
     /// Takes a task back that has not started.
     pub(crate) fn cancel(&self, token: Token) -> Option<Task> {
         let mut inner = self.state.lock();
@@ -188,8 +200,12 @@ fn run(state: &State) {
             drop(inner);
             let Job { token, task, reply } = job;
             let (result, yielded) = task.run();
+            // Before the worker hears of it: whoever sees the completion sees its counts.
+            state.block.take_tally_shared();
             reply.finish(Finished { token, result, yielded });
             drop(reply);
+            // To wake the worker may have been a call too.
+            state.block.take_tally_shared();
             inner = state.lock();
             continue;
         }
@@ -236,6 +252,7 @@ impl Task {
                 (result, Yielded::Payload(Payload::Chain(chain)))
             }
             Self::Sync { file, data_only } => {
+                tally::call(SystemCall::Sync);
                 let result = if data_only { file.sync_data() } else { file.sync_all() };
                 let result = result.map(|()| 0).map_err(|error| Error::from_io(&error, OperationKind::Sync));
                 (result, Yielded::Payload(Payload::None))
@@ -301,6 +318,7 @@ fn read_at(file: &File, offset: u64, buffer: &mut Buffer) -> std::io::Result<u64
     use std::os::unix::fs::FileExt;
     let mut done = 0;
     while buffer.spare_capacity() > 0 {
+        tally::call(SystemCall::Read);
         match file.read_at(buffer.spare_mut(), offset + done) {
             Ok(0) => break,
             Ok(bytes) => {
@@ -318,6 +336,7 @@ fn read_at(file: &File, offset: u64, buffer: &mut Buffer) -> std::io::Result<u64
 fn write_at(file: &File, mut offset: u64, chain: &BufferChain) -> std::io::Result<u64> {
     use std::os::unix::fs::FileExt;
     for slice in chain.slices() {
+        tally::call(SystemCall::Write);
         file.write_all_at(slice, offset)?;
         offset += slice.len() as u64;
     }
@@ -328,6 +347,7 @@ fn write_at(file: &File, mut offset: u64, chain: &BufferChain) -> std::io::Resul
 fn write_at(file: &File, offset: u64, chain: &BufferChain) -> std::io::Result<u64> {
     let mut done = 0;
     while let Some(piece) = chain.pieces_from(done).next() {
+        tally::call(SystemCall::Write);
         match file::write_and_wait(file, offset + done, piece)? {
             0 => return Err(std::io::ErrorKind::WriteZero.into()),
             bytes => done += bytes as u64,
@@ -340,6 +360,7 @@ fn write_at(file: &File, offset: u64, chain: &BufferChain) -> std::io::Result<u6
 fn append(file: &File, chain: &BufferChain) -> std::io::Result<u64> {
     let mut done = 0;
     while let Some(piece) = chain.pieces_from(done).next() {
+        tally::call(SystemCall::Write);
         match file::write_and_wait(file, file::END_OF_FILE, piece)? {
             0 => return Err(std::io::ErrorKind::WriteZero.into()),
             bytes => done += bytes as u64,
@@ -352,6 +373,7 @@ fn append(file: &File, chain: &BufferChain) -> std::io::Result<u64> {
 fn append(mut file: &File, chain: &BufferChain) -> std::io::Result<u64> {
     use std::io::Write;
     for slice in chain.slices() {
+        tally::call(SystemCall::Write);
         file.write_all(slice)?;
     }
     Ok(chain.len())

@@ -10,12 +10,10 @@ use crate::{
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence},
+        lock,
     },
 };
-use std::{
-    collections::VecDeque,
-    sync::{Arc, PoisonError},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 /// The shared half of a queue. The worker's half is its backend's driver.
 pub(crate) struct Queue {
@@ -65,7 +63,7 @@ impl Queue {
 
     /// Sets how the queue's worker is woken, in place of the one before: a queue can have a new worker after its last one left.
     pub(crate) fn set_waker(&self, waker: Arc<dyn Wake>) {
-        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
+        *lock(&self.waker) = Some(waker);
     }
 
     /// Counts one more worker that has the queue to itself; returns how many came before.
@@ -122,7 +120,7 @@ impl Queue {
     }
 
     fn lock_packets(&self) -> MutexGuard<'_, Packets> {
-        self.packets.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.packets)
     }
 
     /// Has the worker close a handle. What is not open is ignored.
@@ -144,7 +142,7 @@ impl Queue {
     }
 
     fn closes(&self) -> MutexGuard<'_, Closes> {
-        self.closes.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.closes)
     }
 
     /// Wakes the worker if it sleeps. Every change to the inbox comes before this call.
@@ -166,7 +164,7 @@ impl Queue {
     /// Wakes the worker by its waker, asleep or not. For backends whose kernel counts the wakes.
     pub(crate) fn wake_always(&self) {
         // Contended at most by wakes of one sleeper; where the worker is awake, nobody comes here.
-        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+        if let Some(waker) = &*lock(&self.waker)
             && !waker.wake()
         {
             // Nothing is on its way: whoever comes next has to try again.
@@ -208,7 +206,7 @@ impl Queue {
     /// Moves the finished tasks of the pool, and the handles that other threads want closed, out of the inbox.
     pub(crate) fn take_mail(&self, finished: &mut Vec<Finished>, closes: &mut Vec<Handle>) {
         if self.mail.load(Ordering::Relaxed) && self.mail.swap(false, Ordering::Acquire) {
-            finished.append(&mut self.finished.lock().unwrap_or_else(PoisonError::into_inner));
+            finished.append(&mut lock(&self.finished));
             self.closes().take(closes);
         }
     }
@@ -224,7 +222,7 @@ impl Queue {
 
 impl Reply for Queue {
     fn finish(&self, finished: Finished) {
-        self.finished.lock().unwrap_or_else(PoisonError::into_inner).push(finished);
+        lock(&self.finished).push(finished);
         self.mail.store(true, Ordering::Release);
         self.wake();
     }

@@ -5,8 +5,8 @@
 use crate::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicBool, Ordering},
+    lock,
 };
-use std::sync::PoisonError;
 
 /// Which queues rest: nothing is in flight there, nothing waits to be handed out, and their workers wait.
 pub(crate) struct Rest {
@@ -20,7 +20,7 @@ impl Rest {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<bool>> {
-        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.resting)
     }
 
     /// `queue` has nothing to do now. True if the work is over: if the same was said of all, and `is_done` agrees. It is asked with the

@@ -3,7 +3,7 @@
 use crate::{
     error::ErrorKind,
     shutdown::{Phase, PhaseCell},
-    sync::{Condvar, Mutex, MutexGuard},
+    sync::{Condvar, Mutex, MutexGuard, lock},
 };
 use std::{sync::PoisonError, time::Instant};
 
@@ -25,7 +25,7 @@ impl Seats {
     }
 
     fn lock(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.books)
     }
 
     /// Takes a free seat, unless there is none or the port has begun to shut down.

@@ -4,7 +4,10 @@
 #[cfg(all(not(loom), any(windows, test)))]
 pub(crate) use std::sync::OnceLock;
 #[cfg(not(loom))]
-pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
+pub(crate) use {
+    crate::tally::lock,
+    std::sync::{Condvar, Mutex, MutexGuard, atomic},
+};
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
@@ -12,6 +15,8 @@ pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 pub(crate) use modelled::OnceLock;
 #[cfg(loom)]
 pub(crate) use modelled::atomic;
+#[cfg(loom)]
+pub(crate) use modelled::lock;
 
 #[cfg(loom)]
 #[cfg_attr(not(test), allow(dead_code, reason = "only tests have models"))]
@@ -100,7 +105,8 @@ pub(crate) mod modelled {
         pub(crate) static FENCES_ARE_BROKEN: Cell<bool> = const { Cell::new(false) };
     }
 
-    fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    /// As [`tally::lock`](crate::tally::lock), which tries first: that would be one more interleaving each time.
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         mutex.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

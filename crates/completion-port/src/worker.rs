@@ -9,6 +9,7 @@ use crate::{
     operation::{Operation, OperationKind, Work},
     port::{Port, Seat, Shared},
     source::Source,
+    tally,
 };
 use std::{
     fmt,
@@ -33,6 +34,8 @@ pub struct Worker {
 impl Worker {
     pub(crate) fn new(seat: Seat) -> Result<Self, Error> {
         let shared = Arc::clone(&seat.shared);
+        // What the thread did before is no business of this port.
+        tally::take(|_, _| {});
         let driver = backend::WorkerDriver::new(&shared, seat.number % shared.queues.len())?;
         Ok(Self { shared, driver, seat, _bound_to_its_thread: PhantomData })
     }
@@ -193,6 +196,7 @@ impl Worker {
     ) -> Result<usize, Error> {
         let before = completions.len();
         self.driver.wait(completions, self.shared.configuration.batch, timeout)?;
+        self.shared.blocks[self.seat.number].count_wait(&completions[before..]);
         Ok(completions.len() - before)
     }
 
@@ -285,6 +289,7 @@ impl Drop for Worker {
         // Dropped last, without a lock held: it may hold objects of the program, whose drop may panic, or call the port.
         let mut discarded = Vec::new();
         self.seat.leaked = self.driver.drain(&mut discarded);
+        self.shared.blocks[self.seat.number].take_tally();
     }
 }
 

@@ -20,6 +20,8 @@ mod closing;
 mod connections;
 #[path = "conformance/control.rs"]
 mod control;
+#[path = "conformance/counting.rs"]
+mod counting;
 #[path = "conformance/datagrams.rs"]
 mod datagrams;
 #[path = "conformance/dropping.rs"]
@@ -80,6 +82,7 @@ const TABLES: &[(&str, &[suite::Case])] = &[
     ("closing", closing::CASES),
     ("connections", connections::CASES),
     ("control", control::CASES),
+    ("counting", counting::CASES),
     ("datagrams", datagrams::CASES),
     ("dropping", dropping::CASES),
     ("fairness", fairness::CASES),

@@ -16,7 +16,9 @@ mod neighbours;
 mod parts;
 mod receive;
 mod refusal;
+mod report;
 mod stream;
+mod timing;
 mod upload;
 
 use crate::{
@@ -31,11 +33,14 @@ use completion_port::{
 use deadline::Clock;
 use delete::Deletion;
 use lookup::Loading;
+use portico_http::status::Status;
 use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner};
 use receive::Receiving;
 use refusal::Refusal;
+pub(crate) use report::Report;
 use std::{sync::Arc, time::Duration};
 use stream::FileBody;
+use timing::Timing;
 
 /// What a connection is doing beside sending.
 enum Activity {
@@ -57,6 +62,15 @@ enum Activity {
     Deleting(Box<Deletion>),
     /// Everything is said; what still comes is read and dropped until the client ends too.
     Lingering,
+}
+
+/// Whom a connection serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Clients of the site.
+    Site,
+    /// Whoever wants to see the counters. Nothing of the site is served to them, and nothing that they ask for is counted as a request.
+    Report,
 }
 
 /// Whether a connection goes on.
@@ -87,6 +101,7 @@ enum Taken {
 /// One client.
 pub(crate) struct Connection {
     handle: Handle,
+    audience: Audience,
     client: Client,
     input: Input,
     scanner: HeadScanner,
@@ -118,14 +133,20 @@ pub(crate) struct Connection {
     clock: Clock,
     /// When the request in front began to arrive.
     arrived: Duration,
+    timing: Option<Box<Timing>>,
 }
 
 impl Connection {
     /// A connection that was just accepted.
-    pub(crate) fn new(handle: Handle, context: &Context) -> Self {
+    pub(crate) fn new(handle: Handle, audience: Audience, context: &Context) -> Self {
+        let (client, timed) = match audience {
+            Audience::Site => (Client::new(handle, context), context.samples.is_some()),
+            Audience::Report => (Client::unknown(), false),
+        };
         Self {
             handle,
-            client: Client::new(handle, context),
+            audience,
+            client,
             input: Input::default(),
             scanner: HeadScanner::new(),
             receiving: Receiving::Nothing,
@@ -145,7 +166,13 @@ impl Connection {
             closing: false,
             clock: Clock::default(),
             arrived: Duration::ZERO,
+            timing: timed.then(Box::default),
         }
+    }
+
+    /// Whom it serves.
+    pub(crate) fn audience(&self) -> Audience {
+        self.audience
     }
 
     /// Takes in a completion for the connection's handle.
@@ -262,6 +289,7 @@ impl Connection {
             }
             Ok(Parsed::Complete(request)) => {
                 let length = request.head_length;
+                self.note_whole(context);
                 let known = self.known.take();
                 self.host = context.site.hosts.find(request.host);
                 let decision = self.decide(&request, known.clone(), context);
@@ -275,8 +303,7 @@ impl Connection {
                     match self.answer(&request, decision, behind, context) {
                         Taken::Answered(progress) => {
                             input.consume(length);
-                            self.batched += 1;
-                            self.client.answered();
+                            self.answered(context);
                             progress
                         }
                         Taken::Kept(progress) => progress,
@@ -296,6 +323,20 @@ impl Connection {
         progress
     }
 
+    /// The request in front has its answer, or it is under way.
+    fn answered(&mut self, context: &mut Context) {
+        self.batched += 1;
+        self.client.answered();
+        self.note_answered(context);
+    }
+
+    /// The head of an answer was written.
+    fn count_answer(&self, status: Status, context: &Context) {
+        if self.audience == Audience::Site {
+            context.counts.count_answer(status);
+        }
+    }
+
     /// Sends what is gathered, unless a send is under way.
     fn flush(&mut self, context: &mut Context) {
         if !self.sending && !self.closing && !self.output.is_empty() {
@@ -307,6 +348,7 @@ impl Connection {
     fn send(&mut self, chain: BufferChain, context: &mut Context) {
         self.sending = true;
         self.batched = 0;
+        self.note_send(context);
         self.submit(Operation::Send { chain }, context);
     }
 
@@ -324,6 +366,7 @@ impl Connection {
                     trace.sent(context.port.number(), bytes, "The answer has been sent");
                 }
                 self.on_slice_sent(bytes, context);
+                self.note_sent(context);
             }
             Err(_) => self.close(context),
         }
@@ -398,6 +441,7 @@ const COPY_BYTES: usize = 4_096;
 impl Connection {
     fn send_overloaded(&mut self, context: &mut Context) {
         self.last_answer = true;
+        self.count_answer(Status::SERVICE_UNAVAILABLE, context);
         self.send(BufferChain::from(Slice::from_static(OVERLOADED)), context);
     }
 }

@@ -1,6 +1,12 @@
 //! What a worker lends to the connection whose turn it is.
 
-use crate::{descriptors, file_cache::FileCache, protection::Remembered, site::Site};
+use crate::{
+    counters::{Block, Samples},
+    descriptors,
+    file_cache::FileCache,
+    protection::Remembered,
+    site::Site,
+};
 use completion_port::Worker;
 use portico_http::date::DateCache;
 use std::{
@@ -15,6 +21,10 @@ pub(crate) struct Context {
     pub(crate) dates: DateCache,
     /// Passwords that were right.
     pub(crate) remembered: Remembered,
+    /// What this worker counts.
+    pub(crate) counts: Arc<Block>,
+    /// How long requests took, where somebody may ask.
+    pub(crate) samples: Option<Samples>,
     /// The wall clock, as of the last wait's end.
     pub(crate) wall: SystemTime,
     /// Where targets are decoded.
@@ -57,12 +67,15 @@ impl Context {
             settings.file_cache_bytes / workers,
         );
         let scratch = vec![0; site.limits.target_bytes].into();
+        let worker = port.number();
         let (dates, wall) = (DateCache::new(), SystemTime::now());
         Self {
             port,
             cache,
             dates,
             remembered: Remembered::new(),
+            counts: site.counters.block(worker),
+            samples: site.counters.samples(worker),
             wall,
             scratch,
             key: String::new(),

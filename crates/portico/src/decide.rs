@@ -1,6 +1,7 @@
 //! From a request to what is to be done: pure decisions, with the file cache as memory.
 
 use crate::{
+    connection::Report,
     context::Context,
     cors::CorsAnswer,
     entry::{Entry, File, Kind},
@@ -50,6 +51,8 @@ pub(crate) enum Decision {
     Authenticate,
     /// Check those that the request has on the pool, and decide again.
     Check(Box<Check>),
+    /// Show the counters.
+    Report(Report),
 }
 
 /// A file to be sent.
@@ -244,9 +247,15 @@ fn decide_for_any(
         key.push('/');
     }
     let (now, revalidate) = (context.port.now(), site.settings.file_revalidate);
+    let was_known = known.is_some();
     let asked = Asked { number, host, path: path.text(), key, now, revalidate, is_barred: &is_barred };
     let entry = match asked.seek(known, &mut context.cache) {
-        Ok(entry) => entry,
+        Ok(entry) => {
+            if !was_known {
+                context.counts.count_hit();
+            }
+            entry
+        }
         // Where a rule leads into such a folder from outside.
         Err(lookup) if is_barred(lookup.file()) => return Decision::Authenticate,
         Err(lookup) => return Decision::LookUp(lookup),

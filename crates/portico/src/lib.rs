@@ -34,6 +34,7 @@ mod connection;
 mod connections;
 mod context;
 mod cors;
+pub mod counters;
 mod decide;
 mod descriptors;
 mod entry;

@@ -1,20 +1,31 @@
 //! The listening sockets: opened before the workers start, one set for each queue that accepts.
 
-use crate::settings::{ListenAddress, Settings};
 #[cfg(unix)]
 use crate::unix_socket::SocketFile;
+use crate::{
+    connection::Audience,
+    settings::{ListenAddress, Settings},
+};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{io, net::SocketAddr};
 
 /// An address that cannot be listened on, and why.
 pub(crate) type Failed = (ListenAddress, io::Error);
 
+/// A listening socket, and whom its connections are for.
+pub(crate) struct Opened {
+    pub(crate) socket: Socket,
+    pub(crate) audience: Audience,
+}
+
 /// All listening sockets of a server.
 pub(crate) struct Listeners {
     /// Where they listen, in the order of the settings, with the ports that the system chose.
     pub(crate) addresses: Vec<ListenAddress>,
+    /// Where the counters are shown.
+    pub(crate) admin_address: Option<ListenAddress>,
     /// For each queue that accepts.
-    pub(crate) of_queues: Vec<Vec<Socket>>,
+    pub(crate) of_queues: Vec<Vec<Opened>>,
     /// The files of Unix-domain sockets, which go when this is dropped.
     #[cfg(unix)]
     pub(crate) files: Vec<SocketFile>,
@@ -27,41 +38,56 @@ impl Listeners {
         let accepting = if cfg!(unix) { queues } else { 1 };
         let mut listeners = Self {
             addresses: Vec::new(),
+            admin_address: None,
             of_queues: (0..accepting).map(|_| Vec::new()).collect(),
             #[cfg(unix)]
             files: Vec::new(),
         };
         let mut sockets = Vec::new();
         for wanted in settings.listen_addresses() {
-            let bound = match &wanted {
-                ListenAddress::Internet(address) => {
-                    internet(*address, settings, accepting).and_then(|sockets| {
-                        let address = sockets[0].local_addr()?.as_socket();
-                        Ok((sockets, address.map_or(wanted.clone(), ListenAddress::Internet)))
-                    })
-                }
-                #[cfg(unix)]
-                ListenAddress::Unix(path) => {
-                    SocketFile::bind(path, settings.unix_socket_mode.0).and_then(|(socket, file)| {
-                        listeners.files.push(file);
-                        Ok((copies(socket, accepting)?, wanted.clone()))
-                    })
-                }
-                #[cfg(not(unix))]
-                ListenAddress::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
-            };
-            let (bound, address) = bound.map_err(|error| (wanted.clone(), error))?;
+            let (bound, address) = listeners.bind(&wanted, settings, accepting)?;
             listeners.addresses.push(address);
-            sockets.push((wanted, bound));
+            sockets.push((wanted, bound, Audience::Site));
+        }
+        if let Some(wanted) = settings.admin_listen.as_ref().map(|admin| admin.address().clone()) {
+            // The first queue serves it.
+            let (bound, address) = listeners.bind(&wanted, settings, 1)?;
+            listeners.admin_address = Some(address);
+            sockets.push((wanted, bound, Audience::Report));
         }
         // Only when all are bound: a socket that listens takes connections, which a server that does not start would drop.
-        for (wanted, bound) in sockets {
+        for (wanted, bound, audience) in sockets {
             for (queue, socket) in listeners.of_queues.iter_mut().zip(bound) {
                 socket.listen(settings.backlog as i32).map_err(|error| (wanted.clone(), error))?;
-                queue.push(socket);
+                queue.push(Opened { socket, audience });
             }
         }
         Ok(listeners)
+    }
+
+    /// Binds sockets to an address for so many queues, and says which address it became.
+    fn bind(
+        &mut self,
+        wanted: &ListenAddress,
+        settings: &Settings,
+        count: usize,
+    ) -> Result<(Vec<Socket>, ListenAddress), Failed> {
+        let bound = match wanted {
+            ListenAddress::Internet(address) => internet(*address, settings, count).and_then(|sockets| {
+                let address = sockets[0].local_addr()?.as_socket();
+                Ok((sockets, address.map_or(wanted.clone(), ListenAddress::Internet)))
+            }),
+            #[cfg(unix)]
+            ListenAddress::Unix(path) => {
+                SocketFile::bind(path, settings.unix_socket_mode.0).and_then(|(socket, file)| {
+                    self.files.push(file);
+                    Ok((copies(socket, count)?, wanted.clone()))
+                })
+            }
+            #[cfg(not(unix))]
+            ListenAddress::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        };
+        bound.map_err(|error| (wanted.clone(), error))
     }
 
     /// The first address of an internet family; one without a port where there is none.

@@ -40,6 +40,7 @@ pub(crate) fn run(settings: Settings) -> ExitCode {
     };
     let (root, deadline, wanted) = (settings.root.clone(), settings.shutdown_timeout, settings.backend);
     let upload = settings.upload.clone();
+    let admin = settings.admin_listen.as_ref().map(|admin| admin.address().clone());
     // Standard output is the access log's where that goes there.
     let taken = settings.access_log == Some(LogTarget::StandardOutput);
     let announce = |text: &str| {
@@ -51,6 +52,11 @@ pub(crate) fn run(settings: Settings) -> ExitCode {
     };
     let server = match Server::start(settings) {
         Ok(server) => server,
+        Err(StartError::Listen(address, error)) if admin.as_ref() == Some(&address) => {
+            let way_out = "choose another address with --admin-listen";
+            explain::say(&format_args!("cannot show the counters at {address}: {error}; {way_out}"));
+            return ExitCode::from(explain::FAILED);
+        }
         Err(StartError::Listen(address, error)) => {
             explain::say(&explain::cannot_listen(&address, &error));
             return ExitCode::from(explain::FAILED);
@@ -66,11 +72,14 @@ pub(crate) fn run(settings: Settings) -> ExitCode {
         }
     };
     let uploads = upload.map_or(String::new(), |folder| format!("Uploads go to {}.\n", folder.display()));
+    let counters = server.admin_address().map_or(String::new(), |address| {
+        format!("The counters are at {}.\n", places(std::slice::from_ref(address)))
+    });
     let workers =
         if server.workers() == 1 { "1 worker".into() } else { format!("{} workers", server.workers()) };
     announce(&format!(
         "Serving {} at {} on {}, with {workers}.\n{uploads}Open that address in a browser; Ctrl-C stops the server, \
-         `portico --help` shows its settings.\n",
+         `portico --help` shows its settings.\n{counters}",
         root.display(),
         places(server.addresses()),
         server.backend().name(),

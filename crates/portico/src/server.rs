@@ -3,7 +3,8 @@
 use crate::{
     connections::{Connections, SPARE_HANDLES},
     context::Context,
-    listeners::Listeners,
+    counters::{Counters, Registry},
+    listeners::{Listeners, Opened},
     log::{AccessLog, LogError, Stopped},
     protection::{Protection, UsersError},
     settings::{BackendChoice, FolderError, Folders, ListenAddress, Settings},
@@ -11,7 +12,6 @@ use crate::{
     worker,
 };
 use completion_port::{Backend, BufferClass, Configuration, Port, ShutdownReport};
-use socket2::Socket;
 use std::{
     fmt, io,
     net::SocketAddr,
@@ -37,7 +37,9 @@ pub struct Server {
     port: Port,
     address: SocketAddr,
     addresses: Vec<ListenAddress>,
+    admin_address: Option<ListenAddress>,
     log: AccessLog,
+    counters: Arc<Registry>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -96,8 +98,17 @@ impl Server {
         let configuration = configuration(&settings);
         let mut parts = Parts::open(settings, configuration)?;
         let (port, log) = (parts.port.clone(), parts.log.clone());
-        let addresses = std::mem::take(&mut parts.addresses);
-        let mut server = Self { port, address: parts.address, addresses, log, threads: Vec::new() };
+        let (addresses, admin_address) = (std::mem::take(&mut parts.addresses), parts.admin_address.take());
+        let counters = Arc::clone(&parts.counters);
+        let mut server = Self {
+            port,
+            address: parts.address,
+            addresses,
+            admin_address,
+            log,
+            counters,
+            threads: Vec::new(),
+        };
         for _ in 0..parts.workers {
             if let Err(error) = server.start_worker(parts.next()) {
                 server.port.cancel_all();
@@ -141,6 +152,16 @@ impl Server {
         &self.addresses
     }
 
+    /// Where the counters are shown, with the port that the system chose; none where `admin_listen` is not set.
+    pub fn admin_address(&self) -> Option<&ListenAddress> {
+        self.admin_address.as_ref()
+    }
+
+    /// What was counted since the start. Workers count on meanwhile, and tell what they did when their present round ends.
+    pub fn counters(&self) -> Counters {
+        self.counters.counters(&self.port, &self.log)
+    }
+
     /// The backend in use.
     pub fn backend(&self) -> Backend {
         self.port.backend()
@@ -177,12 +198,14 @@ pub(crate) struct Parts {
     pub(crate) port: Port,
     pub(crate) address: SocketAddr,
     pub(crate) addresses: Vec<ListenAddress>,
+    pub(crate) admin_address: Option<ListenAddress>,
+    pub(crate) counters: Arc<Registry>,
     pub(crate) log: AccessLog,
     /// How many workers there are to be.
     pub(crate) workers: usize,
     site: Arc<Site>,
     connections: Arc<[Arc<Connections>]>,
-    listeners: std::vec::IntoIter<Vec<Socket>>,
+    listeners: std::vec::IntoIter<Vec<Opened>>,
 }
 
 /// What one worker is made of, on its own thread.
@@ -191,7 +214,7 @@ pub(crate) struct Part {
     workers: usize,
     site: Arc<Site>,
     connections: Arc<[Arc<Connections>]>,
-    listeners: Vec<Socket>,
+    listeners: Vec<Opened>,
 }
 
 impl Parts {
@@ -211,7 +234,8 @@ impl Parts {
         let address = listeners.internet_address();
         let log = AccessLog::start(&settings).map_err(StartError::Log)?;
         let limit = settings.connections.div_ceil(port.queues());
-        let site = Site::open(settings, &folders, log.clone());
+        let counters = Arc::new(Registry::new(workers, settings.admin_listen.is_some()));
+        let site = Site::open(settings, &folders, log.clone(), Arc::clone(&counters));
         let mut site =
             site.map_err(|error| StartError::Folder(FolderError::Other(folders[0].root.clone(), error)))?;
         site.hosts.protect(protections);
@@ -219,10 +243,23 @@ impl Parts {
         {
             site.socket_files = listeners.files;
         }
-        let (site, addresses, listeners) =
-            (Arc::new(site), listeners.addresses, listeners.of_queues.into_iter());
-        let connections = (0..port.queues()).map(|_| Arc::new(Connections::new(limit))).collect();
-        Ok(Self { port, address, addresses, log, workers, site, connections, listeners })
+        let (site, addresses, admin_address) = (Arc::new(site), listeners.addresses, listeners.admin_address);
+        let listeners = listeners.of_queues.into_iter();
+        let connections =
+            (0..port.queues()).map(|_| Arc::new(Connections::new(limit, Arc::clone(&counters))));
+        let connections = connections.collect();
+        Ok(Self {
+            port,
+            address,
+            addresses,
+            admin_address,
+            counters,
+            log,
+            workers,
+            site,
+            connections,
+            listeners,
+        })
     }
 
     /// For the next worker. The first of each queue gets listeners.

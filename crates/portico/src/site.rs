@@ -3,6 +3,7 @@
 use crate::{
     clients::Clients,
     compression::Compression,
+    counters::Registry,
     host::{HostNumber, Hosts},
     log::AccessLog,
     protection::Checks,
@@ -19,6 +20,7 @@ pub(crate) struct Site {
     /// Limits for a body that nobody wants, and that is read only to find the next request behind it.
     pub(crate) discard_limits: Limits,
     pub(crate) log: AccessLog,
+    pub(crate) counters: Arc<Registry>,
     pub(crate) compression: Arc<Compression>,
     pub(crate) trace: Option<Trace>,
     /// None where clients are not limited by their address.
@@ -38,7 +40,12 @@ impl Site {
         Limits { body_bytes: self.hosts[host].settings.upload_bytes, ..self.limits }
     }
 
-    pub(crate) fn open(settings: Settings, folders: &[Folders], log: AccessLog) -> io::Result<Self> {
+    pub(crate) fn open(
+        settings: Settings,
+        folders: &[Folders],
+        log: AccessLog,
+        counters: Arc<Registry>,
+    ) -> io::Result<Self> {
         let limits = Limits {
             head_bytes: settings.head_bytes,
             fields: settings.header_fields,
@@ -51,6 +58,7 @@ impl Site {
             discard_limits: Limits { body_bytes: DISCARD_BYTES, ..limits },
             limits,
             log,
+            counters,
             clients: Clients::new(&settings),
             checks: Checks::default(),
             compression: Compression::new(settings.pool_threads),

@@ -2,14 +2,14 @@
 
 use crate::{
     compression::{self, Made},
-    connection::Connection,
+    connection::{Audience, Connection},
     connections::{Connections, Listening},
     context::Context,
+    listeners::Opened,
 };
 use completion_port::{
     Completion, Error, ErrorKind, Handle, Operation, OperationKind, Packet, Payload, Source, Token,
 };
-use socket2::Socket;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -18,6 +18,8 @@ use std::{
 
 /// The key of what belongs to no connection.
 const NO_CONNECTION: u64 = 0;
+/// The key of a packet that brings a connection of the admin address; others have none.
+const FOR_REPORT: u64 = 1;
 /// How long accepting rests after the system refused it.
 const REST: Duration = Duration::from_millis(100);
 
@@ -44,11 +46,14 @@ impl Server {
     pub(crate) fn new(
         mut context: Context,
         connections: Arc<Connections>,
-        listeners: Vec<Socket>,
+        listeners: Vec<Opened>,
     ) -> Result<Self, Error> {
-        for listener in listeners {
-            let associated = context.port.associate(Source::from(listener), NO_CONNECTION);
+        for Opened { socket, audience } in listeners {
+            let associated = context.port.associate(Source::from(socket), NO_CONNECTION);
             let listener = associated.map_err(|(error, _)| error)?;
+            if audience == Audience::Report {
+                connections.set_admin(listener);
+            }
             connections.lock_listening().push(Listening { listener, accepting: Token::NONE });
             connections.set_paused(true);
         }
@@ -91,7 +96,9 @@ impl Server {
                 OperationKind::AcceptStream => self.on_accepted(completion),
                 OperationKind::Post => {
                     if let Payload::Packet(packet) = completion.payload {
-                        self.admit(Handle::from_bits(packet.value));
+                        let audience =
+                            if packet.key == FOR_REPORT { Audience::Report } else { Audience::Site };
+                        self.admit(Handle::from_bits(packet.value), audience);
                     }
                 }
                 OperationKind::Call if completion.key == NO_CONNECTION => self.on_called(completion),
@@ -103,6 +110,9 @@ impl Server {
             }
         }
         self.completions = completions;
+        if let Some(samples) = &mut self.context.samples {
+            samples.tell();
+        }
         if std::mem::take(&mut self.restless) {
             self.accept_again();
         }
@@ -129,6 +139,9 @@ impl Server {
         self.connections.with(completion.key, |connection| {
             // A mistake that one request finds must not end the connections of others.
             let context = &mut self.context;
+            if gone && connection.audience() == Audience::Site {
+                context.counts.count_closed();
+            }
             let completed = catch_unwind(AssertUnwindSafe(|| connection.complete(completion, context)));
             completed.unwrap_or_else(|_| connection.abort(&mut self.context))
         });
@@ -155,11 +168,13 @@ impl Server {
             }
         }
         let Payload::Accepted(handle) = completion.payload else { return };
+        let audience = self.connections.audience_of(completion.handle);
         if handle.queue() == self.context.port.queue() {
-            return self.admit(handle);
+            return self.admit(handle, audience);
         }
         // Windows has one listener for all queues; its connections are spread over them.
-        let packet = Packet { value: handle.to_bits(), ..Packet::default() };
+        let key = if audience == Audience::Report { FOR_REPORT } else { 0 };
+        let packet = Packet { key, value: handle.to_bits(), ..Packet::default() };
         let port = self.context.port.port();
         if port.post(handle.queue(), packet).is_err() {
             port.close(handle);
@@ -167,8 +182,8 @@ impl Server {
     }
 
     /// Makes a connection of an accepted client, or lets it wait for a place.
-    fn admit(&mut self, handle: Handle) {
-        if self.context.draining || !self.connections.wait_for_place(handle) {
+    fn admit(&mut self, handle: Handle, audience: Audience) {
+        if self.context.draining || !self.connections.wait_for_place(handle, audience) {
             return self.context.port.close(handle);
         }
         self.admit_waiting();
@@ -182,11 +197,14 @@ impl Server {
 
     /// Makes connections of the clients that wait, as far as there are places.
     fn admit_waiting(&mut self) {
-        while let Some((handle, key)) = self.connections.next_waiting() {
+        while let Some((handle, audience, key)) = self.connections.next_waiting() {
             if let Err(error) = self.context.port.set_key(handle, key) {
                 unreachable!("a handle that was accepted, and not closed, is open: {error}")
             }
-            let connection = Connection::new(handle, &self.context);
+            if audience == Audience::Site {
+                self.context.counts.count_accepted();
+            }
+            let connection = Connection::new(handle, audience, &self.context);
             self.connections.enter(key, connection, |connection| connection.advance(&mut self.context));
         }
     }
@@ -229,7 +247,7 @@ impl Server {
         for listening in std::mem::take(&mut *self.connections.lock_listening()) {
             self.context.port.close(listening.listener);
         }
-        for handle in self.connections.take_waiting() {
+        for (handle, _) in self.connections.take_waiting() {
             self.context.port.close(handle);
         }
         let connections = Arc::clone(&self.connections);

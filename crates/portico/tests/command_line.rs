@@ -106,6 +106,10 @@ fn mistakes_on_the_command_line_are_one_sentence_and_code_2() {
         (&["--receive-buffer-bytes=8"], "--receive-buffer-bytes: 8 is below the least 16 bytes"),
         (&["--trace=perhaps"], "--trace: \"perhaps\" is neither true nor false"),
         (&["--head-bytes", "1024"], "--head-bytes: the first buffer (4096 bytes) is larger than head_bytes"),
+        (
+            &["--admin-listen", "0.0.0.0:9090"],
+            "--admin-listen: 0.0.0.0:9090 can be reached from other machines",
+        ),
         (&["--config", "absent.toml"], "--config: cannot read absent.toml: "),
         (&["--verbose"], "--verbose goes with --version"),
     ] {

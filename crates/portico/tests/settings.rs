@@ -97,6 +97,7 @@ fn every_setting_is_a_flag_a_variable_and_a_key() {
             (Shape::Text, "address") => ("::1".to_owned(), "\"::1\"".to_owned()),
             (Shape::Text, "fallback" | "health_path") => ("/a".to_owned(), "\"/a\"".to_owned()),
             (Shape::Text, "unix_socket_mode") => ("600".to_owned(), "\"600\"".to_owned()),
+            (Shape::Text, "admin_listen") => ("127.0.0.1:1".to_owned(), "\"127.0.0.1:1\"".to_owned()),
             (Shape::Text, "charset") => ("us-ascii".to_owned(), "\"us-ascii\"".to_owned()),
             (Shape::Text, _) => ("max-age=60".to_owned(), "\"max-age=60\"".to_owned()),
             (Shape::Integer, _) => {

@@ -53,6 +53,7 @@ use crate::{
     port::Shared,
     queue::Queue,
     source::Source,
+    sync::lock,
     table::Table,
     timers::Timers,
 };
@@ -67,7 +68,7 @@ use std::{
     net::SocketAddr,
     os::windows::io::AsRawSocket,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -180,7 +181,7 @@ struct Patients {
 
 impl Patients {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Handle>> {
-        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.handles)
     }
 
     fn add(&self, handle: Handle) {
@@ -334,7 +335,7 @@ impl Core {
     }
 
     fn timers(&self, seat: u32) -> MutexGuard<'_, Timers> {
-        self.seats[seat as usize].timers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seats[seat as usize].timers)
     }
 
     /// The seats whose timers the worker of `own` looks after: its own, and those of workers that run what may block.
@@ -345,7 +346,7 @@ impl Core {
     }
 
     fn estate(&self) -> MutexGuard<'_, Estate> {
-        self.estate.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.estate)
     }
 
     /// The seats of workers other than `own`.
@@ -359,7 +360,7 @@ impl Iocp {
     pub(crate) fn new(shared: &Arc<Shared>, queue: usize) -> Result<Self, Error> {
         let super::Common::Iocp(common) = &shared.common;
         let core = &common.cores[queue];
-        let _coming = core.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        let _coming = lock(&core.leaving);
         let free = core.seats.iter().position(|seat| !seat.taken.swap(true, Ordering::SeqCst));
         let seat = free.ok_or(Error::new(ErrorKind::InvalidArgument, OperationKind::Setup))?;
         for told in [&core.seats[seat].told_draining, &core.seats[seat].told_shutdown] {

@@ -19,6 +19,8 @@ mod scratch;
 mod sendfile;
 mod slot;
 mod socket;
+#[cfg(target_os = "linux")]
+mod warmth;
 
 pub(crate) use self::core::Core;
 pub(crate) use handle::Descriptor;
@@ -32,6 +34,7 @@ pub(crate) use socket::connect_error;
 use super::Driver;
 use crate::{
     completion::{Completion, Packet, Payload, Rejected},
+    counters::SystemCall,
     error::{Error, ErrorKind},
     fault,
     identity::{Handle, Token},
@@ -41,6 +44,7 @@ use crate::{
     queue::Queue,
     shutdown::Phase,
     source::Source,
+    tally,
 };
 use std::{
     net::SocketAddr,
@@ -157,7 +161,10 @@ impl<E: Engine> Local<E> {
                 core::Step::Start(token) => self.start(token),
                 core::Step::Release(handle) => {
                     self.engine.release(&mut self.core, handle);
-                    self.core.remove_handle(handle);
+                    let descriptor = self.core.remove_handle(handle);
+                    if descriptor.is_some_and(|descriptor| descriptor.is_of_process()) {
+                        tally::call(SystemCall::Close);
+                    }
                 }
                 core::Step::Adopt(handle) => {
                     if let Err(error) = self.engine.adopt(&mut self.core, handle) {

@@ -6,11 +6,12 @@ use crate::operation::OperationKind;
 use crate::sync::{
     Mutex,
     atomic::{AtomicU32, AtomicUsize, Ordering},
+    lock,
 };
 use std::{
     alloc::Layout,
     ptr::NonNull,
-    sync::{Arc, PoisonError, Weak},
+    sync::{Arc, Weak},
 };
 
 /// The class number of blocks that came from the heap.
@@ -92,6 +93,9 @@ impl Class {
     }
     pub(crate) fn available(&self) -> usize {
         self.free.available() as usize
+    }
+    pub(crate) fn least_available(&self) -> usize {
+        self.free.least_available() as usize
     }
 }
 
@@ -212,7 +216,7 @@ impl Inner {
     }
 
     pub(crate) fn register(&self, waker: &Arc<dyn Wake>) {
-        let mut sleepers = self.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sleepers = lock(&self.sleepers);
         sleepers.retain(|sleeper| sleeper.strong_count() > 0);
         sleepers.push(Arc::downgrade(waker));
     }
@@ -224,7 +228,7 @@ impl Inner {
     /// Wakes all who wait: the first of them gets the buffer, and the others ask again.
     #[cold]
     fn announce_return(&self, class: &Class) {
-        for sleeper in self.sleepers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for sleeper in lock(&self.sleepers).iter() {
             if let Some(sleeper) = sleeper.upgrade()
                 && !sleeper.wake()
             {

@@ -1,7 +1,7 @@
 //! A lock-free stack of block numbers: last in, first out, so that the memory that is warm in the cache is used first.
 
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::collections::TryReserveError;
+use std::{collections::TryReserveError, sync::atomic::AtomicU32 as Figure};
 
 /// Marks the end of the list.
 const NONE: u32 = u32::MAX;
@@ -15,6 +15,8 @@ pub(crate) struct FreeList {
     head: AtomicU64,
     next: Box<[AtomicU32]>,
     available: AtomicU32,
+    /// The least that were free at one time. A figure for people, which orders nothing: models need not know of it.
+    least: Figure,
 }
 
 impl FreeList {
@@ -29,6 +31,7 @@ impl FreeList {
             head: AtomicU64::new(u64::from(first)),
             next: next.into_boxed_slice(),
             available: AtomicU32::new(count),
+            least: count.into(),
         })
     }
 
@@ -43,7 +46,11 @@ impl FreeList {
             let replacement = bump(head) | (head & AWAITED) | u64::from(next);
             match self.head.compare_exchange_weak(head, replacement, Ordering::Acquire, Ordering::Acquire) {
                 Ok(_) => {
-                    self.available.fetch_sub(1, Ordering::Relaxed);
+                    // Counted too high for a moment by who returns one meanwhile: the figure errs on the side of fewer taken.
+                    let left = self.available.fetch_sub(1, Ordering::Relaxed) - 1;
+                    if left < self.least.load(Ordering::Relaxed) {
+                        self.least.fetch_min(left, Ordering::Relaxed);
+                    }
                     return Some(index);
                 }
                 Err(seen) => head = seen,
@@ -79,6 +86,11 @@ impl FreeList {
     pub(crate) fn available(&self) -> u32 {
         self.available.load(Ordering::Relaxed)
     }
+
+    /// How many were free when they were fewest.
+    pub(crate) fn least_available(&self) -> u32 {
+        self.least.load(Ordering::Relaxed)
+    }
 }
 
 fn bump(head: u64) -> u64 {
@@ -97,7 +109,7 @@ mod tests {
         assert_eq!(taken, [Some(0), Some(1), Some(2), None]);
         list.push(1);
         list.push(2);
-        assert_eq!(list.available(), 2);
+        assert_eq!((list.available(), list.least_available()), (2, 0));
         assert_eq!([list.pop(), list.pop(), list.pop()], [Some(2), Some(1), None]);
         assert_eq!(FreeList::new(0).unwrap().pop(), None);
     }

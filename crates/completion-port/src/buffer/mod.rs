@@ -12,6 +12,7 @@ mod mapping;
 use crate::error::{Error, ErrorKind};
 use crate::operation::OperationKind;
 use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::{counters::BufferCounts, tally};
 pub(crate) use block::Block;
 use block::{HEAP_CLASS, Inner};
 use std::{
@@ -97,6 +98,20 @@ impl Buffers {
     /// How many buffers are taken from the classes at this moment. Zero at rest: the conservation law that tests check.
     pub fn in_use(&self) -> usize {
         self.inner.classes().iter().map(|class| class.count() - class.available()).sum()
+    }
+
+    /// What is taken of each class, the smallest first.
+    pub fn counts(&self) -> Vec<BufferCounts> {
+        let counts = self.inner.classes().iter().map(|class| {
+            let (count, available) = (class.count(), class.available());
+            BufferCounts {
+                capacity: class.capacity(),
+                count,
+                in_use: count.saturating_sub(available),
+                high_mark: count - class.least_available(),
+            }
+        });
+        counts.collect()
     }
 
     /// The capacity of the largest class, in bytes.
@@ -220,6 +235,7 @@ impl Buffer {
         let Some(spare) = self.spare_mut().get_mut(..bytes.len()) else {
             panic!("{} bytes do not fit into a buffer with {room} bytes spare", bytes.len())
         };
+        tally::copied(bytes.len());
         spare.copy_from_slice(bytes);
         self.length += bytes.len() as u32;
     }
@@ -231,6 +247,7 @@ impl Buffer {
     /// If fewer bytes are filled.
     pub fn consume(&mut self, bytes: usize) {
         let length = self.len();
+        tally::copied(length.saturating_sub(bytes));
         self.copy_within(bytes..length, 0);
         self.length -= bytes as u32;
     }

@@ -1,6 +1,7 @@
 //! Opening on Unix: openat2(2) beneath a folder on Linux, a walk with openat(2) elsewhere.
 
 use super::{FileKind, Metadata, OpenOptions};
+use crate::{counters::SystemCall, tally};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::{
     fs::File,
@@ -40,7 +41,10 @@ pub(crate) fn open(
 ) -> io::Result<(File, Metadata)> {
     let file = match directory {
         Some(directory) => return directory.system.open_beneath(path, options),
-        None => File::from(rustix::fs::openat(CWD, path, flags(options), mode())?),
+        None => {
+            tally::call(SystemCall::Open);
+            File::from(rustix::fs::openat(CWD, path, flags(options), mode())?)
+        }
     };
     let metadata = metadata(&file)?;
     Ok((file, metadata))
@@ -53,7 +57,10 @@ pub(crate) fn link(file: &File, directory: &super::Directory, path: &Path, repla
     use std::os::fd::AsRawFd;
     let folder = &directory.system.descriptor;
     let source = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let link = |name: &Path| rustix::fs::linkat(CWD, source.as_str(), folder, name, AtFlags::SYMLINK_FOLLOW);
+    let link = |name: &Path| {
+        tally::call(SystemCall::Link);
+        rustix::fs::linkat(CWD, source.as_str(), folder, name, AtFlags::SYMLINK_FOLLOW)
+    };
     match link(path) {
         Err(rustix::io::Errno::EXIST) if replace => {
             // A link cannot replace; a rename can. The inode is unique among files that exist, so the passing name is too.
@@ -63,13 +70,16 @@ pub(crate) fn link(file: &File, directory: &super::Directory, path: &Path, repla
                 metadata(file)?.identity.1
             ));
             link(&passing)?;
+            tally::call(SystemCall::Link);
             if let Err(error) = rustix::fs::renameat(folder, &passing, folder, path) {
+                tally::call(SystemCall::Link);
                 let _ = rustix::fs::unlinkat(folder, &passing, AtFlags::empty());
                 return Err(error.into());
             }
         }
         linked => linked?,
     }
+    tally::call(SystemCall::Sync);
     Ok(rustix::fs::fsync(folder)?)
 }
 
@@ -92,6 +102,7 @@ pub(crate) fn open_cached(
     };
     let from = directory.map_or(CWD, |directory| directory.system.descriptor.as_fd());
     let resolve = beneath | links(options) | ResolveFlags::CACHED;
+    tally::call(SystemCall::Open);
     let file = File::from(rustix::fs::openat2(from, path, flags(options), mode_for(options), resolve)?);
     let metadata = metadata(&file)?;
     Ok((file, metadata))
@@ -99,6 +110,7 @@ pub(crate) fn open_cached(
 
 /// The metadata of an open file. Answered from memory by local file systems.
 pub(crate) fn metadata(file: &File) -> io::Result<Metadata> {
+    tally::call(SystemCall::Metadata);
     Ok(metadata_of(&rustix::fs::fstat(file)?))
 }
 
@@ -171,6 +183,7 @@ fn open_beneath(directory: BorrowedFd<'_>, path: &Path, options: OpenOptions) ->
     let resolve = ResolveFlags::BENEATH | links(options);
     // The kernel answers EAGAIN when something in the tree was renamed meanwhile and it cannot vouch for the result.
     for _ in 0..64 {
+        tally::call(SystemCall::Open);
         match rustix::fs::openat2(directory, path, flags(options), mode_for(options), resolve) {
             Err(Errno::AGAIN) => {}
             Err(Errno::NOSYS) => return walk_beneath(directory, path, options),
@@ -202,9 +215,11 @@ fn walk_beneath(directory: BorrowedFd<'_>, path: &Path, options: OpenOptions) ->
     for name in names {
         let from = folder.as_ref().map_or(directory, AsFd::as_fd);
         let through = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        tally::call(SystemCall::Open);
         folder = Some(rustix::fs::openat(from, name, through, Mode::empty())?);
     }
     let from = folder.as_ref().map_or(directory, AsFd::as_fd);
+    tally::call(SystemCall::Open);
     match last {
         Some(name) => Ok(rustix::fs::openat(from, name, flags(options) | OFlags::NOFOLLOW, mode())?),
         None => Ok(rustix::fs::openat(from, ".", flags(options), mode())?),

@@ -1,6 +1,7 @@
 //! Opening on Windows: overlapped, and beneath a folder by comparing final paths on the handles themselves.
 
 use super::{FileKind, Metadata, OpenOptions};
+use crate::{counters::SystemCall, tally};
 use std::{
     ffi::OsStr,
     fs::File,
@@ -228,6 +229,7 @@ fn is_folder(path: &[u16]) -> bool {
 
 fn create(path: &[u16], access: u32, share: u32, disposition: u32, flags: u32) -> io::Result<File> {
     debug_assert_eq!(path.last(), Some(&0), "a path for the system is terminated");
+    tally::call(SystemCall::Open);
     // SAFETY: the path is terminated and lives through the call; the other pointers may be null.
     let handle = unsafe {
         fs::CreateFileW(
@@ -340,6 +342,7 @@ pub(crate) fn metadata(file: &File) -> io::Result<Metadata> {
     let handle = file.as_raw_handle();
     // SAFETY: plain data, for which zeros are valid.
     let mut information: fs::BY_HANDLE_FILE_INFORMATION = unsafe { std::mem::zeroed() };
+    tally::call(SystemCall::Metadata);
     // SAFETY: the handle is open, and the structure lives through the call.
     if unsafe { fs::GetFileInformationByHandle(handle, &raw mut information) } == 0 {
         return Err(io::Error::last_os_error());

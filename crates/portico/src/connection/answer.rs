@@ -31,6 +31,7 @@ impl Connection {
         let batch = if behind { BATCH_BYTES } else { 0 };
         let written = match decision {
             Decision::LookUp(lookup) => {
+                context.counts.count_miss();
                 self.answers_head = request.method == Method::Head;
                 self.look_up(lookup, context);
                 self.answers_head = false;
@@ -43,6 +44,10 @@ impl Connection {
             Decision::Page(answer) => {
                 let close = self.decide_end(request, false, context);
                 self.write_page(request, &answer, close, batch, context)
+            }
+            Decision::Report(report) => {
+                let close = self.decide_end(request, false, context);
+                self.write_report(request, report, close, batch, context)
             }
             Decision::Authenticate => unreachable!("it was replaced by what became of it"),
             Decision::Check(check) => {
@@ -191,6 +196,7 @@ impl Connection {
                 late.user = self.client.user().into();
             }
             self.last_answer |= close;
+            self.count_answer(answer.status, context);
             return Some(());
         }
         let body = file.bytes.as_ref().map_or(&[][..], |bytes| &bytes[first as usize..end as usize]);
@@ -209,10 +215,12 @@ impl Connection {
         buffer.advance(length);
         if copied {
             buffer.extend_from_slice(body);
+            context.counts.count_body_copied(body.len());
         } else if let Some(bytes) = &file.bytes {
             self.output.join(bytes.slice(first as usize..end as usize));
         }
         self.last_answer |= close;
+        self.count_answer(answer.status, context);
         self.log(Some(request), answer.status, end - first, context);
         Some(())
     }

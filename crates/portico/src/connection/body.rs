@@ -54,8 +54,7 @@ impl Connection {
         };
         match self.answer(&request, decision, !self.input.is_empty(), context) {
             Taken::Answered(progress) => {
-                self.batched += 1;
-                self.client.answered();
+                self.answered(context);
                 progress
             }
             Taken::Kept(progress) => {

@@ -1,6 +1,6 @@
 //! Who is at the other end: the address of the client, behind a proxy too, and what its address may ask for.
 
-use super::{Activity, Connection, Progress};
+use super::{Activity, Audience, Connection, Progress, report::decide_report};
 use crate::{
     clients::Share,
     context::Context,
@@ -54,6 +54,12 @@ impl Client {
             remote.is_some_and(|remote| trusted.iter().any(|peers| peers.include(remote.address())));
         let stage = if proxied { Stage::ExpectsHeader } else { Stage::New };
         Self { stage, remote, share: None, counted: false, standing: Standing::Unknown }
+    }
+
+    /// A client that nobody asks who it is.
+    pub(super) fn unknown() -> Self {
+        let standing = Standing::Unknown;
+        Self { stage: Stage::New, remote: None, share: None, counted: false, standing }
     }
 
     /// Whether the header of the PROXY protocol has yet to come.
@@ -137,6 +143,9 @@ impl Connection {
         known: Option<Arc<Entry>>,
         context: &mut Context,
     ) -> Decision {
+        if self.audience == Audience::Report {
+            return decide_report(request, context);
+        }
         let with_body = request.method != Method::Head;
         let number = self.host;
         let simple = |simple, context: &mut Context| {

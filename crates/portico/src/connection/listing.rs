@@ -188,14 +188,13 @@ impl Connection {
             response::write_end(buffer.spare_mut(), Some(date), connection).expect("there is room for it");
         buffer.advance(length);
         self.last_answer |= made.close;
-        if !made.with_body {
-            return Some(0);
-        }
-        if copied {
+        if made.with_body && copied {
             buffer.extend_from_slice(&made.bytes);
-        } else {
+            context.counts.count_body_copied(length);
+        } else if made.with_body {
             self.output.join(made.bytes);
         }
-        Some(length as u64)
+        self.count_answer(made.status, context);
+        Some(if made.with_body { length as u64 } else { 0 })
     }
 }

@@ -91,6 +91,7 @@ impl Connection {
             }
         }
         self.last_answer |= close;
+        self.count_answer(Status::PARTIAL_CONTENT, context);
         Some(())
     }
 }

@@ -4,7 +4,7 @@
 //! its status, the answer waits here until the page is in the cache; the request, and its place in the input, are done with by then.
 
 use super::{
-    Activity, COPY_BYTES, Connection,
+    Activity, Audience, COPY_BYTES, Connection,
     answer::{BATCH_BYTES, LateRecord},
     stream::{Part, Parts},
 };
@@ -50,7 +50,7 @@ struct Content<'a> {
 impl Connection {
     /// Whether an answer with this status waits for its page.
     pub(super) fn has_page(&self, status: Status, context: &Context) -> bool {
-        context.site.hosts[self.host].routing.page(status).is_some()
+        self.audience == Audience::Site && context.site.hosts[self.host].routing.page(status).is_some()
     }
 
     /// Has an answer wait for the page of its status.
@@ -170,12 +170,14 @@ impl Connection {
             if let Some(bytes) = file.bytes.as_ref().filter(|_| length > 0) {
                 if copied {
                     buffer.extend_from_slice(bytes);
+                    context.counts.count_body_copied(bytes.len());
                 } else {
                     self.output.join(bytes.clone());
                 }
             }
         }
         self.last_answer |= simple.close;
+        self.count_answer(simple.status, context);
         Some(length)
     }
 
@@ -220,12 +222,14 @@ impl Connection {
         let room = self.output.room(context.port.buffers(), needed, batch);
         let Some(buffer) = room else { return self.wait_for_room(context) };
         put_head(buffer, version, simple, host, &content, context.dates.at(context.wall));
-        self.last_answer |= simple.close;
-        if !simple.with_body || simple.status.is_without_content() {
-            return Some(0);
+        let with_body = simple.with_body && !simple.status.is_without_content();
+        let sent = if with_body { content.length } else { 0 };
+        if with_body {
+            texts.iter().for_each(|text| buffer.extend_from_slice(text));
         }
-        texts.iter().for_each(|text| buffer.extend_from_slice(text));
-        Some(content.length)
+        self.last_answer |= simple.close;
+        self.count_answer(simple.status, context);
+        Some(sent)
     }
 }
 

@@ -151,6 +151,7 @@ impl Connection {
         body.unread -= length;
         let head = body.lead.take().map_or_else(BufferChain::new, BufferChain::from);
         (self.sending, self.batched) = (true, 0);
+        self.note_send(context);
         self.submit(Operation::TransmitFile { head, file, offset, length }, context);
     }
 

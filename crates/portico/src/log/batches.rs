@@ -1,7 +1,7 @@
 //! Lines that wait for the logging thread, in several batches so that threads rarely meet at one.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::date::Date;
@@ -22,6 +22,8 @@ pub(super) struct Batches {
     format: AccessLogFormat,
     /// The most bytes of lines in one batch.
     most_bytes: usize,
+    /// How often a batch was held by another thread.
+    held: AtomicU64,
 }
 
 /// Apart from its neighbours in the processor's cache: each is used by another thread.
@@ -57,7 +59,7 @@ impl Batches {
     pub(super) fn new(threads: usize, queue_bytes: usize, format: AccessLogFormat) -> Batches {
         let count = (threads + 1).min(queue_bytes / LEAST_BATCH_BYTES - 1).max(2);
         let batches = (0..count).map(|_| Mutex::default()).collect();
-        Batches { batches, format, most_bytes: queue_bytes / (count + 1) }
+        Batches { batches, format, most_bytes: queue_bytes / (count + 1), held: AtomicU64::new(0) }
     }
 
     /// Never waits. Lines of one thread go to one batch and stay in order, unless that batch is full, or held by a
@@ -92,9 +94,17 @@ impl Batches {
         let mut batch = match self.batches[at].try_lock() {
             Ok(batch) => batch,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Tried::Held,
+            Err(TryLockError::WouldBlock) => {
+                self.held.fetch_add(1, Ordering::Relaxed);
+                return Tried::Held;
+            }
         };
         batch.put(record, self.format, self.most_bytes).map_or(Tried::Full, Tried::Done)
+    }
+
+    /// How often a record found a batch held by another thread.
+    pub(super) fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
     }
 
     pub(super) fn are_empty(&self) -> bool {

@@ -143,6 +143,11 @@ impl AccessLog {
         self.owner.as_ref().map_or_else(Counts::default, |owner| owner.shared.counts())
     }
 
+    /// How often a record found a batch held by another thread, and went on.
+    pub(crate) fn contended(&self) -> u64 {
+        self.owner.as_ref().map_or(0, |owner| owner.shared.batches.held())
+    }
+
     /// Takes no more records, writes those that were taken, and waits for that, at most `timeout`. The program log is
     /// told what was lost. A second call gives the same answer.
     pub fn stop(&self, timeout: Duration) -> Stopped {

@@ -1,6 +1,6 @@
 //! Addresses in settings: where to listen, which peers are meant, and which folders.
 
-use super::field::{Field, Range, Shape, Value, list};
+use super::field::{Field, Range, Shape, Value, list, text};
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -44,6 +44,45 @@ impl fmt::Display for ListenAddress {
             Self::Internet(address) => address.fmt(formatter),
             Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
         }
+    }
+}
+
+/// Where the counters are shown: an address that only this machine reaches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminAddress(ListenAddress);
+
+impl AdminAddress {
+    /// The address itself.
+    pub fn address(&self) -> &ListenAddress {
+        &self.0
+    }
+}
+
+impl FromStr for AdminAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse()? {
+            // Whoever can ask need not say who they are.
+            ListenAddress::Internet(address) if !address.ip().to_canonical().is_loopback() => Err(format!(
+                "{address} can be reached from other machines, and the counters are for this one only: \
+                 use 127.0.0.1:{port}, [::1]:{port} or a Unix socket",
+                port = address.port()
+            )),
+            address => Ok(Self(address)),
+        }
+    }
+}
+
+impl Field for AdminAddress {
+    const SHAPE: Shape = Shape::Text;
+
+    fn read(value: Value, _: Range, _: &str) -> Result<Self, String> {
+        text(value)?.parse()
+    }
+
+    fn show(&self) -> Value {
+        Value::Text(self.0.to_string())
     }
 }
 
@@ -261,6 +300,21 @@ mod tests {
         for wrong in ["", "//", "private/", "/private", "/a//b/", "/../", "/./", "/a\\b/"] {
             assert!(wrong.parse::<SiteFolder>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn counters_are_shown_to_this_machine_only() {
+        for text in ["127.0.0.1:9090", "127.8.9.10:0", "[::1]:9090", "[::ffff:127.0.0.1]:1"] {
+            assert_eq!(text.parse::<AdminAddress>().unwrap().address().to_string(), text);
+        }
+        for wrong in
+            ["0.0.0.0:9090", "[::]:9090", "192.0.2.1:9090", "[2001:db8::1]:9090", "[::ffff:192.0.2.1]:1"]
+        {
+            let message = wrong.parse::<AdminAddress>().unwrap_err();
+            assert!(message.contains(wrong) && message.contains("127.0.0.1:"), "{message}");
+        }
+        assert!("localhost".parse::<AdminAddress>().is_err());
+        assert_eq!("unix:/run/admin.sock".parse::<AdminAddress>().is_ok(), cfg!(unix));
     }
 
     #[test]

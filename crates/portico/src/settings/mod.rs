@@ -21,7 +21,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use addresses::{ListenAddress, Peers, SiteFolder, SocketMode};
+pub use addresses::{AdminAddress, ListenAddress, Peers, SiteFolder, SocketMode};
 pub use choices::{
     AccessLogFormat, BackendChoice, Charset, FollowSymlinks, LogFormat, LogLevel, LogTarget, UnknownHosts,
 };
@@ -63,6 +63,8 @@ pub struct Settings {
     pub ipv6_only: bool,
     /// Who may connect to Unix-domain sockets, as permissions of their files. Default: 660, owner and group.
     pub unix_socket_mode: SocketMode,
+    /// Where the counters are shown: a loopback address of its own port, or a Unix-domain socket. Default: nowhere.
+    pub admin_listen: Option<AdminAddress>,
     /// The peers that begin each connection with a header of the PROXY protocol. Default: none.
     pub proxy_protocol_from: Vec<Peers>,
     /// What is done about requests for a host that no virtual host names. Default: they are served.
@@ -228,6 +230,7 @@ impl Settings {
             listen: Vec::new(),
             ipv6_only: false,
             unix_socket_mode: SocketMode(0o660),
+            admin_listen: None,
             proxy_protocol_from: Vec::new(),
             unknown_hosts: UnknownHosts::Serve,
             auth_users: None,

@@ -200,6 +200,7 @@ pub static TABLE: &[Setting] = &[
     row!(Serving, listen, "ADDRESSES", "All addresses to listen on, instead of address and port: 127.0.0.1:8080, [::1]:8080, unix:/run/portico.sock"),
     row!(Serving, ipv6_only, "BOOL", "Let a socket of IPv6 take connections of IPv6 only; else [::] takes those of IPv4 too"),
     row!(Serving, unix_socket_mode, "MODE", "Permissions of Unix sockets, in octal: who may connect"),
+    row!(Serving, admin_listen, "ADDRESS", "Show counters at this address, of this machine only: 127.0.0.1:9090, [::1]:9090, unix:/run/portico-admin.sock"),
     row!(Serving, proxy_protocol_from, "NETWORKS", "The peers that begin each connection with a header of the PROXY protocol, which says whose it is: 10.0.0.0/8, unix"),
     row!(Serving, unknown_hosts, "POLICY", "Requests for a host that no [[host]] names: serve them as at the top level, or refuse them with 421"),
     row!(Serving, index, "NAMES", "Files that answer for their folder, in order of preference"),

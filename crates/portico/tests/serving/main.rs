@@ -8,6 +8,7 @@ mod changes;
 mod clients;
 mod coding;
 mod conditional;
+mod counters;
 mod fields;
 mod files;
 mod framing;

@@ -4,10 +4,12 @@ use super::{MAXIMUM_TRANSFER, Ring, Stage, descriptor, stream::only_piece};
 use crate::{
     backend::local::{Body, Core, Descriptor, Start},
     completion::Payload,
+    counters::SystemCall,
     error::Error,
     file,
     identity::Token,
     operation::OperationKind,
+    tally,
 };
 use ::io_uring::{
     opcode, squeue,
@@ -29,6 +31,7 @@ pub(super) enum Cached {
 
 /// Reads what is in the page cache.
 pub(super) fn read_cached(file: &File, offset: u64, into: &mut [u8]) -> Cached {
+    tally::call(SystemCall::Read);
     match rustix::io::preadv2(file, &mut [IoSliceMut::new(into)], offset, ReadWriteFlags::NOWAIT) {
         Ok(bytes) => Cached::Read(bytes),
         Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INTR | Errno::NOSYS) => Cached::Absent,

@@ -5,9 +5,11 @@ use super::{Ring, Stage};
 use crate::{
     backend::local::{Body, Core, Next, Start, pipe},
     completion::Payload,
+    counters::SystemCall,
     error::ErrorKind,
     identity::Token,
     operation::OperationKind,
+    tally,
 };
 use ::io_uring::{
     opcode,
@@ -96,6 +98,7 @@ impl Ring {
             let read = match (&mut slot.body, &mut fresh) {
                 _ if !within_budget => Err(Errno::AGAIN),
                 (_, Some(buffer)) | (Body::Buffer(buffer), None) => {
+                    tally::call(SystemCall::Read);
                     rustix::io::read(descriptor.as_fd(), buffer.spare_mut())
                 }
                 (Body::Buffers(buffers), None) => pipe::read_scattered(descriptor, buffers),

@@ -5,8 +5,10 @@ use crate::{
     backend::local::{Body, Core, Descriptor, connect_error},
     chain::BufferChain,
     completion::Payload,
+    counters::SystemCall,
     error::ErrorKind,
     identity::Token,
+    tally,
 };
 use ::io_uring::{opcode, squeue, types::Fd};
 
@@ -186,6 +188,7 @@ impl Ring {
             // SAFETY: a shutdown points to nothing.
             return unsafe { self.push(core, token, entry) };
         };
+        tally::call(SystemCall::Shutdown);
         match socket.shutdown(std::net::Shutdown::Write) {
             Ok(()) => self.finish(core, token, Ok(0)),
             Err(error) => self.fail(core, token, error.raw_os_error().unwrap_or(libc::EIO)),

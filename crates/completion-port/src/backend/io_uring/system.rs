@@ -1,5 +1,6 @@
 //! The ring itself: set up with what the kernel offers, fed, entered and reaped.
 
+use crate::{counters::SystemCall, tally};
 use ::io_uring::{EnterFlags, IoUring, Submitter, cqueue, opcode, register::Probe, squeue, types};
 use std::{collections::VecDeque, io, mem::MaybeUninit, ptr::NonNull, time::Duration};
 
@@ -95,6 +96,7 @@ impl System {
                 return;
             }
             // An error here is seen again by the next enter, which reports it.
+            tally::call(SystemCall::IoUringEnter);
             let _ = self.submitter().submit();
             if self.try_push(&entry) {
                 return;
@@ -147,6 +149,7 @@ impl System {
         needed: bool,
         timeout: Option<&types::Timespec>,
     ) -> io::Result<usize> {
+        tally::call(SystemCall::IoUringEnter);
         let mut flags = EnterFlags::empty();
         // Only then the kernel runs what it put off until its owner looks.
         flags.set(EnterFlags::GETEVENTS, sleeps || needed);

@@ -101,7 +101,6 @@ impl Ring {
             Cached::Read(0) => self.fail_as(core, token, ErrorKind::Other),
             Cached::Read(bytes) => {
                 buffer.advance(bytes);
-                core.warmed(token, offset, bytes);
                 self.transmit_send(core, token);
             }
             Cached::Failed(code) => self.fail(core, token, code),
@@ -156,7 +155,7 @@ impl Ring {
 
     pub(super) fn transmitted(&mut self, core: &mut Core, token: Token, result: i32) {
         let slot = core.slot_mut(token);
-        let (reads, offset) = (slot.stage & Stage::READS != 0, slot.file_position());
+        let reads = slot.stage & Stage::READS != 0;
         slot.stage &= !Stage::READS;
         let Body::Transmit { head, buffer } = &mut slot.body else {
             unreachable!("a transmit-file has a head")
@@ -178,10 +177,6 @@ impl Ring {
                     slot.transferred += bytes;
                 }
                 let done = slot.transferred == head.len() + slot.range.length;
-                if reads {
-                    core.warmed(token, offset, result as usize);
-                }
-                let slot = core.slot(token);
                 if done {
                     let transferred = slot.transferred;
                     self.finish(core, token, Ok(transferred));

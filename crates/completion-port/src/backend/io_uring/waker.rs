@@ -1,6 +1,6 @@
 //! How other threads wake a worker that sleeps in its ring: a counter that the ring polls.
 
-use crate::buffer::Wake;
+use crate::{buffer::Wake, counters::SystemCall, tally};
 use rustix::event::{EventfdFlags, eventfd};
 use std::{
     io,
@@ -25,6 +25,7 @@ impl Waker {
 impl Wake for Waker {
     fn wake(&self) -> bool {
         // Fails only when the counter is full, and then a wake is on its way.
+        tally::call(SystemCall::Wake);
         let _ = rustix::io::write(&self.descriptor, &1u64.to_ne_bytes());
         true
     }

@@ -13,11 +13,13 @@ use crate::{
     backend,
     buffer::Buffer,
     completion::Payload,
+    counters::SystemCall,
     direction::Direction,
     error::{Error, ErrorKind},
     identity::Handle,
     operation::OperationKind,
     shutdown::Phase,
+    tally,
 };
 use std::sync::atomic::Ordering;
 use windows_sys::Win32::System::IO::CancelIoEx;
@@ -254,6 +256,7 @@ impl Turn<'_> {
         let mut job = self.core.slot(index).job();
         let Body::Accept(accepting) = &mut job.body else { return };
         for &call in &accepting.calls {
+            tally::call(SystemCall::Cancel);
             // SAFETY: the listener is open until its operations have come home; the OVERLAPPED only names the call.
             unsafe { CancelIoEx(state.raw(), self.core.slot(call).overlapped()) };
         }
@@ -352,6 +355,7 @@ impl Turn<'_> {
             if let Body::Call { fresh, .. } = &job.body
                 && winsock::connected_for_s(fresh.raw()).is_some_and(|seconds| seconds >= limit)
             {
+                tally::call(SystemCall::Cancel);
                 // SAFETY: as in `end_calls`.
                 unsafe { CancelIoEx(state.raw(), slot.overlapped()) };
             }

@@ -13,6 +13,7 @@ use crate::{
     buffer::Buffer,
     chain::BufferChain,
     completion::Payload,
+    counters::SystemCall,
     direction::Direction,
     error::ErrorKind,
     message::{
@@ -20,6 +21,7 @@ use crate::{
         windows::{CONTROL_BYTES, decode, encode},
     },
     operation::OperationKind,
+    tally,
 };
 use std::{net::SocketAddr, os::windows::io::AsRawSocket};
 use windows_sys::Win32::{Foundation::ERROR_MORE_DATA, Networking::WinSock as w};
@@ -154,6 +156,7 @@ unsafe fn receive_from(
         let vector = room(scratch, buffer);
         let (wire, block) = (slot.wire(), scratch.block());
         (*block).name_bytes = size_of::<w::SOCKADDR_STORAGE>() as i32;
+        tally::call(SystemCall::Receive);
         let failed = w::WSARecvFrom(
             socket.as_raw_socket() as w::SOCKET,
             vector,
@@ -193,6 +196,7 @@ unsafe fn receive_message(
             Control: w::WSABUF { len: CONTROL_BYTES as u32, buf: (&raw mut (*block).control).cast() },
             dwFlags: 0,
         };
+        tally::call(SystemCall::Receive);
         let failed = receive_message(
             socket.as_raw_socket() as w::SOCKET,
             &raw mut (*block).message,
@@ -225,6 +229,7 @@ unsafe fn send(
         let vectors = (&raw const (*block).vectors).cast();
         let socket = socket.as_raw_socket() as w::SOCKET;
         let (sent, overlapped) = (&raw mut (*wire).bytes, slot.overlapped());
+        tally::call(SystemCall::Send);
         let failed = if name.is_some() {
             let name = (&raw const (*block).name).cast();
             w::WSASendTo(socket, vectors, count, sent, 0, name, name_bytes, overlapped, None)
@@ -273,6 +278,7 @@ unsafe fn send_message(
             },
             dwFlags: 0,
         };
+        tally::call(SystemCall::Send);
         w::WSASendMsg(
             socket.as_raw_socket() as w::SOCKET,
             &raw const (*block).message,

@@ -10,10 +10,12 @@ use super::{
 };
 use crate::{
     completion::Payload,
+    counters::SystemCall,
     error::{Error, ErrorKind},
     identity::{Handle, Token},
     operation::OperationKind,
     pool::{Finished, Yielded},
+    tally,
 };
 use std::{os::windows::io::AsRawHandle, sync::Arc};
 use windows_sys::Win32::{
@@ -261,6 +263,7 @@ impl Turn<'_> {
                     (_, Body::Watch { file: Some(file), .. }) => file.as_raw_handle(),
                     _ => state.raw(),
                 };
+                tally::call(SystemCall::Cancel);
                 // Not found means that it is done already; its packet is in the queue.
                 // SAFETY: the handle is open, for it is the slot's or its owner's; the OVERLAPPED only names the operation.
                 unsafe { CancelIoEx(raw, slot.overlapped()) };

@@ -9,13 +9,14 @@ use crate::{
     gate::Gate,
     identity::Handle,
     operation::OperationKind,
+    sync::lock,
 };
 use std::{
     collections::VecDeque,
     fs::File,
     os::windows::io::{AsRawHandle, AsRawSocket, OwnedHandle},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -34,7 +35,7 @@ impl Entry {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     pub(super) fn key(&self) -> u64 {

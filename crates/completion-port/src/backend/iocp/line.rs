@@ -10,7 +10,7 @@ use super::{
     turn::Turn,
     winsock::{MAXIMUM_BYTES, VECTORS},
 };
-use crate::{direction::Direction, error::Error, operation::OperationKind};
+use crate::{counters::SystemCall, direction::Direction, error::Error, operation::OperationKind, tally};
 use std::sync::atomic::Ordering;
 use windows_sys::Win32::System::IO::CancelIoEx;
 
@@ -146,6 +146,7 @@ impl Turn<'_> {
             if let Some(outcome) = &mut job.outcome {
                 *outcome = Err(error);
             } else if job.stage == Stage::Kernel {
+                tally::call(SystemCall::Cancel);
                 // SAFETY: the handle is open until its operations have come home; the OVERLAPPED only names the operation.
                 unsafe { CancelIoEx(state.raw(), slot.overlapped()) };
             }

@@ -11,9 +11,11 @@ use super::{
     winsock::{Functions, Issued, MAXIMUM_TRANSMIT_BYTES, judge},
 };
 use crate::{
+    counters::SystemCall,
     error::{Error, ErrorKind},
     identity::Handle,
     operation::OperationKind,
+    tally,
     transmit::{TransmitElement, TransmitList},
 };
 use std::{
@@ -49,6 +51,7 @@ impl Turn<'_> {
                     let count = describe(list, scratch);
                     let elements = (&raw const (*scratch.block()).elements).cast();
                     let socket = state.raw_socket();
+                    tally::call(SystemCall::Send);
                     let done = transmit_packets(socket, elements, count, 0, slot.overlapped(), 0) != 0;
                     judge(done, state.skips, if done && state.skips { slot.outcome().1 as u32 } else { 0 })
                 };

@@ -11,9 +11,11 @@ use super::{
 use crate::{
     buffer::Buffer,
     completion::Payload,
+    counters::SystemCall,
     direction::Direction,
     error::{Error, ErrorKind},
     operation::OperationKind,
+    tally,
 };
 use std::{
     os::windows::io::{AsRawHandle, OwnedHandle},
@@ -86,6 +88,7 @@ pub(super) unsafe fn issue(pipe: &OwnedHandle, slot: &Slot, job: &mut Job) -> Is
             unsafe {
                 slot.prepare(0);
                 let count = &raw mut (*slot.wire()).bytes;
+                tally::call(SystemCall::Write);
                 judge(WriteFile(raw, piece.as_ptr(), bytes, count, slot.overlapped()), false, slot)
             }
         }
@@ -100,6 +103,7 @@ unsafe fn read(raw: HANDLE, slot: &Slot, (pointer, bytes): (*mut u8, usize)) -> 
     unsafe {
         slot.prepare(0);
         let count = &raw mut (*slot.wire()).bytes;
+        tally::call(SystemCall::Read);
         judge(ReadFile(raw, pointer, bytes, count, slot.overlapped()), false, slot)
     }
 }

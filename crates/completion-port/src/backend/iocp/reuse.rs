@@ -10,13 +10,16 @@ use super::{
     turn::Turn,
     winsock::{self, Functions, Issued},
 };
-use crate::{error::Error, identity::Handle, operation::OperationKind, shutdown::Phase};
+use crate::{
+    counters::SystemCall, error::Error, identity::Handle, operation::OperationKind, shutdown::Phase,
+    sync::lock, tally,
+};
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     os::windows::io::AsRawSocket,
     sync::{
-        Mutex, OnceLock, PoisonError,
+        Mutex, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -74,7 +77,7 @@ impl Reuse {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(socket2::Domain, socket2::Socket)>> {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.sockets)
     }
 }
 
@@ -84,12 +87,12 @@ impl Turn<'_> {
         let object = std::mem::replace(&mut state.object, Object::None);
         let reuse = &self.core.reuse;
         let ended_well = state.accepted && state.peer_ended && self.shared.phase.get() == Phase::Running;
-        let Object::Socket(socket) = object else { return };
+        let Object::Socket(socket) = object else { return tally::call(SystemCall::Close) };
         if !ended_well
             || !reuse.works.load(Ordering::Relaxed)
             || reuse.count.load(Ordering::Relaxed) >= self.shared.configuration.accepts_posted
         {
-            return;
+            return tally::call(SystemCall::Close);
         }
         let Some((index, slot)) = self.core.slots.take(Slot::new) else { return };
         reuse.count.fetch_add(1, Ordering::Relaxed);
@@ -128,6 +131,7 @@ impl Turn<'_> {
         self.core.reuse.count.fetch_sub(sockets.len(), Ordering::Relaxed);
         for slot in self.core.slots.iter() {
             if let Body::Reuse(socket) = &slot.job().body {
+                tally::call(SystemCall::Cancel);
                 // SAFETY: the socket is open, for the slot owns it; the OVERLAPPED only names the call.
                 unsafe { CancelIoEx(socket.as_raw_socket() as HANDLE, slot.overlapped()) };
             }

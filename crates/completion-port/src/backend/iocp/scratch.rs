@@ -6,11 +6,11 @@ use crate::{
     address::Address,
     chain::BufferChain,
     message::windows::CONTROL_BYTES,
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard, lock},
     transmit::Part,
 };
 use socket2::SockAddr;
-use std::{mem::MaybeUninit, ptr::NonNull, sync::PoisonError};
+use std::{mem::MaybeUninit, ptr::NonNull};
 use windows_sys::Win32::Networking::WinSock as w;
 
 /// Blocks that wait for their next use at most; what comes back beyond is freed.
@@ -133,7 +133,7 @@ impl Default for Scratches {
 impl Scratches {
     /// Held for no longer than it takes to move a pointer.
     fn lock(&self) -> MutexGuard<'_, Vec<Scratch>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.free)
     }
 
     pub(super) fn take(&self) -> Scratch {

@@ -12,10 +12,11 @@ use crate::{
     identity::{Handle, Token},
     operation::OperationKind,
     shutdown::Phase,
+    sync::lock,
 };
 use std::{
     collections::VecDeque,
-    sync::{PoisonError, atomic::Ordering},
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
@@ -121,7 +122,7 @@ impl Turn<'_> {
     pub(super) fn leave(&mut self, discarded: &mut Vec<Completion>) -> usize {
         let core = self.core;
         // One at a time: who leaves later finds what was left to it.
-        let _leaving = core.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        let _leaving = lock(&core.leaving);
         self.leave_gates();
         core.seats[self.desk.seat as usize].taken.store(false, Ordering::SeqCst);
         let last = core.others(self.desk.seat).next().is_none();

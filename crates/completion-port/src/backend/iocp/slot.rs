@@ -12,6 +12,7 @@ use crate::{
     identity::{Handle, Token},
     message::Message,
     operation::{Operation, OperationKind, Work},
+    sync::lock,
     transmit::TransmitList,
 };
 use std::{
@@ -20,7 +21,7 @@ use std::{
     os::windows::io::AsRawHandle,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
@@ -257,7 +258,7 @@ impl Slot {
     }
 
     pub(super) fn job(&self) -> MutexGuard<'_, Job> {
-        self.job.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.job)
     }
 
     /// Fills a slot that was just taken. Returns the generation.

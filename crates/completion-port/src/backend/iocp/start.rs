@@ -12,10 +12,12 @@ use super::{
 };
 use crate::{
     chain::BufferChain,
+    counters::SystemCall,
     direction::Direction,
     error::{Error, ErrorKind},
     operation::OperationKind,
     pool::{Reply, Task},
+    tally,
 };
 use std::{net::Shutdown, sync::Arc};
 use windows_sys::Win32::{
@@ -41,6 +43,7 @@ impl Turn<'_> {
             OperationKind::Accept | OperationKind::AcceptStream => self.begin_accepting(state, index),
             OperationKind::ReceiveStream => self.begin_stream(entry, state, index),
             OperationKind::Disconnect => {
+                tally::call(SystemCall::Shutdown);
                 let ended = state.socket().map_or(Ok(()), |socket| socket.shutdown(Shutdown::Write));
                 self.complete(
                     state,
@@ -181,6 +184,7 @@ impl Turn<'_> {
                 unsafe {
                     slot.prepare(job.offset + job.transferred);
                     let count = &raw mut (*slot.wire()).bytes;
+                    tally::call(SystemCall::Read);
                     judge(ReadFile(file.raw(), pointer, bytes, count, slot.overlapped()), file.skips, slot)
                 }
             }
@@ -192,6 +196,7 @@ impl Turn<'_> {
                 unsafe {
                     slot.prepare(job.offset + job.transferred);
                     let count = &raw mut (*slot.wire()).bytes;
+                    tally::call(SystemCall::Write);
                     judge(
                         WriteFile(file.raw(), piece.as_ptr(), bytes, count, slot.overlapped()),
                         file.skips,

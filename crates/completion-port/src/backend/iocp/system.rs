@@ -1,6 +1,6 @@
 //! The completion port of the system: create, associate, post, take.
 
-use crate::{buffer::Wake, error::Error, operation::OperationKind};
+use crate::{buffer::Wake, counters::SystemCall, error::Error, operation::OperationKind, tally};
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -47,6 +47,7 @@ impl SystemPort {
 
     /// Associates a socket or file, once for its life.
     pub(super) fn associate(&self, source: HANDLE, key: usize) -> Result<(), Error> {
+        tally::call(SystemCall::Register);
         // SAFETY: the caller owns `source`, and this port is open.
         let port = unsafe { CreateIoCompletionPort(source, self.handle, key, 0) };
         if port.is_null() { Err(last_error(OperationKind::Associate)) } else { Ok(()) }
@@ -54,6 +55,7 @@ impl SystemPort {
 
     /// Queues a packet.
     pub(super) fn post(&self, bytes: u32, key: usize, overlapped: *const OVERLAPPED) -> Result<(), Error> {
+        tally::call(SystemCall::Wake);
         // SAFETY: the port is open, and does not look at what `overlapped` points to.
         let posted = unsafe { PostQueuedCompletionStatus(self.handle, bytes, key, overlapped) };
         if posted == 0 { Err(last_error(OperationKind::Post)) } else { Ok(()) }
@@ -67,6 +69,7 @@ impl SystemPort {
     ) -> Result<usize, Error> {
         let mut taken = 0;
         let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+        tally::call(SystemCall::GetQueuedCompletionStatus);
         // SAFETY: `entries` has room for `count`, and `taken` lives through the call.
         let done = unsafe {
             GetQueuedCompletionStatusEx(

@@ -7,9 +7,11 @@ use super::{
 use crate::{
     buffer::Buffer,
     chain::BufferChain,
+    counters::SystemCall,
     error::{Error, ErrorKind},
     message::windows::ask,
     operation::OperationKind,
+    tally,
 };
 use std::{ffi::c_void, mem::size_of, net::SocketAddr, os::windows::io::AsRawSocket};
 use windows_sys::{
@@ -254,6 +256,7 @@ pub(super) unsafe fn receive(
         let vector = (&raw mut (*wire).area).cast::<w::WSABUF>();
         vector.write(w::WSABUF { len: bytes.min(MAXIMUM_BYTES) as u32, buf: pointer });
         let (count, flags) = (&raw mut (*wire).bytes, &raw mut (*wire).flags);
+        tally::call(SystemCall::Receive);
         let failed = w::WSARecv(socket, vector, 1, count, flags, slot.overlapped(), None);
         judge(failed == 0, skips, if failed == 0 && skips { *count } else { 0 })
     }
@@ -311,6 +314,7 @@ pub(super) unsafe fn receive_scatter(
             }
         }
         let (count, flags) = (&raw mut (*wire).bytes, &raw mut (*wire).flags);
+        tally::call(SystemCall::Receive);
         let failed = w::WSARecv(socket, vectors, filled as u32, count, flags, slot.overlapped(), None);
         judge(failed == 0, skips, if failed == 0 && skips { *count } else { 0 })
     }
@@ -335,6 +339,7 @@ pub(super) unsafe fn send(
         let vectors = (&raw mut (*wire).area).cast::<w::WSABUF>();
         let filled = fill_vectors(vectors, VECTORS, chain.pieces_from(done));
         let count = &raw mut (*wire).bytes;
+        tally::call(SystemCall::Send);
         let failed = w::WSASend(socket, vectors, filled, count, 0, slot.overlapped(), None);
         judge(failed == 0, skips, if failed == 0 && skips { *count } else { 0 })
     }
@@ -369,6 +374,7 @@ pub(super) unsafe fn transmit(
             }
             None => std::ptr::null(),
         };
+        tally::call(SystemCall::SendFile);
         let succeeded = w::TransmitFile(socket, file, bytes, 0, slot.overlapped(), head_pointer, 0) != 0;
         let sent = if succeeded && skips { slot.outcome().1 as u32 } else { 0 };
         judge(succeeded, skips, sent)
@@ -411,6 +417,7 @@ pub(super) unsafe fn connect(
             _ => (std::ptr::null(), 0),
         };
         let (count, overlapped) = (&raw mut (*wire).bytes, slot.overlapped());
+        tally::call(SystemCall::Connect);
         let connected =
             (functions.connect)(socket, room.cast(), length as i32, pointer, bytes, count, overlapped);
         judge(connected != 0, skips, if connected != 0 && skips { *count } else { 0 })
@@ -434,6 +441,7 @@ pub(super) unsafe fn accept(
         slot.prepare(0);
         let wire = slot.wire();
         let (room, bytes) = first_bytes.unwrap_or(((&raw mut (*wire).area).cast::<u8>(), 0));
+        tally::call(SystemCall::Accept);
         let accepted = (functions.accept)(
             listener,
             socket,
@@ -455,6 +463,7 @@ pub(super) fn receive_now(socket: &socket2::Socket, room: &mut [u8]) -> Result<u
     let socket = socket.as_raw_socket() as w::SOCKET;
     // SAFETY: without an OVERLAPPED the call is over when it returns, and everything lives until then.
     let failed = unsafe {
+        tally::call(SystemCall::Receive);
         w::WSARecv(socket, &raw mut vector, 1, &raw mut bytes, &raw mut flags, std::ptr::null_mut(), None)
     };
     if failed == 0 { Ok(bytes as usize) } else { Err(last_socket_code()) }
@@ -465,6 +474,7 @@ pub(super) fn update_accept_context(socket: w::SOCKET, listener: w::SOCKET) -> R
     let bytes = size_of::<w::SOCKET>() as i32;
     // SAFETY: the option's value is the listening SOCKET, which lives through the call.
     let failed = unsafe {
+        tally::call(SystemCall::Option);
         w::setsockopt(socket, w::SOL_SOCKET, w::SO_UPDATE_ACCEPT_CONTEXT, (&raw const listener).cast(), bytes)
     };
     if failed == 0 { Ok(()) } else { Err(last_socket_code()) }
@@ -472,6 +482,7 @@ pub(super) fn update_accept_context(socket: w::SOCKET, listener: w::SOCKET) -> R
 
 /// Makes a socket that ConnectEx connected a full one.
 pub(super) fn update_connect_context(socket: w::SOCKET) -> Result<(), u32> {
+    tally::call(SystemCall::Option);
     // SAFETY: the option has no value.
     let failed =
         unsafe { w::setsockopt(socket, w::SOL_SOCKET, w::SO_UPDATE_CONNECT_CONTEXT, std::ptr::null(), 0) };
@@ -509,6 +520,7 @@ pub(super) fn domain_of(socket: &socket2::Socket) -> Result<socket2::Domain, Err
 
 /// A new socket for AcceptEx.
 pub(super) fn new_socket(domain: socket2::Domain) -> Result<socket2::Socket, Error> {
+    tally::call(SystemCall::Socket);
     socket2::Socket::new(domain, socket2::Type::STREAM, None)
         .map_err(|error| Error::from_io(&error, OperationKind::Accept))
 }
@@ -527,6 +539,7 @@ pub(super) unsafe fn disconnect(
     // SAFETY: as the caller promises.
     unsafe {
         slot.prepare(0);
+        tally::call(SystemCall::Shutdown);
         let done = (functions.disconnect)(socket, slot.overlapped(), w::TF_REUSE_SOCKET, 0);
         judge(done != 0, skips, 0)
     }

@@ -1,11 +1,11 @@
 //! The books of a queue: which operations are in flight, in which order, and what waits for whom. No system call is made here.
 
-#[cfg(target_os = "linux")]
-use super::notices::Notices;
 use super::{
     handle::{Descriptor, State},
     slot::{Body, Slot},
 };
+#[cfg(target_os = "linux")]
+use super::{notices::Notices, warmth};
 use crate::{
     buffer::{Buffer, Buffers},
     completion::{Completion, Payload, Rejected},
@@ -47,6 +47,8 @@ pub(crate) struct Core {
     closed: u64,
     pub(crate) buffers: Buffers,
     pub(crate) configuration: Configuration,
+    #[cfg(target_os = "linux")]
+    pub(super) scratch: warmth::Scratch,
 }
 
 const IN_THE_BOOKS: &str = "a token that the core handed out stays in its books until it completes";
@@ -70,6 +72,8 @@ impl Core {
             closed: 0,
             buffers: shared.buffers.clone(),
             configuration,
+            #[cfg(target_os = "linux")]
+            scratch: warmth::Scratch::default(),
         }
     }
 
@@ -430,14 +434,8 @@ impl Core {
         let slot = self.slot_mut(token);
         slot.on_pool = false;
         let (kind, ended) = (slot.kind, slot.cancelled || slot.timed_out);
-        #[cfg(target_os = "linux")]
-        let offset = slot.file_position();
         if let Body::Transmit { buffer: place, .. } = &mut slot.body {
             *place = Some(buffer);
-        }
-        #[cfg(target_os = "linux")]
-        if let Ok(bytes) = result {
-            self.warmed(token, offset, bytes as usize);
         }
         let error = match result {
             // The file is shorter than was promised.

@@ -1,19 +1,20 @@
 //! What the core knows of a handle.
 
 #[cfg(target_os = "linux")]
-use super::acknowledged;
+use super::{acknowledged, warmth::Warmth};
 use super::{order::Line, pipe::is_pipe, socket::DatagramTraits};
 #[cfg(feature = "simulation")]
 use crate::simulation;
 use crate::{
+    counters::SystemCall,
     direction::Nature,
     error::{Error, ErrorKind},
     identity::Token,
     operation::OperationKind,
     source::Source,
+    tally,
 };
 use std::{
-    cell::Cell,
     fs::File,
     io,
     net::SocketAddr,
@@ -57,8 +58,22 @@ impl Descriptor {
         }
     }
 
+    /// Whether dropping it closes a descriptor of the process.
+    pub(super) fn is_of_process(&self) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Direct(_) => false,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) | Self::SimulatedListener(_, None) => false,
+            _ => true,
+        }
+    }
+
     /// The address that it is bound to, or that of its peer.
     pub(super) fn address(&self, of_peer: bool) -> io::Result<SocketAddr> {
+        if self.socket().is_some() {
+            tally::call(SystemCall::Option);
+        }
         let address = match self {
             Self::Socket(socket) | Self::Listener(socket) if of_peer => socket.peer_addr()?,
             Self::Socket(socket) | Self::Listener(socket) => socket.local_addr()?,
@@ -83,7 +98,10 @@ impl Descriptor {
     pub(super) fn acknowledged_bytes(&self) -> io::Result<u64> {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Socket(socket) => acknowledged::bytes(socket),
+            Self::Socket(socket) => {
+                tally::call(SystemCall::Option);
+                acknowledged::bytes(socket)
+            }
             #[cfg(feature = "simulation")]
             Self::Simulated(stream) => Ok(stream.bytes_sent()),
             _ => Err(io::ErrorKind::Unsupported.into()),
@@ -93,7 +111,10 @@ impl Descriptor {
     /// Has the close of a connection reset it.
     pub(super) fn reset_on_close(&self) -> io::Result<()> {
         match self {
-            Self::Socket(socket) => socket.set_linger(Some(Duration::ZERO)),
+            Self::Socket(socket) => {
+                tally::call(SystemCall::Option);
+                socket.set_linger(Some(Duration::ZERO))
+            }
             #[cfg(feature = "simulation")]
             Self::Simulated(stream) => {
                 stream.reset_on_close();
@@ -192,8 +213,9 @@ pub(super) struct State {
     pub(super) send_refused: bool,
     /// Known from the first operation on that is about datagrams.
     pub(super) datagrams: Option<DatagramTraits>,
-    /// Of a file: so many bytes from its begin have been seen in memory.
-    pub(super) warm_bytes: Cell<u64>,
+    /// Of a file: what of it is in memory.
+    #[cfg(target_os = "linux")]
+    pub(super) warmth: Option<Box<Warmth>>,
     pub(super) closing: bool,
     /// The close operation that completes at the end, if there is one.
     pub(super) close: Token,
@@ -211,7 +233,8 @@ impl State {
             send_bytes: 0,
             send_refused: false,
             datagrams: None,
-            warm_bytes: Cell::new(0),
+            #[cfg(target_os = "linux")]
+            warmth: None,
             closing: false,
             close: Token::NONE,
         }

@@ -5,7 +5,7 @@
 //! signal. So a write either carries a flag that keeps the signal away (RWF_NOSIGNAL, Linux 6.18), or it is made with the signal
 //! blocked in this thread alone, and what it left pending is taken off.
 
-use crate::{buffer::Buffer, chain::BufferChain};
+use crate::{buffer::Buffer, chain::BufferChain, counters::SystemCall, tally};
 use rustix::io::Errno;
 use smallvec::SmallVec;
 use std::{
@@ -24,7 +24,10 @@ pub(crate) fn is_pipe(end: impl AsFd) -> bool {
 pub(crate) fn read_scattered(end: impl AsFd, buffers: &mut [Buffer]) -> Result<usize, Errno> {
     let rooms = buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer.spare_mut()));
     let mut rooms: SmallVec<[IoSliceMut<'_>; BufferChain::MAXIMUM_SLICES]> = rooms.collect();
-    rustix::io::retry_on_intr(|| rustix::io::readv(&end, &mut rooms))
+    rustix::io::retry_on_intr(|| {
+        tally::call(SystemCall::Read);
+        rustix::io::readv(&end, &mut rooms)
+    })
 }
 
 /// Writes what there is room for, of up to a chain; never waits, and raises no signal.
@@ -35,7 +38,10 @@ pub(crate) fn write<'a>(end: BorrowedFd<'_>, pieces: impl Iterator<Item = &'a [u
         *vector = IoSlice::new(piece);
         count += 1;
     }
-    rustix::io::retry_on_intr(|| write_quietly(end, &vectors[..count]))
+    rustix::io::retry_on_intr(|| {
+        tally::call(SystemCall::Write);
+        write_quietly(end, &vectors[..count])
+    })
 }
 
 #[cfg(target_os = "linux")]
@@ -68,6 +74,7 @@ pub(crate) fn without_signal(write: impl FnOnce() -> Result<usize, Errno>) -> Re
 /// Whether the program ignores SIGPIPE: one question is cheaper than to block it.
 fn is_ignored() -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    tally::call(SystemCall::Signal);
     // SAFETY: nothing is changed, and the call writes the action before it is read.
     unsafe {
         libc::sigaction(libc::SIGPIPE, std::ptr::null(), action.as_mut_ptr()) == 0
@@ -79,6 +86,7 @@ fn is_ignored() -> bool {
 fn with_signal_blocked(write: impl FnOnce() -> Result<usize, Errno>) -> Result<usize, Errno> {
     let mut signal = MaybeUninit::uninit();
     let mut before = MaybeUninit::uninit();
+    tally::call(SystemCall::Signal);
     // SAFETY: the set is written by the first call before it is read; the masks are this thread's own.
     unsafe {
         libc::sigemptyset(signal.as_mut_ptr());
@@ -93,6 +101,7 @@ fn with_signal_blocked(write: impl FnOnce() -> Result<usize, Errno>) -> Result<u
         // SAFETY: the set was written above; the signal is pending and blocked, so that this returns at once.
         unsafe { libc::sigwait(signal.as_ptr(), &raw mut number) };
     }
+    tally::call(SystemCall::Signal);
     // SAFETY: the mask of before was written above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
     written
@@ -100,6 +109,7 @@ fn with_signal_blocked(write: impl FnOnce() -> Result<usize, Errno>) -> Result<u
 
 fn is_pending() -> bool {
     let mut pending = MaybeUninit::uninit();
+    tally::call(SystemCall::Signal);
     // SAFETY: written by the first call before the second reads it.
     unsafe {
         libc::sigemptyset(pending.as_mut_ptr());

@@ -1,25 +1,13 @@
-//! sendfile(2): a file to a socket without a copy by this process, and without a wait for a disk.
-//!
-//! sendfile(2) waits for pages that are missing or still being read, and no flag forbids it. So only such bytes go this way as a read
-//! that may not wait, or one that is done, has found in memory before ([`Core::warmed`]), and cachestat(2) finds there still. (That alone would not
-//! do: it counts pages that are being read.) What is left to chance is that a page leaves the memory and another program is
-//! reading it again just then.
+//! sendfile(2): a file to a socket without a copy by this process, and without a wait for a disk (see [`super::warmth`]).
 
-use super::{Body, Core, Descriptor, pipe};
-use crate::{chain::BufferChain, identity::Token};
+use super::{Body, Core, Descriptor, pipe, warmth::WINDOW_BYTES};
+use crate::{chain::BufferChain, counters::SystemCall, identity::Token, tally};
 use rustix::{
     io::Errno,
     net::{SendAncillaryBuffer, SendFlags},
 };
 use smallvec::SmallVec;
-use std::{
-    fs::File,
-    io::IoSlice,
-    os::fd::{AsFd, AsRawFd},
-};
-
-/// What one call sends at most: others wait for so much.
-const MOST_AT_ONCE: u64 = 1 << 20;
+use std::{io::IoSlice, os::fd::AsFd};
 
 /// What became of an attempt.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,43 +22,46 @@ pub(crate) enum FromCache {
 }
 
 impl Core {
-    /// `bytes` of the operation's file from `offset` were read, and so have been in memory.
-    pub(crate) fn warmed(&self, token: Token, offset: u64, bytes: usize) {
-        if let Some(state) = self.state(self.slot(token).file)
-            && offset <= state.warm_bytes.get()
-        {
-            state.warm_bytes.set(state.warm_bytes.get().max(offset + bytes as u64));
-        }
-    }
-
     /// Sends what is left of the head, and the file's next bytes, as far as that means no waiting. For an operation with bytes of its file
     /// left, none of which is at hand.
     pub(crate) fn send_from_cache(&mut self, token: Token) -> FromCache {
+        let slot = self.slot(token);
+        let (handle, file, offset) = (slot.handle, slot.file, slot.file_position());
+        let left = slot.range.length - (offset - slot.range.offset);
+        // Others wait for so much.
+        let wanted = left.min(WINDOW_BYTES - offset % WINDOW_BYTES);
+        if !matches!(self.descriptor(handle), Some(Descriptor::Socket(_))) {
+            return FromCache::Absent;
+        }
+        let now_ms = self.now().as_millis() as u32;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let known = self.state_mut(file).is_some_and(|state| {
+            let Descriptor::File(file) = &state.descriptor else { return false };
+            state.warmth.get_or_insert_default().has(file, offset, wanted, now_ms, &mut scratch)
+        });
+        self.scratch = scratch;
+        if !known {
+            return FromCache::Absent;
+        }
         let mut moved = 0;
-        let outcome = self.try_from_cache(token, &mut moved);
+        let outcome = self.try_from_cache(token, offset, wanted, &mut moved);
         self.slot_mut(token).transferred += moved;
+        if outcome == FromCache::Absent
+            && let Some(warmth) = self.state_mut(file).and_then(|state| state.warmth.as_mut())
+        {
+            warmth.refuse(offset, now_ms);
+        }
         outcome
     }
 
-    fn try_from_cache(&self, token: Token, moved: &mut u64) -> FromCache {
+    fn try_from_cache(&self, token: Token, offset: u64, wanted: u64, moved: &mut u64) -> FromCache {
         let slot = self.slot(token);
         let Body::Transmit { head, .. } = &slot.body else { unreachable!("a transmit has a head") };
-        let (Some(state), Some(Descriptor::Socket(socket))) =
-            (self.state(slot.file), self.descriptor(slot.handle))
+        let (Some(Descriptor::File(file)), Some(Descriptor::Socket(socket))) =
+            (self.descriptor(slot.file), self.descriptor(slot.handle))
         else {
             return FromCache::Absent;
         };
-        let Descriptor::File(file) = &state.descriptor else { return FromCache::Absent };
-        let file: &File = file;
-        let offset = slot.file_position();
-        let wanted = (slot.range.length - (offset - slot.range.offset)).min(MOST_AT_ONCE);
-        if offset.saturating_add(wanted) > state.warm_bytes.get() {
-            return FromCache::Absent;
-        }
-        if !is_cached(file, offset, wanted) {
-            state.warm_bytes.set(offset);
-            return FromCache::Absent;
-        }
         let left_of_head = head.len().saturating_sub(slot.transferred);
         if left_of_head > 0 {
             match send_head(socket, head, slot.transferred) {
@@ -85,7 +76,10 @@ impl Core {
         let mut position = offset;
         loop {
             let left = (offset + wanted - position) as usize;
-            let call = || rustix::fs::sendfile(socket, file, Some(&mut position), left);
+            let call = || {
+                tally::call(SystemCall::SendFile);
+                rustix::fs::sendfile(socket, file.as_fd(), Some(&mut position), left)
+            };
             match pipe::without_signal(call) {
                 Ok(bytes @ 1..) => {
                     *moved += bytes as u64;
@@ -94,15 +88,10 @@ impl Core {
                         return FromCache::Sent;
                     }
                 }
-                // The file is shorter than it was: the read that follows finds that out.
-                Ok(0) => return FromCache::Absent,
+                // The file is shorter than it was: the read that follows finds that out. Or it cannot go this way.
+                Ok(0) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => return FromCache::Absent,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return FromCache::Full,
-                // Not from this file system, or not to this socket.
-                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                    state.warm_bytes.set(0);
-                    return FromCache::Absent;
-                }
                 Err(error) => return FromCache::Failed(error),
             }
         }
@@ -114,52 +103,11 @@ fn send_head(socket: impl AsFd, head: &BufferChain, begin: u64) -> Result<usize,
     let pieces: SmallVec<[IoSlice<'_>; BufferChain::MAXIMUM_SLICES]> =
         head.pieces_from(begin).map(IoSlice::new).collect();
     let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
-    rustix::io::retry_on_intr(|| match &pieces[..] {
-        [only] => rustix::net::send(&socket, only, flags),
-        several => rustix::net::sendmsg(&socket, several, &mut SendAncillaryBuffer::default(), flags),
+    rustix::io::retry_on_intr(|| {
+        tally::call(SystemCall::Send);
+        match &pieces[..] {
+            [only] => rustix::net::send(&socket, only, flags),
+            several => rustix::net::sendmsg(&socket, several, &mut SendAncillaryBuffer::default(), flags),
+        }
     })
-}
-
-/// Whether the page cache has all of a range, by cachestat(2) (Linux 6.5). Where the system does not tell, which includes files that the process may neither
-/// own nor write, it is taken not to be there.
-fn is_cached(file: &File, offset: u64, length: u64) -> bool {
-    /// The same on all architectures.
-    const CACHESTAT: libc::c_long = 451;
-    #[repr(C)]
-    struct Range {
-        offset: u64,
-        length: u64,
-    }
-    #[repr(C)]
-    #[derive(Default)]
-    struct Found {
-        cached: u64,
-        dirty: u64,
-        written_back: u64,
-        evicted: u64,
-        recently_evicted: u64,
-    }
-    let (range, mut found) = (Range { offset, length }, Found::default());
-    // SAFETY: the kernel reads a range and writes what it found, both of the layout of cachestat(2) and alive for the call.
-    let code = unsafe { libc::syscall(CACHESTAT, file.as_raw_fd(), &raw const range, &raw mut found, 0) };
-    let page = rustix::param::page_size() as u64;
-    let pages = (offset + length - 1) / page - offset / page + 1;
-    code == 0 && found.cached >= pages
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-
-    #[test]
-    fn what_was_written_just_now_is_in_memory_and_what_was_dropped_is_not() {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(&vec![7; 300_000]).unwrap();
-        assert!(is_cached(&file, 0, 300_000) && is_cached(&file, 4_095, 2) && is_cached(&file, 299_999, 1));
-        assert!(!is_cached(&file, 0, 400_000), "there is nothing behind the end");
-        file.sync_all().unwrap();
-        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
-        assert!(!is_cached(&file, 0, 300_000));
-    }
 }

@@ -6,6 +6,7 @@ use crate::{
     backend::local::Body,
     completion::Payload,
     control::{self, ControlRequest},
+    counters::SystemCall,
     error::{Error, ErrorKind},
     identity::Token,
     message::{
@@ -13,6 +14,7 @@ use crate::{
         unix::{self, Family},
     },
     operation::OperationKind,
+    tally,
 };
 use socket2::{Socket, Type};
 use std::io;
@@ -83,7 +85,10 @@ impl Core {
             _ => unreachable!("a control has a request"),
         };
         let applied = match descriptor.socket() {
-            Some(socket) => control::unix::apply(socket, request),
+            Some(socket) => {
+                tally::call(SystemCall::Option);
+                control::unix::apply(socket, request)
+            }
             // A direct descriptor, which no call can name.
             None => Err(io::ErrorKind::Unsupported.into()),
         };

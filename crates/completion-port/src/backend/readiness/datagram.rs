@@ -4,10 +4,12 @@ use super::{Poll, Turn};
 use crate::{
     address::Address,
     backend::local::{Body, Core},
+    counters::SystemCall,
     error::Error,
     identity::Token,
     message::Ancillary,
     operation::OperationKind,
+    tally,
 };
 use rustix::io::Errno;
 
@@ -27,6 +29,7 @@ impl Poll {
             let Body::Buffer(buffer) = &mut slot.body else { unreachable!("a receive has a buffer") };
             let header = self.scratch.room_for_datagram(buffer.spare_pointer(), with_control);
             let received = call(|| {
+                tally::call(SystemCall::Receive);
                 // SAFETY: the header names the spare room of the buffer and the engine's scratch, which outlive the call.
                 unsafe { libc::recvmsg(descriptor.raw(), header, 0) }
             });
@@ -65,6 +68,7 @@ impl Poll {
                 Err(error) => return self.finish(core, token, Err(Error::new(error, kind))),
             };
             let sent = call(|| {
+                tally::call(SystemCall::Send);
                 // SAFETY: the header names the bytes of the chain and the engine's scratch, which outlive the call.
                 unsafe { libc::sendmsg(descriptor.raw(), header, no_signal()) }
             });

@@ -4,7 +4,7 @@
 //! ask for EPOLLRDHUP, without which every receive needs a second one.
 
 use super::Readiness;
-use crate::buffer::Wake;
+use crate::{buffer::Wake, counters::SystemCall, tally};
 use rustix::event::{
     EventfdFlags, Timespec,
     epoll::{self, CreateFlags, Event, EventData, EventFlags},
@@ -34,6 +34,7 @@ struct Bell(OwnedFd);
 
 impl Wake for Bell {
     fn wake(&self) -> bool {
+        tally::call(SystemCall::Wake);
         // It could fail only after 2^64 wakes.
         rustix::io::write(&self.0, &1u64.to_ne_bytes()).is_ok()
     }
@@ -80,6 +81,7 @@ impl Poller {
     pub(super) fn add(&self, descriptor: BorrowedFd<'_>, key: u32) -> io::Result<()> {
         let interest =
             EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::PRI | EventFlags::ET;
+        tally::call(SystemCall::Register);
         Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(u64::from(key)), interest)?)
     }
 
@@ -89,6 +91,7 @@ impl Poller {
     }
 
     pub(super) fn delete(&self, descriptor: BorrowedFd<'_>) {
+        tally::call(SystemCall::Register);
         // Fails only for what was never added.
         let _ = epoll::delete(&self.epoll, descriptor);
     }
@@ -100,6 +103,7 @@ impl Poller {
             Timespec { tv_sec: milliseconds / 1_000, tv_nsec: (milliseconds % 1_000 * 1_000_000) as _ }
         });
         self.list.clear();
+        tally::call(SystemCall::EpollWait);
         match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.list), timeout.as_ref()) {
             // A signal ends the sleep early, which a caller must expect.
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

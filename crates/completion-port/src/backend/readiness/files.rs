@@ -99,12 +99,15 @@ fn is_final(error: &std::io::Error) -> bool {
 /// something is not there, or the file system cannot tell; what was read before stays in the buffer.
 #[cfg(target_os = "linux")]
 pub(super) fn read_cached(file: &File, offset: &mut u64, buffer: &mut Buffer) -> Result<(), Errno> {
+    use crate::{counters::SystemCall, tally};
     use rustix::io::{ReadWriteFlags, preadv2, retry_on_intr};
     use std::io::IoSliceMut;
     while buffer.spare_capacity() > 0 {
         let spare = buffer.spare_mut();
-        let bytes =
-            retry_on_intr(|| preadv2(file, &mut [IoSliceMut::new(spare)], *offset, ReadWriteFlags::NOWAIT))?;
+        let bytes = retry_on_intr(|| {
+            tally::call(SystemCall::Read);
+            preadv2(file, &mut [IoSliceMut::new(spare)], *offset, ReadWriteFlags::NOWAIT)
+        })?;
         if bytes == 0 {
             break;
         }

@@ -1,7 +1,7 @@
 //! What the `polling` crate finds on other systems than Linux: kqueue, event ports, poll.
 
 use super::Readiness;
-use crate::buffer::Wake;
+use crate::{buffer::Wake, counters::SystemCall, tally};
 use polling::{Event, Events, PollMode};
 use std::{
     io,
@@ -23,6 +23,7 @@ struct Bell(polling::Poller);
 
 impl Wake for Bell {
     fn wake(&self) -> bool {
+        tally::call(SystemCall::Wake);
         self.0.notify().is_ok()
     }
 }
@@ -78,6 +79,7 @@ impl Poller {
 
     pub(super) fn add(&self, descriptor: BorrowedFd<'_>, key: u32) -> io::Result<()> {
         let interest = Event::new(key as usize, self.edges, self.edges);
+        tally::call(SystemCall::Register);
         // SAFETY: the descriptor has to stay open until it is deleted from the poller. The core owns it, and calls
         // `Engine::release`, which deletes it, before it closes it.
         unsafe { self.bell.0.add_with_mode(descriptor.as_raw_fd(), interest, self.mode()) }
@@ -90,10 +92,12 @@ impl Poller {
         readable: bool,
         writable: bool,
     ) -> io::Result<()> {
+        tally::call(SystemCall::Register);
         self.bell.0.modify_with_mode(descriptor, Event::new(key as usize, readable, writable), self.mode())
     }
 
     pub(super) fn delete(&self, descriptor: BorrowedFd<'_>) {
+        tally::call(SystemCall::Register);
         // Fails only for what was never added.
         let _ = self.bell.0.delete(descriptor);
     }
@@ -101,6 +105,7 @@ impl Poller {
     /// Sleeps up to `timeout`, and appends what is new to `events`.
     pub(super) fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Readiness>) -> io::Result<()> {
         self.list.clear();
+        tally::call(SystemCall::Poll);
         match self.bell.0.wait(&mut self.list, timeout) {
             Ok(_) => {}
             // On poll(2): several threads woke this one at once, and the byte that it was woken by has been read already. What else is

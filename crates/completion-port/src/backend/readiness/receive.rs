@@ -5,9 +5,11 @@ use crate::{
     backend::local::{Body, Core, Descriptor, pipe},
     buffer::Buffer,
     completion::Payload,
+    counters::SystemCall,
     error::{Error, ErrorKind},
     identity::{Handle, Token},
     operation::OperationKind,
+    tally,
 };
 use rustix::{io::Errno, net::RecvFlags};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -142,13 +144,20 @@ impl Poll {
 
 fn receive_some(descriptor: &Descriptor, into: &mut [u8]) -> Result<usize, Errno> {
     rustix::io::retry_on_intr(|| match descriptor {
-        Descriptor::Pipe(end) => rustix::io::read(end, &mut *into),
-        socket => rustix::net::recv(socket, &mut *into, RecvFlags::empty()).map(|(_, bytes)| bytes),
+        Descriptor::Pipe(end) => {
+            tally::call(SystemCall::Read);
+            rustix::io::read(end, &mut *into)
+        }
+        socket => {
+            tally::call(SystemCall::Receive);
+            rustix::net::recv(socket, &mut *into, RecvFlags::empty()).map(|(_, bytes)| bytes)
+        }
     })
 }
 
 /// Takes one connection, not blocking and closed on exec from its birth where the system can do that.
 fn accept_one(listener: BorrowedFd<'_>) -> Result<socket2::Socket, Errno> {
+    tally::call(SystemCall::Accept);
     #[cfg(any(
         target_os = "linux",
         target_os = "android",

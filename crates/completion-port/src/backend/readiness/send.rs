@@ -6,8 +6,10 @@ use crate::backend::local::FromCache;
 use crate::{
     backend::local::{Body, Core, Descriptor, connect_error, pipe},
     chain::BufferChain,
+    counters::SystemCall,
     error::{Error, ErrorKind},
     identity::Token,
+    tally,
 };
 use rustix::{
     io::Errno,
@@ -61,6 +63,7 @@ impl Poll {
             let Ok(address) = address.to_system() else {
                 return self.finish(core, token, Err(Error::new(ErrorKind::InvalidArgument, kind)));
             };
+            tally::call(SystemCall::Connect);
             match socket.connect(&address) {
                 Ok(()) => return self.connected(core, token),
                 // A signal does not stop it: it goes on as if it had not blocked.
@@ -82,6 +85,7 @@ impl Poll {
             return self.arm(core, token);
         }
         let socket = descriptor.socket().expect("a connect is for a socket");
+        tally::call(SystemCall::Option);
         match socket.take_error() {
             Ok(Some(error)) | Err(error) => self.fail(core, token, &error),
             Ok(None) => match socket.peer_addr() {
@@ -103,6 +107,7 @@ impl Poll {
 
     pub(super) fn disconnect(&mut self, core: &mut Core, token: Token) -> Turn {
         let (_, descriptor) = core.slot_and_descriptor(token);
+        tally::call(SystemCall::Shutdown);
         match rustix::net::shutdown(descriptor, Shutdown::Write) {
             Ok(()) => self.finish(core, token, Ok(0)),
             Err(error) => self.fail(core, token, &error.into()),
@@ -125,6 +130,10 @@ impl Poll {
                 return self.finish(core, token, Ok(bytes));
             }
             if !self.socket(handle).send.ready {
+                // Who does not read must not hold a buffer: what was read is in memory now, and is found there again.
+                if cfg!(target_os = "linux") {
+                    (*buffer, slot.stage) = (None, 0);
+                }
                 return self.arm(core, token);
             }
             if sent < length && in_buffer == 0 {
@@ -198,8 +207,6 @@ impl Poll {
             Some((_, file)) => super::files::read_cached(file, &mut offset, &mut buffer),
             None => Err(Errno::BADF),
         };
-        #[cfg(target_os = "linux")]
-        core.warmed(token, offset - buffer.len() as u64, buffer.len());
         let slot = core.slot_mut(token);
         slot.stage = 0;
         let empty = buffer.is_empty();
@@ -264,8 +271,11 @@ fn send_some<'a>(
         *vector = IoSlice::new(piece);
         count += 1;
     }
-    rustix::io::retry_on_intr(|| match &vectors[..count] {
-        [only] => rustix::net::send(descriptor, only, flags),
-        several => rustix::net::sendmsg(descriptor, several, &mut SendAncillaryBuffer::default(), flags),
+    rustix::io::retry_on_intr(|| {
+        tally::call(SystemCall::Send);
+        match &vectors[..count] {
+            [only] => rustix::net::send(descriptor, only, flags),
+            several => rustix::net::sendmsg(descriptor, several, &mut SendAncillaryBuffer::default(), flags),
+        }
     })
 }
