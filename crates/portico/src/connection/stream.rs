@@ -116,7 +116,8 @@ impl Connection {
         let room = (total as usize).min(slice_bytes.saturating_sub(head_bytes).max(slice_bytes / 2));
         let buffers = context.port.buffers();
         let acquired = match transmits {
-            true => buffers.acquire(head_bytes),
+            // Not of the pool: it is kept until the client has taken the first step.
+            true => buffers.allocate(head_bytes),
             false => acquire_slice(buffers, head_bytes, room),
         };
         let Ok(mut buffer) = acquired else {
@@ -157,6 +158,8 @@ impl Connection {
 
     /// The system has sent what it was asked to, or could not.
     pub(super) fn on_transmitted(&mut self, completion: Completion, context: &mut Context) {
+        // Nothing was batched since: the answer that it belongs to was counted after it had begun.
+        self.batched = 0;
         if let Activity::Streaming(body) = &mut self.activity {
             body.reading = false;
             if let Err(error) = &completion.result
