@@ -322,7 +322,7 @@ fn every_phase_is_timed(backend: BackendChoice) {
     let of = |phase: Phase| *latency.iter().find(|latency| latency.phase == phase).unwrap();
     assert_eq!(of(Phase::Lookup).count, 11);
     assert!((10..=11).contains(&of(Phase::Request).count), "{latency:?}");
-    assert!(of(Phase::Send).count >= 3 + 3 + 1, "{latency:?}");
+    assert!(of(Phase::Send).count >= 7, "{latency:?}");
     for latency in &latency {
         let in_order = [latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us, latency.max_us];
         assert!(in_order.is_sorted() && latency.max_us < 60_000_000, "{latency:?}");
