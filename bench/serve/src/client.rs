@@ -21,8 +21,10 @@ use std::{
 const RECEIVE_BYTES: usize = 128 << 10;
 /// Latencies are counted up to a minute.
 const LONGEST_NS: u64 = 60_000_000_000;
+/// So many connections are opened at a time.
+const AT_ONCE: usize = 256;
 /// After that nothing more is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What one stretch of driving came to.
 pub struct Driven {
@@ -31,6 +33,7 @@ pub struct Driven {
     pub elapsed: Duration,
     /// The client's own processor time.
     pub used: Duration,
+    /// At a fixed rate, requests that were due and could not be sent are counted as if they had been answered at the end.
     pub latency_ns: Histogram<u64>,
 }
 
@@ -69,14 +72,40 @@ impl Client {
             server,
             peers: Vec::new(),
             next_address: 0,
-            next_request: 0,
+            next_request: load.first,
             completions: Vec::new(),
         };
         for number in 0..load.connections {
             let handle = this.open(number)?;
             this.peers.push(Peer { handle, responses: Responses::default(), under_way: VecDeque::new() });
+            if this.peers.len().is_multiple_of(AT_ONCE) {
+                this.until_connected(AT_ONCE)?;
+            }
         }
         Ok(this)
+    }
+
+    /// Waits for so many connections: the queue of a listener that overflows costs a second.
+    fn until_connected(&mut self, count: usize) -> Result<(), Failure> {
+        let (mut connected, until) = (0, Instant::now() + PATIENCE);
+        let mut completions = Vec::new();
+        while connected < count {
+            if Instant::now() > until {
+                return Err(format!("{} connections were not taken", count - connected).into());
+            }
+            self.worker.wait(&mut completions, Some(Duration::from_secs(1)))?;
+            for completion in completions.drain(..) {
+                match (completion.kind, completion.result) {
+                    (OperationKind::Connect, Ok(_)) => connected += 1,
+                    (kind, result) => {
+                        return Err(
+                            format!("{kind:?} of a connection that was to be opened: {result:?}").into()
+                        );
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A new connection for the place `number`; its first bytes are sent once it is there.
@@ -128,6 +157,12 @@ impl Client {
             let now = Instant::now();
             let over = now - begun >= time;
             if over && under_way == 0 {
+                if let Pace::Open { requests_per_s } = load.pace {
+                    let due = |number: u64| begun + Duration::from_secs_f64(number as f64 / requests_per_s);
+                    for due in (sent..).map(due).take_while(|due| *due < begun + time) {
+                        driven.latency_ns.saturating_record((now - due).as_nanos() as u64);
+                    }
+                }
                 break;
             }
             if now - begun > time + PATIENCE {

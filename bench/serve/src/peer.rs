@@ -1,6 +1,6 @@
-//! The servers: how each is started, tuned for what is measured, on a port of its own.
+//! A server: started on a port of its own, and ended with all that it started.
 
-use crate::{Failure, usage};
+use crate::{Failure, tuned, usage};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     fs,
@@ -14,8 +14,10 @@ use std::{
 /// A server that can be started.
 pub struct Peer {
     pub name: &'static str,
-    /// How its package is called where it is missing.
-    pub package: &'static str,
+    /// How to get it where it is missing.
+    pub get: &'static str,
+    /// What tells its version: a program with arguments, or the name of a package in `../peers/Cargo.lock`.
+    pub version: &'static [&'static str],
     command: fn(&Start<'_>) -> Command,
     pub takes_uploads: bool,
 }
@@ -35,148 +37,42 @@ pub struct Start<'s> {
     pub peers: &'s Path,
 }
 
+const HERE: &str = "built by the benchmark";
+/// The names that begin like this are Portico's.
+pub const OURS: &str = "portico";
+/// The limit of the machine, not a server.
+pub const LIMIT: &str = "bare loop";
+/// Those that Portico is to be ahead of, whatever the workload.
+pub const BEHIND: [&str; 4] = ["caddy", "static-web-server", "tower-http", "actix-files"];
+
 /// All of them; the first is what the others are compared with.
 pub const PEERS: &[Peer] = &[
-    Peer { name: "nginx", package: "nginx-extras", command: nginx, takes_uploads: true },
-    Peer { name: "portico, io_uring", package: "portico", command: io_uring, takes_uploads: true },
-    Peer { name: "portico, readiness", package: "portico", command: readiness, takes_uploads: true },
-    Peer { name: "bare loop", package: "peers", command: bare, takes_uploads: false },
-    Peer { name: "h2o", package: "h2o", command: h2o, takes_uploads: false },
-    Peer { name: "lighttpd", package: "lighttpd", command: lighttpd, takes_uploads: false },
-    Peer { name: "caddy", package: "caddy", command: caddy, takes_uploads: false },
-    Peer { name: "static-web-server", package: "static-web-server", command: sws, takes_uploads: false },
-    Peer { name: "tower-http", package: "peers", command: tower, takes_uploads: false },
-    Peer { name: "actix-files", package: "peers", command: actix, takes_uploads: false },
+    peer("nginx", "apt-get install nginx", &["nginx", "-v"], tuned::nginx).with_uploads(),
+    peer("portico, io_uring", HERE, &["git", "describe", "--always", "--dirty"], tuned::io_uring)
+        .with_uploads(),
+    peer("portico, readiness", HERE, &["git", "describe", "--always", "--dirty"], tuned::readiness)
+        .with_uploads(),
+    peer(LIMIT, HERE, &["io-uring"], tuned::bare),
+    peer("h2o", "apt-get install h2o", &["h2o", "--version"], tuned::h2o),
+    peer("lighttpd", "apt-get install lighttpd", &["lighttpd", "-v"], tuned::lighttpd),
+    peer("caddy", "apt-get install caddy", &["caddy", "version"], tuned::caddy),
+    peer(
+        "static-web-server",
+        "cargo install --locked static-web-server",
+        &["static-web-server", "--version"],
+        tuned::static_web_server,
+    ),
+    peer("tower-http", HERE, &["tower-http"], tuned::tower),
+    peer("actix-files", HERE, &["actix-files"], tuned::actix),
 ];
 
-fn configured(start: &Start<'_>, name: &str, text: String) -> PathBuf {
-    let path = start.folder.join(name);
-    fs::write(&path, text).expect("the benchmark's own folder can be written");
-    path
-}
-
-fn nginx(start: &Start<'_>) -> Command {
-    let (folder, root) = (start.folder.display(), start.root.display());
-    let (port, workers) = (start.port, start.workers);
-    let path = configured(
-        start,
-        "nginx.conf",
-        format!(
-            "worker_processes {workers};\ndaemon off;\nuser root;\npid {folder}/pid;\nerror_log {folder}/error.log crit;\n\
-             events {{ worker_connections 32768; use epoll; multi_accept on; }}\n\
-             http {{\n  include /etc/nginx/mime.types;\n  access_log off;\n  sendfile on;\n  tcp_nopush off;\n  tcp_nodelay on;\n\
-             \x20 keepalive_timeout 600;\n  keepalive_requests 1000000000;\n  client_body_temp_path {folder}/body;\n\
-             \x20 open_file_cache max=20000 inactive=60s;\n  open_file_cache_valid 1s;\n  open_file_cache_errors on;\n\
-             \x20 server {{\n    listen 127.0.0.1:{port} backlog=1024 reuseport;\n    root {root};\n\
-             \x20   location /upload/ {{ dav_methods PUT DELETE; client_max_body_size 0; client_body_buffer_size 1m; }}\n  }}\n}}\n"
-        ),
-    );
-    let mut command = Command::new("nginx");
-    command.arg("-c").arg(path).arg("-e").arg(start.folder.join("error.log"));
-    command
-}
-
-fn portico(start: &Start<'_>, backend: &str) -> Command {
-    let mut command = Command::new(start.programs.join("portico"));
-    command
-        .arg(start.root)
-        .args([
-            "--port",
-            &start.port.to_string(),
-            "--backend",
-            backend,
-            "--workers",
-            &start.workers.to_string(),
-        ])
-        .args(["--connections", "32768", "--idle-timeout-ms", "600000", "--log", "error"])
-        .arg("--upload")
-        .arg(start.root.join("upload"));
-    command
-}
-
-fn io_uring(start: &Start<'_>) -> Command {
-    portico(start, "io-uring")
-}
-
-fn readiness(start: &Start<'_>) -> Command {
-    portico(start, "readiness")
-}
-
-fn bare(start: &Start<'_>) -> Command {
-    let mut command = Command::new(start.peers.join("bare"));
-    let (request, body) = start.lengths;
-    command.args([start.port.to_string(), request.to_string(), body.to_string()]);
-    command
-}
-
-fn h2o(start: &Start<'_>) -> Command {
-    let (port, root, workers) = (start.port, start.root.display(), start.workers);
-    let path = configured(
-        start,
-        "h2o.yaml",
-        format!(
-            "num-threads: {workers}\nuser: root\nhttp1-request-timeout: 600\nmax-connections: 32768\nlisten:\n  host: 127.0.0.1\n  port: {port}\n\
-             hosts:\n  default:\n    paths:\n      /:\n        file.dir: {root}\n"
-        ),
-    );
-    let mut command = Command::new("h2o");
-    command.arg("-c").arg(path);
-    command
-}
-
-fn lighttpd(start: &Start<'_>) -> Command {
-    let (port, root) = (start.port, start.root.display());
-    let workers =
-        if start.workers > 1 { format!("server.max-worker = {}\n", start.workers) } else { String::new() };
-    let path = configured(
-        start,
-        "lighttpd.conf",
-        format!(
-            "server.document-root = \"{root}\"\nserver.port = {port}\nserver.bind = \"127.0.0.1\"\nserver.max-connections = 32768\n\
-             server.max-fds = 65536\nserver.max-keep-alive-requests = 0\nserver.max-keep-alive-idle = 600\n\
-             server.feature-flags = ( )\nmimetype.assign = ( \".bin\" => \"application/octet-stream\" )\n{workers}"
-        ),
-    );
-    let mut command = Command::new("lighttpd");
-    command.arg("-D").arg("-f").arg(path);
-    command
-}
-
-fn caddy(start: &Start<'_>) -> Command {
-    let (port, root) = (start.port, start.root.display());
-    let path = configured(
-        start,
-        "Caddyfile",
-        format!(
-            "{{\n  admin off\n  auto_https off\n  persist_config off\n}}\nhttp://127.0.0.1:{port} {{\n  bind 127.0.0.1\n  root * {root}\n  file_server\n}}\n"
-        ),
-    );
-    let mut command = Command::new("caddy");
-    command.args(["run", "--adapter", "caddyfile", "--config"]).arg(path);
-    command.env("GOMAXPROCS", start.workers.to_string()).env("HOME", &start.folder);
-    command
-}
-
-fn sws(start: &Start<'_>) -> Command {
-    let mut command = Command::new("static-web-server");
-    command.args(["--host", "127.0.0.1", "--port", &start.port.to_string(), "--log-level", "error"]);
-    command.args(["--threads-multiplier", "1", "--compression", "false", "--cache-control-headers", "false"]);
-    command.arg("--root").arg(start.root);
-    command
-}
-
-fn of_peers(start: &Start<'_>, name: &str) -> Command {
-    let mut command = Command::new(start.peers.join(name));
-    command.arg(start.port.to_string()).arg(start.root).arg(start.workers.to_string());
-    command
-}
-
-fn tower(start: &Start<'_>) -> Command {
-    of_peers(start, "tower")
-}
-
-fn actix(start: &Start<'_>) -> Command {
-    of_peers(start, "actix")
+const fn peer(
+    name: &'static str,
+    get: &'static str,
+    version: &'static [&'static str],
+    command: fn(&Start<'_>) -> Command,
+) -> Peer {
+    Peer { name, get, version, command, takes_uploads: false }
 }
 
 /// A server that runs. Ended with all its processes when it is dropped.
@@ -193,32 +89,47 @@ pub fn free_port() -> Result<u16, Failure> {
 }
 
 impl Peer {
-    /// Starts it on the processors that the calling thread is bound to, and waits until it takes connections. None if it is not here.
-    pub fn start(&self, start: &Start<'_>) -> Result<Option<Running>, Failure> {
+    const fn with_uploads(self) -> Self {
+        Self { takes_uploads: true, ..self }
+    }
+
+    /// Its version; none where it is not here.
+    pub fn said_version(&self) -> Option<String> {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (program, arguments) = self.version.split_first()?;
+        if arguments.is_empty() {
+            let locked = fs::read_to_string(here.join("../peers/Cargo.lock")).ok()?;
+            let after = locked.split_once(&format!("name = \"{program}\"\nversion = \""))?.1;
+            return Some(format!("{program} {}", after.split_once('"')?.0));
+        }
+        let output = Command::new(program).args(arguments).current_dir(here).output().ok()?;
+        let said = [output.stdout, output.stderr].concat();
+        Some(String::from_utf8_lossy(&said).lines().next()?.to_owned())
+    }
+
+    /// Starts it on the processors that the calling thread is bound to, and waits until it takes connections.
+    pub fn start(&self, start: &Start<'_>) -> Result<Running, Failure> {
         let mut command = (self.command)(start);
         let log = fs::File::create(start.folder.join("output"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         // A group of its own: some signal theirs when they stop.
-        let child = match command.process_group(0).spawn() {
-            Ok(child) => child,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(format!("{}: {error}", self.name).into()),
-        };
+        let child =
+            command.process_group(0).spawn().map_err(|error| format!("it cannot be started: {error}"))?;
         let address = SocketAddr::from(([127, 0, 0, 1], start.port));
         let mut running = Running { child, address, family: Vec::new() };
         let until = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(address).is_err() {
             if let Some(status) = running.child.try_wait()? {
                 let said = fs::read_to_string(start.folder.join("output")).unwrap_or_default();
-                return Err(format!("{} ended at once ({status}): {said}", self.name).into());
+                return Err(format!("it ended at once ({status}): {said}").into());
             }
             if Instant::now() > until {
-                return Err(format!("{} takes no connections", self.name).into());
+                return Err("it takes no connections".into());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
         running.family = usage::family(running.child.id());
-        Ok(Some(running))
+        Ok(running)
     }
 }
 

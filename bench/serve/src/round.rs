@@ -3,15 +3,19 @@
 use crate::{
     Failure,
     client::Client,
-    load::Load,
+    idle,
+    load::{Beside, Load},
     peer::Running,
+    slow_disk,
     usage::{self, Usage},
 };
 use measure::{child::system_calls, processor};
-use std::{net::TcpStream, time::Duration};
+use std::{net::SocketAddr, thread, time::Duration};
 
 const WARM_UP: Duration = Duration::from_millis(300);
 const COUNTING: Duration = Duration::from_millis(300);
+/// Cold files are asked for a while before the load begins, and until after it has ended.
+const MARGIN: Duration = Duration::from_millis(100);
 
 /// What one round measured.
 #[derive(Clone, Debug, Default)]
@@ -31,21 +35,40 @@ pub struct Round {
     pub busy: f64,
     pub client_busy: f64,
     pub calls: Option<f64>,
+    /// Requests a second for cold files, and how long half of them took at most, where there are some.
+    pub cold: Option<(f64, f64)>,
+    /// The same load without what the server had beside it, just before.
+    pub without: Option<Box<Round>>,
 }
 
-/// Puts `load` on the server for `time`, beside `idle` connections that do nothing.
+/// Puts `load` on the server for `time`; where there is something beside it, first without and then with that.
 pub fn run(
     server: &Running,
     load: &Load,
     time: Duration,
-    idle: usize,
+    beside: Beside,
     counts_calls: bool,
 ) -> Result<Round, Failure> {
-    let before = usage::memory(&server.family)?;
-    // Each has asked once: a server may do its work at the first request.
-    let held: Vec<TcpStream> = (0..idle).map(|number| hold(server, number)).collect::<Result<_, _>>()?;
-    let idle_bytes = (idle > 0)
-        .then(|| usage::memory(&server.family).map(|now| now.saturating_sub(before) as f64 / idle as f64));
+    if beside == Beside::Nothing {
+        return stretch(server, load, time, counts_calls);
+    }
+    let without = stretch(server, load, time, false)?;
+    let mut round = match beside {
+        Beside::Idle(count) => {
+            let before = usage::memory(&server.family)?;
+            let held = idle::hold(server.address, count)?;
+            let grown = usage::memory(&server.family)?.saturating_sub(before);
+            let round = stretch(server, load, time, counts_calls)?;
+            drop(held);
+            Round { idle_bytes: Some(grown as f64 / count as f64), ..round }
+        }
+        _ => beside_cold_files(server, load, time)?,
+    };
+    round.without = Some(Box::new(without));
+    Ok(round)
+}
+
+fn stretch(server: &Running, load: &Load, time: Duration, counts_calls: bool) -> Result<Round, Failure> {
     let mut client = Client::connect(server.address, load)?;
     client.drive(load, WARM_UP)?;
     let Usage { processor: used, context_switches } = usage::of(&server.family)?;
@@ -61,10 +84,9 @@ pub fn run(
         p999_us: quantile_us(0.999),
         switches: (after.context_switches - context_switches) as f64 / requests,
         memory_bytes: usage::memory(&server.family)? as f64,
-        idle_bytes: idle_bytes.transpose()?,
         busy: (after.processor - used).as_secs_f64() / seconds,
         client_busy: driven.used.as_secs_f64() / seconds,
-        calls: None,
+        ..Round::default()
     };
     if counts_calls {
         // Of the process that does the work; others of its family only look after it.
@@ -73,27 +95,28 @@ pub fn run(
         let counted = counted?.requests.max(1);
         round.calls = calls.map(|calls| calls as f64 / counted as f64);
     }
-    drop(held);
     Ok(round)
 }
 
-/// A connection that has asked for a small file once, and got it.
-fn hold(server: &Running, number: usize) -> Result<TcpStream, Failure> {
-    use socket2::{Domain, Socket, Type};
-    use std::{
-        io::{Read, Write},
-        net::{Ipv4Addr, SocketAddrV4},
-    };
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    // connect(2) gets slow where most ports of an address are taken.
-    let own = Ipv4Addr::new(127, 2, (number / 200 % 250) as u8, 1 + (number % 200) as u8);
-    socket.bind(&SocketAddrV4::new(own, 0).into())?;
-    socket.connect(&server.address.into())?;
-    let mut stream = TcpStream::from(socket);
-    stream.write_all(b"GET /missing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")?;
-    let mut answer = [0; 4096];
-    if stream.read(&mut answer)? == 0 {
-        return Err("the server ended a connection that was to be idle".into());
-    }
-    Ok(stream)
+/// The load while others ask for cold files. Processor time is not told: it is spent on both.
+fn beside_cold_files(server: &Running, load: &Load, time: Duration) -> Result<Round, Failure> {
+    let address: SocketAddr = server.address;
+    thread::scope(|scope| {
+        let cold = scope.spawn(move || -> Result<(f64, f64), String> {
+            let load = slow_disk::cold_load();
+            let driven = Client::connect(address, &load)
+                .and_then(|mut client| client.drive(&load, WARM_UP + time + 2 * MARGIN))
+                .map_err(|error| format!("cold files: {error}"))?;
+            let p50_us = driven.latency_ns.value_at_quantile(0.5) as f64 / 1e3;
+            if driven.requests as usize > load.requests.len() || p50_us < slow_disk::DELAY.as_micros() as f64
+            {
+                return Err(format!("{} cold files, half of them in {p50_us} us: not cold", driven.requests));
+            }
+            Ok((driven.requests as f64 / driven.elapsed.as_secs_f64(), p50_us))
+        });
+        thread::sleep(MARGIN);
+        let round = stretch(server, load, time, false);
+        let cold = cold.join().map_err(|_| "the client for cold files panicked")?;
+        Ok(Round { cold: Some(cold?), ..round? })
+    })
 }

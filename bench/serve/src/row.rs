@@ -1,7 +1,7 @@
-//! The workloads, and what ours may cost of nginx in each.
+//! The workloads, and the bars of each.
 
 use crate::{
-    load::{Load, Pace},
+    load::{Beside, Load, Pace},
     site,
 };
 
@@ -10,8 +10,40 @@ pub struct Row {
     pub name: &'static str,
     pub what: &'static str,
     pub kind: Kind,
-    /// The most that ours may cost of nginx's processor time for a request.
-    pub bar: f64,
+    /// What must hold of ours, beside being ahead of `peer::BEHIND`.
+    pub bars: &'static [Bar],
+}
+
+/// What must hold of ours. "First" is the server that the others are compared with: nginx.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bar {
+    /// Processor time for a request, at most so much of the first's.
+    Cost(f64),
+    /// At most so much of the bare loop's.
+    CostOfLimit(f64),
+    /// Requests a second, not below the first's.
+    Rate,
+    /// Latency, not above the first's, at this quantile.
+    Latency(Quantile),
+    /// Processor time, at most so much of its own without what it had beside the load.
+    OwnCost(f64),
+    /// Latency, at most so much of its own without that.
+    OwnLatency(Quantile, f64),
+    /// Bytes of user memory for each idle connection, at most so many.
+    IdleBytes(f64),
+    /// The same, below the first's.
+    IdleBelowFirst,
+    /// Context switches for a request, at most.
+    Switches(f64),
+    /// System calls for a request, at most.
+    Calls(f64),
+}
+
+/// One of those that are measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Quantile {
+    P99,
+    P999,
 }
 
 /// What is asked for.
@@ -32,13 +64,13 @@ pub enum Kind {
     /// A connection for each request.
     Fresh,
     /// 1 KiB beside so many connections that are idle.
-    Beside {
-        idle: usize,
-    },
+    Idle(usize),
     /// 1 KiB at a share of nginx's highest rate.
     Rate {
         share: f64,
     },
+    /// 1 KiB at a fixed rate beside cold files of a slow disk.
+    SlowDisk,
     /// 1 MiB sent to the server.
     Upload,
 }
@@ -46,28 +78,72 @@ pub enum Kind {
 /// Requests in one piece, of the workload with pipelining.
 pub const PIPELINED: usize = 16;
 const CONNECTIONS: usize = 64;
+/// Of the hot requests beside cold ones.
+const HOT_RATE: f64 = 2_000.0;
+const HOT_CONNECTIONS: usize = 32;
+
+/// Bars of the workloads that keep their connections.
+const STEADY: [Bar; 2] = [Bar::Switches(0.1), Bar::Calls(1.1)];
 
 /// All of them.
 pub const ROWS: &[Row] = &[
-    row("1k", "1 KiB, keep-alive", file("1k.bin"), 0.70),
-    row("10k", "10 KiB, keep-alive", file("10k.bin"), 0.75),
-    row("100k", "100 KiB, keep-alive", file("100k.bin"), 0.85),
-    row("10m", "10 MiB", Kind::File { name: "10m.bin", connections: 8 }, 1.05),
-    row("1g", "1 GiB", Kind::File { name: "1g.bin", connections: 2 }, 1.05),
-    row("many", "10,000 distinct files of 1 KiB, at random", Kind::Many, 0.65),
-    row("pipelined", "1 KiB, 16 requests in one piece", Kind::Pipelined, 0.25),
-    row("404", "a name that is not there", Kind::Missing, 0.85),
-    row("304", "a file that the client has", Kind::NotModified, 0.85),
-    row("range", "4 KiB out of 10 MiB", Kind::Range, 0.75),
-    row("fresh", "1 KiB, a connection for each request", Kind::Fresh, 1.05),
-    row("beside", "1 KiB beside 10,000 idle connections", Kind::Beside { idle: 10_000 }, 0.75),
-    row("half", "1 KiB at half of nginx's highest rate", Kind::Rate { share: 0.5 }, 1.0),
-    row("most", "1 KiB at 80 % of nginx's highest rate", Kind::Rate { share: 0.8 }, 1.0),
-    row("upload", "1 MiB sent to the server", Kind::Upload, 0.9),
+    row(
+        "1k",
+        "1 KiB, keep-alive",
+        file("1k.bin"),
+        &[Bar::Cost(0.70), Bar::CostOfLimit(1.12), STEADY[0], STEADY[1]],
+    ),
+    row("10k", "10 KiB, keep-alive", file("10k.bin"), &[Bar::Cost(0.75), STEADY[0], STEADY[1]]),
+    row("100k", "100 KiB, keep-alive", file("100k.bin"), &[Bar::Cost(0.85), STEADY[0], STEADY[1]]),
+    row("10m", "10 MiB", Kind::File { name: "10m.bin", connections: 8 }, &[Bar::Cost(1.05), Bar::Rate]),
+    row("1g", "1 GiB", Kind::File { name: "1g.bin", connections: 2 }, &[Bar::Cost(1.05), Bar::Rate]),
+    row(
+        "many",
+        "10,000 distinct files of 1 KiB, at random",
+        Kind::Many,
+        &[Bar::Cost(0.65), STEADY[0], STEADY[1]],
+    ),
+    row(
+        "pipelined",
+        "1 KiB, 16 requests in one piece",
+        Kind::Pipelined,
+        &[Bar::Cost(0.25), STEADY[0], STEADY[1]],
+    ),
+    row("404", "a name that is not there", Kind::Missing, &[Bar::Cost(0.85), STEADY[0], STEADY[1]]),
+    row("304", "a file that the client has", Kind::NotModified, &[Bar::Cost(0.85), STEADY[0], STEADY[1]]),
+    row("range", "4 KiB out of 10 MiB", Kind::Range, &[Bar::Cost(0.75), STEADY[0], STEADY[1]]),
+    row("fresh", "1 KiB, a connection for each request", Kind::Fresh, &[Bar::Cost(1.05)]),
+    row(
+        "beside",
+        "1 KiB beside 10,000 idle connections",
+        Kind::Idle(10_000),
+        &[
+            Bar::Cost(0.75),
+            Bar::OwnCost(1.05),
+            Bar::IdleBytes(1_024.0),
+            Bar::IdleBelowFirst,
+            STEADY[0],
+            STEADY[1],
+        ],
+    ),
+    row(
+        "half",
+        "1 KiB at half of nginx's highest rate",
+        Kind::Rate { share: 0.5 },
+        &[Bar::Latency(Quantile::P99), Bar::Latency(Quantile::P999)],
+    ),
+    row("most", "1 KiB at 80 % of nginx's highest rate", Kind::Rate { share: 0.8 }, &[]),
+    row(
+        "slow-disk",
+        "1 KiB, 2,000 a second, beside 16 connections that ask for cold files of a slow disk",
+        Kind::SlowDisk,
+        &[Bar::OwnLatency(Quantile::P99, 1.2)],
+    ),
+    row("upload", "1 MiB sent to the server", Kind::Upload, &[Bar::Cost(0.9)]),
 ];
 
-const fn row(name: &'static str, what: &'static str, kind: Kind, bar: f64) -> Row {
-    Row { name, what, kind, bar }
+const fn row(name: &'static str, what: &'static str, kind: Kind, bars: &'static [Bar]) -> Row {
+    Row { name, what, kind, bars }
 }
 
 const fn file(name: &'static str) -> Kind {
@@ -75,13 +151,14 @@ const fn file(name: &'static str) -> Kind {
 }
 
 impl Kind {
-    /// What the client does. `rate` is nginx's highest, where the workload goes by that.
-    pub fn load(self, rate: f64) -> Load {
+    /// What the client does.
+    pub fn load(self) -> Load {
         let get = |target: &str, fields: &str| -> &'static [u8] {
             leak(format!("GET /{target} HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}\r\n"))
         };
         let load = |requests, status| Load {
             requests,
+            first: 0,
             status,
             connections: CONNECTIONS,
             pace: Pace::Closed { pipelined: 1 },
@@ -105,9 +182,10 @@ impl Kind {
             Self::Fresh => {
                 Load { pace: Pace::Fresh, ..load(vec![get("1k.bin", "Connection: close\r\n")], "200") }
             }
-            Self::Beside { .. } => load(vec![get("1k.bin", "")], "200"),
-            Self::Rate { share } => Load {
-                pace: Pace::Open { requests_per_s: share * rate },
+            Self::Idle(_) | Self::Rate { .. } => load(vec![get("1k.bin", "")], "200"),
+            Self::SlowDisk => Load {
+                connections: HOT_CONNECTIONS,
+                pace: Pace::Open { requests_per_s: HOT_RATE },
                 ..load(vec![get("1k.bin", "")], "200")
             },
             Self::Upload => {
@@ -117,17 +195,29 @@ impl Kind {
                     );
                     leak([head.as_bytes(), &[b'x'; 1 << 20]].concat())
                 };
-                Load { connections: 8, ..load((0..8).map(put).collect(), "204") }
+                Load { connections: site::UPLOADS, ..load((0..site::UPLOADS).map(put).collect(), "204") }
             }
         }
+    }
+
+    /// What the servers have beside that.
+    pub fn beside(self) -> Beside {
+        match self {
+            Self::Idle(count) => Beside::Idle(count),
+            Self::SlowDisk => Beside::Cold,
+            _ => Beside::Nothing,
+        }
+    }
+
+    /// Whether the client sets the pace, so that requests/s say nothing of the server.
+    pub fn is_paced(self) -> bool {
+        matches!(self, Self::Rate { .. } | Self::SlowDisk)
     }
 
     /// The length of the body of an answer, for the bare loop, which answers only these.
     pub fn bare_body_bytes(self) -> Option<usize> {
         match self {
-            Self::File { name: "1k.bin", .. } | Self::Pipelined | Self::Beside { .. } | Self::Many => {
-                Some(1 << 10)
-            }
+            Self::File { name: "1k.bin", .. } | Self::Pipelined | Self::Idle(_) | Self::Many => Some(1 << 10),
             Self::File { name: "10k.bin", .. } => Some(10 << 10),
             Self::File { name: "100k.bin", .. } => Some(100 << 10),
             _ => None,

@@ -3,7 +3,7 @@
 use crate::{
     cors::CorsRules,
     entry::HeadFields,
-    field_rules::FieldRules,
+    field_rules::{Audience, FieldRules},
     mime,
     path::Rules,
     protection::Protection,
@@ -63,6 +63,14 @@ impl Host {
             protection: None,
             settings: settings.clone(),
         })
+    }
+
+    /// For whom a decoded path is.
+    pub(crate) fn audience(&self, path: &str) -> Audience {
+        match &self.protection {
+            Some(protection) if protection.covers(path) => Audience::Users,
+            _ => Audience::Everybody,
+        }
     }
 
     pub(crate) fn server(&self) -> Option<&'static str> {

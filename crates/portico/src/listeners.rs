@@ -9,11 +9,6 @@ use crate::{
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{io, net::SocketAddr};
 
-/// So much may wait in the system for a client that does not take it. Without a bound it would take megabytes for each, copied in one go
-/// whenever there is room, while other clients wait.
-#[cfg(target_os = "linux")]
-const UNSENT_BYTES: u32 = 128 << 10;
-
 /// An address that cannot be listened on, and why.
 pub(crate) type Failed = (ListenAddress, io::Error);
 
@@ -148,24 +143,5 @@ fn bind(address: SocketAddr, ipv6_only: bool, shared: bool) -> io::Result<Socket
     socket.bind(&address.into())?;
     // Inherited by what is accepted. Answers are gathered, so there is nothing for Nagle's algorithm to wait for.
     socket.set_tcp_nodelay(true)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
     Ok(socket)
-}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_accepted_keeps_the_options_of_its_listener() {
-        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), false, false).unwrap();
-        listener.listen(1).unwrap();
-        let client =
-            std::net::TcpStream::connect(listener.local_addr().unwrap().as_socket().unwrap()).unwrap();
-        let (accepted, _) = listener.accept().unwrap();
-        assert!(accepted.tcp_nodelay().unwrap());
-        assert_eq!(accepted.tcp_notsent_lowat().unwrap(), UNSENT_BYTES);
-        drop(client);
-    }
 }

@@ -186,7 +186,7 @@ impl Rules {
 
 /// The characters of a name without those that file systems may ignore where they fold case (ext4 and f2fs in such
 /// folders, HFS+): the default-ignorable code points of Unicode.
-fn visible(segment: &str) -> impl Iterator<Item = char> {
+pub(crate) fn visible(segment: &str) -> impl Iterator<Item = char> {
     segment.chars().filter(|character| {
         !matches!(character,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'

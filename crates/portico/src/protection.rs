@@ -1,6 +1,11 @@
 //! Folders that ask for a password: basic authentication (RFC 7617) against a users file, which is read again when it changes.
 
-use crate::{clients, settings::Settings, users::Users};
+use crate::{
+    clients,
+    path::{self, Rules},
+    settings::Settings,
+    users::Users,
+};
 use base64ct::{Base64, Encoding as _};
 use blake2::{
     Blake2sMac256,
@@ -10,7 +15,7 @@ use std::{
     collections::HashMap,
     fmt, fs, io,
     net::IpAddr,
-    path::{MAIN_SEPARATOR, MAIN_SEPARATOR_STR, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -29,8 +34,8 @@ const MOST_CHECKS: usize = 16;
 
 /// What a host protects, and who may see it.
 pub(crate) struct Protection {
-    /// Decoded paths below the root, without a separator at the end; an empty one is the root.
-    folders: Vec<String>,
+    /// Of each folder the names on the way from the root, as [`alike`] makes them.
+    folders: Vec<Vec<String>>,
     /// The value of `WWW-Authenticate`.
     pub(crate) challenge: String,
     pub(crate) users: Arc<UsersFile>,
@@ -52,10 +57,21 @@ impl fmt::Display for UsersError {
 impl std::error::Error for UsersError {}
 
 impl Protection {
-    /// Reads the users file of a host; none if it has none.
-    pub(crate) fn open(settings: &Settings) -> Result<Option<Self>, UsersError> {
+    /// Reads the users file of a host; none if it has none. It must not be a file that clients can ask for in one of these `roots`, with
+    /// the settings of each.
+    pub(crate) fn open<'r>(
+        settings: &Settings,
+        roots: impl Iterator<Item = (&'r Path, &'r Settings)>,
+    ) -> Result<Option<Self>, UsersError> {
         let Some(path) = &settings.auth_users else { return Ok(None) };
-        let (users, identity) = read(path).map_err(|message| UsersError { path: path.clone(), message })?;
+        let wrong = |message| UsersError { path: path.clone(), message };
+        let (users, identity) = read(path).map_err(wrong)?;
+        for (root, settings) in roots {
+            if is_served(path, root, Rules::native(settings.dot_files)) {
+                let root = root.display();
+                return Err(wrong(format!("can be asked for by every client: move it out of {root}")));
+            }
+        }
         let users = UsersFile {
             path: path.clone(),
             number: next_number(),
@@ -67,8 +83,8 @@ impl Protection {
             }),
         };
         let folders = settings.auth_folders.iter().map(|folder| {
-            let segments: Vec<_> = folder.as_str().split('/').filter(|segment| !segment.is_empty()).collect();
-            folded(&segments.join(MAIN_SEPARATOR_STR))
+            let segments = folder.as_str().split('/').filter(|segment| !segment.is_empty());
+            segments.map(|segment| alike(segment).collect()).collect()
         });
         let realm = settings.auth_realm.replace('\\', "\\\\").replace('"', "\\\"");
         Ok(Some(Self {
@@ -80,30 +96,26 @@ impl Protection {
 
     /// Whether a decoded path lies in a protected folder, or is one.
     pub(crate) fn covers(&self, path: &str) -> bool {
-        if cfg!(any(windows, target_os = "macos")) {
-            self.covers_folded(&folded(path))
-        } else {
-            self.covers_folded(path)
-        }
-    }
-
-    fn covers_folded(&self, path: &str) -> bool {
         self.folders.iter().any(|folder| {
-            folder.is_empty()
-                || path
-                    .strip_prefix(folder.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(MAIN_SEPARATOR))
+            let mut segments = path.split(std::path::is_separator);
+            folder.iter().all(|name| segments.next().is_some_and(|segment| alike(segment).eq(name.chars())))
         })
     }
 }
 
-/// Names that the file system takes for the same are the same here.
-fn folded(path: &str) -> String {
-    if cfg!(any(windows, target_os = "macos")) {
-        path.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
-    } else {
-        path.to_owned()
-    }
+/// A name as the file systems see it that take the most names for one: by folded case, without characters that have no shape, and
+/// without dots and spaces at the end. Which one is below the root no system tells: on Linux it may be one of Windows or macOS too.
+fn alike(segment: &str) -> impl Iterator<Item = char> {
+    let segment = segment.trim_end_matches(['.', ' ']);
+    path::visible(segment).flat_map(char::to_uppercase).flat_map(char::to_lowercase)
+}
+
+/// Whether clients can ask for a file, as far as its name and its place go.
+fn is_served(file: &Path, root: &Path, rules: Rules) -> bool {
+    let Ok(file) = fs::canonicalize(file) else { return false };
+    let Ok(inside) = file.strip_prefix(root) else { return false };
+    let names: Option<Vec<_>> = inside.iter().map(|name| name.to_str()).collect();
+    names.is_some_and(|names| rules.resolve(names, &mut String::new()).is_ok())
 }
 
 /// A users file, and what was in it when it was last looked at.

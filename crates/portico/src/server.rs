@@ -222,7 +222,10 @@ impl Parts {
     pub(crate) fn open(settings: Settings, configuration: Configuration) -> Result<Self, StartError> {
         let folders = settings.each_host().map(|(_, settings)| Folders::find(settings));
         let folders: Vec<_> = folders.collect::<Result<_, _>>().map_err(StartError::Folder)?;
-        let protections = settings.each_host().map(|(_, settings)| Protection::open(settings));
+        let roots = || {
+            folders.iter().map(|found| &*found.root).zip(settings.each_host().map(|(_, settings)| settings))
+        };
+        let protections = settings.each_host().map(|(_, settings)| Protection::open(settings, roots()));
         let protections = protections.collect::<Result<_, _>>().map_err(StartError::Users)?;
         let port = Port::new(configuration).map_err(StartError::Port)?;
         let workers = port.queues() * port.configuration().workers_per_queue;

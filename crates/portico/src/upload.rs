@@ -4,7 +4,7 @@
 //! elsewhere it has a temporary name, and is renamed. A broken upload therefore leaves nothing that could be taken for a file,
 //! and one that was answered with success survives a crash.
 
-use crate::path::Rules;
+use crate::path::{MOST_SEGMENT_BYTES, Rules};
 use crate::{connection::LateRecord, entry::OpenFile};
 use completion_port::{BufferChain, Buffers, Directory, Error, OpenOptions, Slice};
 use portico_http::{
@@ -421,7 +421,7 @@ impl Form {
                     // The field for files, and none was chosen.
                     Some(name) if name.is_empty() => {}
                     Some(name) if (self.accepts)(&name) => self.part = InForm::Begun(name),
-                    Some(name) => self.results.push((name, Status::BAD_REQUEST)),
+                    Some(name) => self.results.push((shortened(name), Status::BAD_REQUEST)),
                     None => {}
                 }
                 None
@@ -448,6 +448,16 @@ impl Form {
     pub(crate) fn end_part(&mut self) {
         self.part = InForm::Passing;
     }
+}
+
+/// A name to be shown that is not taken, and may be as long as the head of its part.
+fn shortened(mut name: String) -> String {
+    if name.len() > MOST_SEGMENT_BYTES {
+        name.truncate(name.floor_char_boundary(MOST_SEGMENT_BYTES));
+        name.push_str("...");
+        name.shrink_to_fit();
+    }
+    name
 }
 
 /// Whether a page of another site sent the request: a form needs no leave to be sent anywhere, so that the server has to refuse it

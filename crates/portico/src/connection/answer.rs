@@ -17,7 +17,7 @@ use portico_http::{
 use std::time::Duration;
 
 /// Capacity for several pipelined answers in one send.
-const BATCH_BYTES: usize = 65_536;
+pub(super) const BATCH_BYTES: usize = 65_536;
 
 impl Connection {
     /// Answers `request` as decided; `behind` says that more input follows it.

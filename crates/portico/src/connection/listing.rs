@@ -78,8 +78,10 @@ impl Connection {
             Some(Ok(page)) => {
                 let folder = seek::url(listing.folder_key());
                 let asked = if folder == "/" { "" } else { &folder };
-                let fields = &context.site.hosts[listing.host].fields;
-                Kind::Page(Page { lines: fields.lines_for_page(asked, page.policy), ..page })
+                let host = &context.site.hosts[listing.host];
+                let audience = host.audience(listing.folder_key());
+                let lines = host.fields.lines_for_page(asked, page.policy, audience);
+                Kind::Page(Page { lines, ..page })
             }
             Some(Err(error)) if is_missing(&error) => {
                 // There is no such folder: that is known from now on, like every name that leads nowhere.

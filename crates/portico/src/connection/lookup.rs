@@ -216,12 +216,15 @@ impl Connection {
 /// The field lines that depend on the path of a file only, whether a rule decides about its language, and whether an answer depends
 /// on the origin of its request as well.
 fn fields_for(lookup: &Lookup, file: &str, host: &Host) -> (Vec<u8>, bool, bool) {
+    let is_page = matches!(lookup.purpose, Purpose::Page(_));
+    // An error is over sooner than any file grows old.
+    let cache_control = host.settings.cache_control.as_deref().filter(|_| !is_page);
+    let audience = host.audience(lookup.file());
     let (asked, file) = (seek::url(lookup.file()), seek::url(file));
     let asked = if asked == "/" { "" } else { &asked };
-    let (lines, language_ruled) = host.fields.lines_for(asked, &file);
+    let (lines, language_ruled) = host.fields.lines_for(asked, &file, cache_control, audience);
     let mut lines = Vec::from(lines);
     // What a page says to other origins is for the path that was asked for, which differs.
-    let is_page = matches!(lookup.purpose, Purpose::Page(_));
     let Some(cors) = host.cors.as_ref().filter(|cors| !is_page && cors.covers(asked)) else {
         return (lines, language_ruled, false);
     };

@@ -5,7 +5,7 @@
 
 use super::{
     Activity, Audience, COPY_BYTES, Connection,
-    answer::LateRecord,
+    answer::{BATCH_BYTES, LateRecord},
     stream::{Part, Parts},
 };
 use crate::{
@@ -107,9 +107,10 @@ impl Connection {
             }
             (known, _) => known,
         };
+        let batch = if self.input.is_empty() { 0 } else { BATCH_BYTES };
         let written = match &page {
-            Some(page) if page.file().is_some() => self.write_page_of(&mut refusal, page, context),
-            _ => self.write_simple(refusal.version, &refusal.simple, 0, context),
+            Some(page) if page.file().is_some() => self.write_page_of(&mut refusal, page, batch, context),
+            _ => self.write_simple(refusal.version, &refusal.simple, batch, context),
         };
         let Some(sent) = written else {
             (self.refusal, self.known) = (Some(refusal), page);
@@ -128,6 +129,7 @@ impl Connection {
         &mut self,
         refusal: &mut Refusal,
         page: &Arc<Entry>,
+        batch: usize,
         context: &mut Context,
     ) -> Option<u64> {
         let Refusal { simple, version, log } = refusal;
@@ -161,7 +163,7 @@ impl Connection {
             if !copied && !self.output.has_room_for_slice() {
                 return None;
             }
-            let Some(buffer) = self.output.room(buffers, needed, 0) else {
+            let Some(buffer) = self.output.room(buffers, needed, batch) else {
                 return self.wait_for_room(context);
             };
             put_head(buffer, *version, simple, host, &content, date);

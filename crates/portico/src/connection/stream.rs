@@ -12,7 +12,7 @@ const LEAST_AHEAD_BYTES: usize = 16_384;
 /// Fewer bytes cost less where they are read behind the head and sent with it.
 const LEAST_TRANSMITTED_BYTES: u64 = 32_768;
 /// What the system sends by itself in one operation; after it, the access log and the limits know how far the client is.
-const TRANSMIT_BYTES: u64 = if cfg!(target_os = "windows") { 128 << 10 } else { 1 << 20 };
+const TRANSMIT_BYTES: u64 = if cfg!(target_os = "windows") { 128 << 10 } else { 4 << 20 };
 
 /// A buffer for a slice of the file behind a head. Where those of its length are taken, a smaller one: the download takes more steps.
 fn acquire_slice(buffers: &Buffers, head_bytes: usize, slice_bytes: usize) -> Result<Buffer, Error> {

@@ -3,9 +3,10 @@
 use crate::{
     clients::connect_from,
     common::{Answer, Client, Site, on_every_backend, settings, write},
+    rules::configured,
 };
 use base64ct::{Base64, Encoding as _};
-use portico::settings::{BackendChoice, ConfigFile, HostSettings, LogTarget, Settings, Sources};
+use portico::settings::{BackendChoice, HostSettings, LogTarget, Settings};
 use portico::{Server, StartError};
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -14,6 +15,8 @@ on_every_backend!(
     only_folders_that_are_protected_ask,
     every_way_of_using_a_folder_asks,
     no_way_of_writing_a_path_goes_around_it,
+    names_that_some_file_systems_take_for_the_folder_ask_too,
+    what_a_password_opens_is_kept_by_no_shared_cache,
     uploads_ask_before_the_body_is_taken,
     each_host_has_users_of_its_own,
     a_changed_file_of_users_is_read_again,
@@ -22,6 +25,7 @@ on_every_backend!(
     who_guesses_passwords_keeps_nobody_else_out,
     the_access_log_names_the_user,
     a_users_file_that_cannot_be_used_is_said_at_the_start,
+    a_users_file_that_would_be_served_is_said_at_the_start,
 );
 
 /// "hunter2".
@@ -124,11 +128,10 @@ fn every_way_of_using_a_folder_asks(backend: BackendChoice) {
     let protected = protected(backend, |settings| {
         only_private(settings);
         (settings.listing, settings.upload_delete, settings.clean_urls) = (true, true, true);
-        let text = "fallback = \"/private/file\"\nprecompressed = [\"gzip\"]\n[cors]\norigins = [\"https://a.example\"]\n\
+        let toml = "fallback = \"/private/file\"\nprecompressed = [\"gzip\"]\n[cors]\norigins = [\"https://a.example\"]\n\
                     [[rule]]\npath = \"/way\"\nrewrite = \"/private/file\"\n\
                     [[rule]]\npath = \"/private/gone\"\nredirect = \"/\"\n";
-        let file = ConfigFile { path: "portico.toml".into(), text: text.to_owned() };
-        let read = Sources { file: Some(file), ..Sources::default() }.resolve().unwrap().settings;
+        let read = configured(settings, toml);
         (settings.rules, settings.cors, settings.fallback) = (read.rules, read.cors, read.fallback);
         settings.precompressed = read.precompressed;
     });
@@ -198,6 +201,91 @@ fn no_way_of_writing_a_path_goes_around_it(backend: BackendChoice) {
         let answer = client.answer();
         assert!([400, 401, 404].contains(&answer.status), "{target}: {}", answer.status);
         assert!(!answer.body.windows(6).any(|part| part == b"secret"), "{target}");
+    }
+}
+
+/// On Linux too, where the folder may lie on a file system of another system.
+fn names_that_some_file_systems_take_for_the_folder_ask_too(backend: BackendChoice) {
+    let protected = protected(backend, |settings| {
+        settings.auth_folders = vec!["/private/".parse().unwrap(), "/Straße/ÉTÉ/".parse().unwrap()];
+        settings.rules =
+            configured(settings, "[[rule]]\npath = \"/way/*\"\nrewrite = \"/PRIVATE/$1\"\n").rules;
+    });
+    let mut client = protected.site.connect();
+    for target in [
+        "/PRIVATE/file",
+        "/Private",
+        "/pRIVATE/",
+        "/private./file",
+        "/private.%20./file",
+        "/private%20/file",
+        "/pri%E2%80%8Bvate/file",
+        "/private%C2%AD/file",
+        "/way/file",
+        "/way/",
+        "/STRASSE/%C3%A9t%C3%A9/x",
+    ] {
+        let status = client.get(target).status;
+        // On Windows no name ends in a dot or a space.
+        let refused = cfg!(windows) && target.starts_with("/private") && status == 404;
+        assert!(status == 401 || refused, "{target}: {status}");
+    }
+    for target in
+        ["/", "/privat", "/privately/file", "/private.d/file", "/x/private/file", "/%C3%A9t%C3%A9/x"]
+    {
+        assert_ne!(client.get(target).status, 401, "{target}");
+    }
+}
+
+fn what_a_password_opens_is_kept_by_no_shared_cache(backend: BackendChoice) {
+    for (cache_control, inside) in [
+        ("", "private"),
+        ("public, max-age=60", "private, max-age=60"),
+        ("S-MaxAge=9,max-age=60 , PUBLIC", "private, max-age=60"),
+        ("no-store", "private, no-store"),
+        ("private, must-revalidate", "private, must-revalidate"),
+    ] {
+        let protected = protected(backend, |settings| {
+            only_private(settings);
+            settings.cache_control = (!cache_control.is_empty()).then(|| cache_control.to_owned());
+            settings.listing = true;
+            let toml = "[error_pages]\n401 = \"/page.html\"\n404 = \"/page.html\"\n\
+                        [[rule]]\npath = \"/way\"\nrewrite = \"/private/file\"\n\
+                        [[rule]]\npath = \"/**/*.js\"\ncache_control = \"public, immutable\"\n";
+            let read = configured(settings, toml);
+            (settings.rules, settings.error_pages) = (read.rules, read.error_pages);
+        });
+        protected.site.write("page.html", "page");
+        protected.site.write("private/a.js", "secret");
+        protected.site.write("private/list/file", "secret");
+        protected.site.write("open.js", "open");
+        let mut client = protected.site.connect();
+        let outside = Some(cache_control).filter(|value| !value.is_empty());
+        // Twice: from the disk, and from the cache.
+        for _ in 0..2 {
+            for (target, fields, status, expected) in [
+                ("/private/file", "", 200, Some(inside)),
+                ("/private/file", "Range: bytes=0-0\r\n", 206, Some(inside)),
+                ("/private/file", "If-None-Match: *\r\n", 304, Some(inside)),
+                ("/private/", "", 200, Some(inside)),
+                ("/way", "", 200, Some(inside)),
+                ("/private/a.js", "", 200, Some("private, immutable")),
+                ("/private/list/", "", 200, Some("private, no-cache")),
+                ("/private/absent", "", 404, None),
+                ("/", "", 200, outside),
+                ("/open.js", "", 200, Some("public, immutable")),
+                ("/page.html", "", 200, outside),
+            ] {
+                let answer = client.request("GET", target, &format!("{fields}{}", field("alice:hunter2")));
+                assert_eq!(
+                    (answer.status, answer.field("Cache-Control")),
+                    (status, expected),
+                    "{target} {fields}"
+                );
+            }
+            let refused = client.get("/private/file");
+            assert_eq!((&refused.body[..], refused.field("Cache-Control")), (&b"page"[..], None));
+        }
     }
 }
 
@@ -405,5 +493,30 @@ fn a_users_file_that_cannot_be_used_is_said_at_the_start(backend: BackendChoice)
         let error = Server::start(settings.clone()).unwrap_err();
         assert!(matches!(error, StartError::Users(_)), "{error}");
         assert!(error.to_string().contains(part), "{error}");
+    }
+}
+
+fn a_users_file_that_would_be_served_is_said_at_the_start(backend: BackendChoice) {
+    let (root, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for (name, dot_files, served) in
+        [("users", false, true), ("sub/users", false, true), (".users", false, false), (".users", true, true)]
+    {
+        let mut settings = settings(root.path(), backend);
+        settings.dot_files = dot_files;
+        settings.auth_users = Some(write(root.path(), name, ALICE));
+        // Whichever host's folder it is in.
+        let mut hosts = settings.clone();
+        hosts.auth_users = None;
+        hosts.hosts = vec![HostSettings { names: vec!["other".to_owned()], settings: settings.clone() }];
+        hosts.hosts[0].settings.root = other.path().to_owned();
+        for settings in [settings, hosts] {
+            match Server::start(settings) {
+                Ok(server) => assert!(!served && server.stop(Duration::from_secs(30)).is_clean(), "{name}"),
+                Err(error) => {
+                    assert!(served && matches!(error, StartError::Users(_)), "{name}: {error}");
+                    assert!(error.to_string().contains("move it out of"), "{error}");
+                }
+            }
+        }
     }
 }

@@ -14,6 +14,8 @@ on_every_backend!(
     the_preset_comes_with_every_answer_of_the_server,
     every_error_may_have_a_page,
     pipelined_errors_have_their_pages_in_order,
+    who_asks_too_often_may_have_a_page,
+    what_is_refused_before_it_is_looked_up_may_be_read_by_other_origins,
     an_answer_varies_by_coding_and_origin,
 );
 
@@ -262,6 +264,40 @@ fn every_error_may_have_a_page(backend: BackendChoice) {
             assert!(line.count() >= 2, "{status} in\n{log}");
         }
     }
+}
+
+fn who_asks_too_often_may_have_a_page(backend: BackendChoice) {
+    let site = site(
+        backend,
+        "client_requests_per_s = 1\nclient_request_burst = 1\n[error_pages]\n429 = \"/often.txt\"\n",
+    );
+    site.write("often.txt", "too often");
+    let mut client = site.connect();
+    // More than a second's worth at once.
+    client.send("GET /absent HTTP/1.1\r\nHost: test\r\n\r\n".repeat(60));
+    let answers: Vec<_> = (0..60).map(|_| client.answer()).collect();
+    assert_eq!(answers[0].status, 404);
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
+    assert!(refused.len() > 30, "{}", refused.len());
+    for answer in refused {
+        assert_eq!((&answer.body[..], answer.field("Retry-After")), (&b"too often"[..], Some("1")));
+    }
+}
+
+fn what_is_refused_before_it_is_looked_up_may_be_read_by_other_origins(backend: BackendChoice) {
+    let answering = answering(
+        backend,
+        "client_requests_per_s = 1\nclient_request_burst = 2\n[cors]\norigins = [\"https://a.example\"]",
+    );
+    let mut client = answering.site.connect();
+    let mut statuses = Vec::new();
+    while statuses.last() != Some(&429) {
+        let answer = client.request("GET", "/private/file", "Origin: https://a.example\r\n");
+        assert_eq!(answer.field("Access-Control-Allow-Origin"), Some("https://a.example"));
+        assert_eq!(&*varies(&answer), "Origin");
+        statuses.push(answer.status);
+    }
+    assert_eq!(statuses[..2], [401, 401]);
 }
 
 /// Each waits for its page in its turn, however many requests come at once and may be answered at once.

@@ -10,6 +10,7 @@ on_every_backend!(
     a_browser_is_led_back_and_a_script_gets_json,
     a_taken_name_keeps_its_file_and_hinders_no_other,
     names_that_are_not_allowed_are_passed_over,
+    a_name_that_is_not_taken_is_shown_in_short,
     what_is_no_form_is_refused,
     a_form_that_breaks_off_leaves_its_whole_files,
     the_page_offers_the_form_where_it_can_be_sent,
@@ -212,6 +213,19 @@ fn names_that_are_not_allowed_are_passed_over(backend: BackendChoice) {
         assert_eq!(post(&mut client, "", &form(&[(written, b"1")])).status, 303, "{written}");
         assert!(site.path(&format!("in/{name}")).exists());
     }
+}
+
+/// A form may have a thousand of them, each almost as long as the head of its part may be: they are not all remembered whole.
+fn a_name_that_is_not_taken_is_shown_in_short(backend: BackendChoice) {
+    let site = Site::with_uploads(backend, |_| {});
+    let long = "\u{e9}".repeat(1_900);
+    let parts: Vec<_> = (0..1_000).map(|_| (&*long, &b""[..])).collect();
+    let answer = post(&mut site.connect(), "Accept: application/json\r\n", &form(&parts));
+    assert_eq!(answer.status, 400);
+    let body = String::from_utf8(answer.body).unwrap();
+    let shown = format!("{{\"name\":\"{}...\",\"status\":400}}", "\u{e9}".repeat(127));
+    assert_eq!(body.matches(&shown).count(), 1_000, "{}", &body[..body.len().min(600)]);
+    assert!(site.names("in").is_empty());
 }
 
 fn what_is_no_form_is_refused(backend: BackendChoice) {

@@ -19,7 +19,7 @@ use std::{
 };
 
 /// What one call sends at most: others wait for so much.
-const MOST_AT_ONCE: u64 = 512 << 10;
+const MOST_AT_ONCE: u64 = 1 << 20;
 
 /// What became of an attempt.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,25 +83,31 @@ impl Core {
             }
         }
         let mut position = offset;
-        let call = || {
-            tally::call(SystemCall::SendFile);
-            rustix::fs::sendfile(socket, file, Some(&mut position), wanted as usize)
-        };
-        match pipe::without_signal(call) {
-            // The file is shorter than it was: the read that follows finds that out.
-            Ok(0) => FromCache::Absent,
-            Ok(bytes) => {
-                *moved += bytes as u64;
-                FromCache::Sent
+        loop {
+            let left = (offset + wanted - position) as usize;
+            let call = || {
+                tally::call(SystemCall::SendFile);
+                rustix::fs::sendfile(socket, file, Some(&mut position), left)
+            };
+            match pipe::without_signal(call) {
+                Ok(bytes @ 1..) => {
+                    *moved += bytes as u64;
+                    // Fewer than asked for: only the next call tells that the socket is full, and has the system say when it is not.
+                    if bytes == left {
+                        return FromCache::Sent;
+                    }
+                }
+                // The file is shorter than it was: the read that follows finds that out.
+                Ok(0) => return FromCache::Absent,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return FromCache::Full,
+                // Not from this file system, or not to this socket.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    state.warm_bytes.set(0);
+                    return FromCache::Absent;
+                }
+                Err(error) => return FromCache::Failed(error),
             }
-            Err(Errno::INTR) => FromCache::Sent,
-            Err(Errno::AGAIN) => FromCache::Full,
-            // Not from this file system, or not to this socket.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                state.warm_bytes.set(0);
-                FromCache::Absent
-            }
-            Err(error) => FromCache::Failed(error),
         }
     }
 }
