@@ -230,6 +230,7 @@ impl Buffer {
     /// # Panics
     ///
     /// If there is less room than that.
+    #[inline]
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         let room = self.spare_capacity();
         let Some(spare) = self.spare_mut().get_mut(..bytes.len()) else {
