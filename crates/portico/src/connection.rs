@@ -114,7 +114,7 @@ pub(crate) struct Connection {
     /// The entry that was looked up for the request in front.
     known: Option<Arc<Entry>>,
     /// A body nobody wants, in front of the next request.
-    discarding: Option<BodyDecoder>,
+    discarding: Option<Box<BodyDecoder>>,
     /// The head of the request with that body: it is answered when the body has been read and found well formed.
     held: Option<Box<[u8]>>,
     /// The request that is being answered, and is out of `input` meanwhile, is a HEAD.

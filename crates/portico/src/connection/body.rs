@@ -33,7 +33,7 @@ impl Connection {
         if wanted || !needs_body(request) || request.expect_continue {
             return false;
         }
-        self.discarding = BodyDecoder::new(request.body, &context.site.discard_limits).ok();
+        self.discarding = BodyDecoder::new(request.body, &context.site.discard_limits).ok().map(Box::new);
         self.discarding.is_some()
     }
 
@@ -71,7 +71,7 @@ impl Connection {
             if self.input.is_empty() {
                 return Some(Progress::Wait);
             }
-            let before = decoder.clone();
+            let before = (**decoder).clone();
             match decoder.decode(self.input.bytes()) {
                 Ok(step) if step.consumed == 0 && !step.finished => {
                     let joined = self.input.join(context.port.buffers());
@@ -82,7 +82,7 @@ impl Connection {
                     tracing::debug!(%rejection, "refused a request");
                     // Where the answers before it have to go first, this is found again behind them.
                     let refused = self.try_refuse(rejection.status, context);
-                    self.discarding = (!refused).then_some(before);
+                    self.discarding = (!refused).then(|| Box::new(before));
                     return Some(Progress::Wait);
                 }
             }

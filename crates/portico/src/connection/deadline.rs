@@ -36,11 +36,12 @@ enum Waiting {
 /// The time limit of a connection, and what moved since it was set.
 pub(super) struct Clock {
     timer: Token,
-    timer_due: Duration,
+    timer_due_ns: u64,
     waiting: Waiting,
-    deadline: Duration,
+    /// By the clock of the port, as all times here: half of what a `Duration` takes, in every idle connection.
+    deadline_ns: u64,
     /// What was left of the window of a body or an answer when the connection began to wait for the disk.
-    paused: Option<(Waiting, Duration)>,
+    paused: Option<(Waiting, u64)>,
     /// Bytes that came since the window of a body began.
     received: u64,
     /// Bytes in sends that are done.
@@ -53,9 +54,9 @@ impl Default for Clock {
     fn default() -> Self {
         Self {
             timer: Token::NONE,
-            timer_due: Duration::ZERO,
+            timer_due_ns: 0,
             waiting: Waiting::Request,
-            deadline: Duration::ZERO,
+            deadline_ns: 0,
             paused: None,
             received: 0,
             sent: 0,
@@ -72,6 +73,10 @@ impl Clock {
     pub(super) fn count_sent(&mut self, bytes: u64) {
         self.sent += bytes;
     }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Connection {
@@ -121,11 +126,11 @@ impl Connection {
         }
         let before = std::mem::replace(&mut self.clock.waiting, waiting);
         let left = match self.clock.paused.take() {
-            Some((paused, left)) if paused == waiting => left,
+            Some((paused, left_ns)) if paused == waiting => Duration::from_nanos(left_ns),
             _ => {
                 if waiting == Waiting::Disk && matches!(before, Waiting::Body | Waiting::Write) {
-                    let left = self.clock.deadline.saturating_sub(context.port.now());
-                    self.clock.paused = Some((before, left));
+                    let left_ns = self.clock.deadline_ns.saturating_sub(nanoseconds(context.port.now()));
+                    self.clock.paused = Some((before, left_ns));
                 } else {
                     self.clock.received = 0;
                 }
@@ -145,24 +150,25 @@ impl Connection {
     /// The server shuts down: what would be waited for long ends sooner.
     pub(super) fn hasten(&mut self, context: &mut Context) {
         let limit = self.time_limit(self.clock.waiting, context);
-        if context.port.now() + limit < self.clock.deadline {
+        if nanoseconds(context.port.now() + limit) < self.clock.deadline_ns {
             self.set_timer(limit, context);
         }
     }
 
     fn set_timer(&mut self, left: Duration, context: &mut Context) {
-        self.clock.deadline = context.port.now() + left;
+        self.clock.deadline_ns = nanoseconds(context.port.now() + left);
         if self.clock.timer == Token::NONE {
             self.start_timer(context);
-        } else if self.clock.deadline < self.clock.timer_due {
+        } else if self.clock.deadline_ns < self.clock.timer_due_ns {
             // Its completion starts it again, for the nearer deadline.
             context.port.cancel(self.clock.timer);
         }
     }
 
     fn start_timer(&mut self, context: &mut Context) {
-        let after = self.clock.deadline.saturating_sub(context.port.now());
-        self.clock.timer_due = self.clock.deadline;
+        let after_ns = self.clock.deadline_ns.saturating_sub(nanoseconds(context.port.now()));
+        let after = Duration::from_nanos(after_ns);
+        self.clock.timer_due_ns = self.clock.deadline_ns;
         self.clock.timer = self.submit(Operation::Timer { after }, context).unwrap_or(Token::NONE);
     }
 
@@ -171,7 +177,7 @@ impl Connection {
         if self.closing {
             return;
         }
-        if completion.result.is_err() || context.port.now() < self.clock.deadline {
+        if completion.result.is_err() || nanoseconds(context.port.now()) < self.clock.deadline_ns {
             return self.start_timer(context);
         }
         let waiting = self.clock.waiting;

@@ -214,7 +214,7 @@ pub struct Settings {
     /// Virtual hosts. What they do not answer to is answered by these settings themselves. Default: none.
     pub hosts: Vec<HostSettings>,
 
-    /// Most threads for what blocks. Default: 4.
+    /// Most threads for what blocks. Default: 16.
     pub pool_threads: usize,
     /// Blocking jobs that wait for a thread of the pool. Default: 1,024.
     pub pool_queue: usize,
@@ -300,7 +300,7 @@ impl Settings {
             accepts_posted: 25,
             backlog: 1_024,
             hosts: Vec::new(),
-            pool_threads: 4,
+            pool_threads: 16,
             pool_queue: 1_024,
         }
     }

@@ -49,6 +49,9 @@ pub(crate) struct Core {
     pub(crate) configuration: Configuration,
     #[cfg(target_os = "linux")]
     pub(super) scratch: warmth::Scratch,
+    /// Whether the program ignores SIGPIPE, where that was asked in this turn.
+    #[cfg(target_os = "linux")]
+    pub(super) ignores_signal: Option<bool>,
 }
 
 const IN_THE_BOOKS: &str = "a token that the core handed out stays in its books until it completes";
@@ -74,6 +77,8 @@ impl Core {
             configuration,
             #[cfg(target_os = "linux")]
             scratch: warmth::Scratch::default(),
+            #[cfg(target_os = "linux")]
+            ignores_signal: None,
         }
     }
 
@@ -139,6 +144,10 @@ impl Core {
 
     pub(super) fn set_now(&mut self, now: Duration) {
         self.now = now;
+        #[cfg(target_os = "linux")]
+        {
+            self.ignores_signal = None;
+        }
     }
 
     /// How many handles were closed so far.

@@ -66,13 +66,13 @@ fn write_quietly(end: BorrowedFd<'_>, vectors: &[IoSlice<'_>]) -> Result<usize, 
     without_signal(|| rustix::io::writev(end, vectors))
 }
 
-/// Runs a write that may raise SIGPIPE, and keeps that from the program.
-pub(crate) fn without_signal(write: impl FnOnce() -> Result<usize, Errno>) -> Result<usize, Errno> {
+/// Runs a write that may raise SIGPIPE, and keeps that from the program. Cheap where the program ignores it.
+fn without_signal(write: impl FnOnce() -> Result<usize, Errno>) -> Result<usize, Errno> {
     if is_ignored() { write() } else { with_signal_blocked(write) }
 }
 
 /// Whether the program ignores SIGPIPE: one question is cheaper than to block it.
-fn is_ignored() -> bool {
+pub(super) fn is_ignored() -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
     tally::call(SystemCall::Signal);
     // SAFETY: nothing is changed, and the call writes the action before it is read.
@@ -83,7 +83,7 @@ fn is_ignored() -> bool {
 }
 
 /// Runs a write during which SIGPIPE is blocked in this thread, which it is sent to, and takes off the one that the write raised.
-fn with_signal_blocked(write: impl FnOnce() -> Result<usize, Errno>) -> Result<usize, Errno> {
+pub(super) fn with_signal_blocked(write: impl FnOnce() -> Result<usize, Errno>) -> Result<usize, Errno> {
     let mut signal = MaybeUninit::uninit();
     let mut before = MaybeUninit::uninit();
     tally::call(SystemCall::Signal);

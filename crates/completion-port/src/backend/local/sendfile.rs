@@ -7,7 +7,7 @@ use rustix::{
     net::{SendAncillaryBuffer, SendFlags},
 };
 use smallvec::SmallVec;
-use std::{io::IoSlice, os::fd::AsFd};
+use std::{io::IoSlice, ops::Range, os::fd::AsFd};
 
 /// What became of an attempt.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,7 +44,9 @@ impl Core {
             return FromCache::Absent;
         }
         let mut moved = 0;
-        let outcome = self.try_from_cache(token, offset, wanted, &mut moved);
+        // One question for all sends of a turn, not one for each.
+        let quiet = *self.ignores_signal.get_or_insert_with(pipe::is_ignored);
+        let outcome = self.try_from_cache(token, offset..offset + wanted, quiet, &mut moved);
         self.slot_mut(token).transferred += moved;
         if outcome == FromCache::Absent
             && let Some(warmth) = self.state_mut(file).and_then(|state| state.warmth.as_mut())
@@ -54,7 +56,7 @@ impl Core {
         outcome
     }
 
-    fn try_from_cache(&self, token: Token, offset: u64, wanted: u64, moved: &mut u64) -> FromCache {
+    fn try_from_cache(&self, token: Token, range: Range<u64>, quiet: bool, moved: &mut u64) -> FromCache {
         let slot = self.slot(token);
         let Body::Transmit { head, .. } = &slot.body else { unreachable!("a transmit has a head") };
         let (Some(Descriptor::File(file)), Some(Descriptor::Socket(socket))) =
@@ -73,14 +75,14 @@ impl Core {
                 return FromCache::Sent;
             }
         }
-        let mut position = offset;
+        let mut position = range.start;
         loop {
-            let left = (offset + wanted - position) as usize;
-            let call = || {
+            let left = (range.end - position) as usize;
+            let mut call = || {
                 tally::call(SystemCall::SendFile);
                 rustix::fs::sendfile(socket, file.as_fd(), Some(&mut position), left)
             };
-            match pipe::without_signal(call) {
+            match if quiet { call() } else { pipe::with_signal_blocked(call) } {
                 Ok(bytes @ 1..) => {
                     *moved += bytes as u64;
                     // Fewer than asked for: only the next call tells that the socket is full, and has the system say when it is not.
