@@ -16,7 +16,9 @@ use std::{
 
 pub(crate) struct Context {
     pub(crate) port: Worker,
-    pub(crate) site: Arc<Site>,
+    /// Behind a count of the worker's own: whoever holds it for the time of a request must not touch the count that all workers share.
+    #[allow(clippy::redundant_allocation, reason = "the second count is what it is for")]
+    pub(crate) site: Arc<Arc<Site>>,
     pub(crate) cache: FileCache,
     pub(crate) dates: DateCache,
     /// Passwords that were right.
@@ -81,7 +83,7 @@ impl Context {
             key: String::new(),
             warnings: Warnings::default(),
             draining: false,
-            site,
+            site: Arc::new(site),
         }
     }
 }

@@ -116,8 +116,9 @@ impl Connection {
         let room = (total as usize).min(slice_bytes.saturating_sub(head_bytes).max(slice_bytes / 2));
         let buffers = context.port.buffers();
         let acquired = match transmits {
-            // Not of the pool: it is kept until the client has taken the first step.
-            true => buffers.allocate(head_bytes),
+            // It is kept until the client has taken the first step, which must not be at the expense of others.
+            true if buffers.are_low(head_bytes) => buffers.allocate(head_bytes),
+            true => buffers.acquire(head_bytes),
             false => acquire_slice(buffers, head_bytes, room),
         };
         let Ok(mut buffer) = acquired else {
