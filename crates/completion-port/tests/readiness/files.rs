@@ -176,7 +176,12 @@ fn a_transmit_without_a_buffer_waits_until_one_returns() {
     let mut configuration = small();
     configuration.buffers = vec![BufferClass { capacity: 65_536, count: 1 }];
     let mut rig = Rig::new(configuration);
-    let file = rig.worker.associate(File::open(&path).unwrap(), 0).unwrap();
+    let file = File::open(&path).unwrap();
+    // What is in memory needs no buffer.
+    file.sync_all().unwrap();
+    #[cfg(target_os = "linux")]
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    let file = rig.worker.associate(file, 0).unwrap();
     let (handle, mut peer) = rig.pair();
     let held = rig.port.buffers().acquire(1).unwrap();
     let transmit = rig.submit(
