@@ -26,6 +26,10 @@ fn row(setting: &Setting) -> String {
     let default = setting.shown(&Settings::new("."));
     let default = match (setting.name, default) {
         // The defaults that depend on the system.
+        ("file_cache_file_bytes", Some(here)) => {
+            assert_eq!(here, if cfg!(target_os = "linux") { "16384" } else { "65536" });
+            "`16384` on Linux, else `65536`".to_owned()
+        }
         ("transmit_files", Some(here)) => {
             assert_eq!(here, cfg!(target_os = "linux").to_string());
             "`true` on Linux, else `false`".to_owned()

@@ -10,7 +10,7 @@ use std::{ops::Range, sync::Arc, vec};
 const LEAST_AHEAD_BYTES: usize = 16_384;
 
 /// Fewer bytes cost less where they are read behind the head and sent with it.
-const LEAST_TRANSMITTED_BYTES: u64 = 32_768;
+const LEAST_TRANSMITTED_BYTES: u64 = 16_384;
 /// What the system sends by itself in one operation; after it, the access log and the limits know how far the client is.
 const TRANSMIT_BYTES: u64 = if cfg!(target_os = "windows") { 128 << 10 } else { 4 << 20 };
 

@@ -93,10 +93,22 @@ fn probe(file: &File, begin: u64, scratch: &mut Scratch) -> Option<u32> {
             Ok(0) => break,
             Ok(bytes) => found += bytes as u64,
             Err(Errno::INTR) => {}
+            Err(Errno::OPNOTSUPP) => return probe_memory(file, begin),
             Err(_) => return None,
         }
     }
     Some(found as u32)
+}
+
+/// As [`probe`], of files that live in memory (tmpfs(5)), which know no reads that may not wait: what is there is not being read, and what is
+/// swapped out is not there.
+fn probe_memory(file: &File, begin: u64) -> Option<u32> {
+    const TMPFS: u64 = 0x0102_1994;
+    if rustix::fs::fstatfs(file).ok()?.f_type as u64 != TMPFS {
+        return None;
+    }
+    let bytes = file.metadata().ok()?.len().saturating_sub(begin).min(WINDOW_BYTES);
+    (bytes == 0 || is_cached(file, begin, bytes)).then_some(bytes as u32)
 }
 
 /// Whether the page cache has all pages of a range, by cachestat(2) (Linux 6.5). False where the system does not tell, as of files that the process neither
@@ -157,6 +169,17 @@ mod tests {
         forget(&file);
         assert!(!is_cached(&file, 0, 300_000));
         assert_eq!(probe(&file, 0, &mut scratch), None);
+    }
+
+    #[test]
+    fn files_in_memory_are_in_memory() {
+        let Ok(mut file) = tempfile::tempfile_in("/dev/shm") else { return };
+        file.write_all(&[7; 3_000]).unwrap();
+        let mut scratch = Scratch::default();
+        assert_eq!(probe(&file, 0, &mut scratch), Some(3_000));
+        assert_eq!(probe(&file, WINDOW_BYTES, &mut scratch), Some(0));
+        file.set_len(9_000).unwrap();
+        assert_eq!(probe(&file, 0, &mut scratch), None, "a hole is not there until it is asked for");
     }
 
     #[test]
