@@ -14,7 +14,7 @@ use windows as system;
 
 pub use contents::{DirectoryEntries, DirectoryEntry};
 #[cfg(target_os = "linux")]
-pub(crate) use system::open_cached;
+pub(crate) use system::{is_in_memory, open_cached};
 #[cfg(windows)]
 pub(crate) use system::{END_OF_FILE, write_and_wait};
 pub(crate) use system::{link, metadata, open};

@@ -81,13 +81,14 @@ impl UploadFolder {
         bytes: Option<u64>,
     ) -> impl FnOnce() -> io::Result<Arc<Directory>> + Send + use<> {
         let (root, relative) = (Arc::clone(&self.root), self.relative.clone());
-        move || {
-            let directory = root.directory(&relative, OpenOptions::new().refuse_links(true))?;
-            match bytes {
-                Some(bytes) if bytes > directory.available_bytes()? => Err(io::ErrorKind::StorageFull.into()),
-                _ => Ok(Arc::new(directory)),
-            }
-        }
+        move || with_room(root.directory(&relative, OpenOptions::new().refuse_links(true))?, bytes)
+    }
+
+    /// What [`prepare`](Self::prepare) yields, where the folder lives in memory and nothing has to be waited for.
+    pub(crate) fn prepare_in_memory(&self, bytes: Option<u64>) -> Option<io::Result<Arc<Directory>>> {
+        let directory =
+            self.root.directory_in_memory(&self.relative, OpenOptions::new().refuse_links(true))?;
+        Some(with_room(directory, bytes))
     }
 
     /// Work for the pool: removes a file. Yields false if there is something else of this name.
@@ -167,6 +168,13 @@ impl UploadFolder {
     pub(crate) fn remove(&self, temporary: &Path) -> impl FnOnce() -> io::Result<()> + use<> {
         let path = self.path.join(temporary);
         move || fs::remove_file(path)
+    }
+}
+
+fn with_room(directory: Directory, bytes: Option<u64>) -> io::Result<Arc<Directory>> {
+    match bytes {
+        Some(bytes) if bytes > directory.available_bytes()? => Err(io::ErrorKind::StorageFull.into()),
+        _ => Ok(Arc::new(directory)),
     }
 }
 

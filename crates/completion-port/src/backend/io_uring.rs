@@ -283,6 +283,8 @@ impl Engine for Ring {
             Kind::Control if core.control(token) => {}
             Kind::Control | Kind::WatchDirectory => return self.notices(core, token),
             Kind::ReadAt => self.read(core, token),
+            Kind::WriteAt | Kind::Sync | Kind::Link
+                if self.budget.take(core.slot(token).handle) && core.complete_in_memory(token) => {}
             Kind::WriteAt | Kind::Append => self.write(core, token),
             Kind::Sync => self.sync(core, token),
             Kind::Metadata => self.metadata(core, token),

@@ -11,6 +11,8 @@
 mod acknowledged;
 mod core;
 mod handle;
+#[cfg(target_os = "linux")]
+mod in_memory;
 mod notices;
 mod order;
 pub(crate) mod pipe;

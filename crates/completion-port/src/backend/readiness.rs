@@ -223,6 +223,12 @@ impl Poll {
             Kind::ReadAt => self.read_at(core, token),
             Kind::Metadata => self.metadata(core, token),
             Kind::Open => self.open(core, token),
+            #[cfg(target_os = "linux")]
+            Kind::WriteAt | Kind::Sync | Kind::Link
+                if self.spend(core.slot(token).handle) && core.complete_in_memory(token) =>
+            {
+                Turn::Over
+            }
             _ => Turn::OnPool,
         }
     }

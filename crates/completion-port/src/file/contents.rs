@@ -43,6 +43,24 @@ impl Directory {
         Ok(Self { system: self.system.directory(this_at_least(path), options.read(true))? })
     }
 
+    /// As [`directory`](Self::directory), where that is certain not to wait: the folder is known to the system without a look at a disk,
+    /// and lies on a file system that lives in memory (tmpfs, on Linux), so that nothing waits for one in it either, nor does
+    /// [`available_bytes`](Self::available_bytes). None where it is not, or where anything else is amiss: that is
+    /// [`directory`](Self::directory)'s to say.
+    #[cfg(target_os = "linux")]
+    pub fn directory_in_memory(&self, path: &Path, options: OpenOptions) -> Option<Self> {
+        let (file, metadata) =
+            super::open_cached(Some(self), this_at_least(path), options.read(true)).ok()?;
+        let lies_there = metadata.kind == FileKind::Directory && super::is_in_memory(&file);
+        lies_there.then(|| Self { system: system::Directory { descriptor: file.into() } })
+    }
+
+    /// As [`directory`](Self::directory), where that is certain not to wait. Here no folder is known to be such: none.
+    #[cfg(not(target_os = "linux"))]
+    pub fn directory_in_memory(&self, _: &Path, _: OpenOptions) -> Option<Self> {
+        None
+    }
+
     /// Lists the folder at `path` beneath this one: up to `most` of the names that are `wanted`. An empty path is this folder itself. A
     /// link is listed as what it leads to; one that leads nowhere, or outside this folder, is left out, and so is every one where
     /// `options` refuse links. A name that goes meanwhile may be there or not. Blocks.

@@ -88,6 +88,16 @@ pub(crate) fn link(_: &File, _: &super::Directory, _: &Path, _: bool) -> io::Res
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Whether it lies on a file system that lives in memory (tmpfs(5)): no disk can hold up what is done to it.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_in_memory(file: impl AsFd) -> bool {
+    const TMPFS: u64 = 0x0102_1994;
+    const RAMFS: u64 = 0x8584_58f6;
+    tally::call(SystemCall::Metadata);
+    // Of the type some architectures have 32 bits, with a sign.
+    rustix::fs::fstatfs(file).is_ok_and(|system| matches!(system.f_type as u64 & 0xffff_ffff, TMPFS | RAMFS))
+}
+
 /// As [`open`], but only from what the kernel has in memory (RESOLVE_CACHED); fails with EAGAIN where it would have to wait.
 #[cfg(target_os = "linux")]
 pub(crate) fn open_cached(
@@ -96,6 +106,10 @@ pub(crate) fn open_cached(
     options: OpenOptions,
 ) -> io::Result<(File, Metadata)> {
     use rustix::fs::ResolveFlags;
+    if options.unnamed && path == Path::new(".") && directory.is_some_and(|it| is_in_memory(it.descriptor())) {
+        // Refused with RESOLVE_CACHED, and does not wait.
+        return open(directory, path, options);
+    }
     let beneath = match directory {
         Some(_) => ResolveFlags::BENEATH,
         None => ResolveFlags::empty(),

@@ -44,7 +44,9 @@ impl Connection {
         let keep = request.keep_alive && context.site.settings.keep_alive && !context.draining;
         let log = self.late_record(Some(request), Status::CREATED);
         let Some(folder) = &context.site.hosts[self.host].upload else { return Some(()) };
-        let work = folder.prepare(decoder.remaining_bytes());
+        let length = decoder.remaining_bytes();
+        let prepared = folder.prepare_in_memory(length);
+        let work = prepared.is_none().then(|| folder.prepare(length));
         self.activity = Activity::Uploading(Box::new(Upload {
             stage: Stage::Preparing,
             directory: None,
@@ -63,9 +65,13 @@ impl Connection {
             close: !keep,
             log,
         }));
-        let operation = Operation::Call { work: Box::new(move || Box::new(work())) };
-        if context.port.submit(self.handle, operation).is_err() {
-            self.fail_upload(Status::SERVICE_UNAVAILABLE, context);
+        if let Some(work) = work {
+            let operation = Operation::Call { work: Box::new(move || Box::new(work())) };
+            if context.port.submit(self.handle, operation).is_err() {
+                self.fail_upload(Status::SERVICE_UNAVAILABLE, context);
+            }
+        } else if let Some(prepared) = prepared {
+            self.upload_prepared(prepared, context);
         }
         Some(())
     }
@@ -86,13 +92,20 @@ impl Connection {
 
     /// The folder is there, and room for the upload, as far as can be known.
     fn on_upload_prepared(&mut self, completion: Completion, context: &mut Context) {
-        let Activity::Uploading(upload) = &mut self.activity else { return };
         let prepared = match (completion.result, completion.payload) {
             (Ok(_), Payload::Returned(returned)) => returned.downcast::<io::Result<Arc<Directory>>>().ok(),
             _ => None,
         };
-        match prepared.map(|prepared| *prepared) {
-            Some(Ok(directory)) => {
+        match prepared {
+            Some(prepared) => self.upload_prepared(*prepared, context),
+            None => self.fail_upload(Status::INTERNAL_SERVER_ERROR, context),
+        }
+    }
+
+    fn upload_prepared(&mut self, prepared: io::Result<Arc<Directory>>, context: &mut Context) {
+        let Activity::Uploading(upload) = &mut self.activity else { return };
+        match prepared {
+            Ok(directory) => {
                 upload.directory = Some(directory);
                 if upload.form.is_some() {
                     upload.stage = Stage::Between;
@@ -101,8 +114,7 @@ impl Connection {
                     self.open_unnamed(context);
                 }
             }
-            Some(Err(error)) => self.fail_upload_with(Error::from_io(&error, OperationKind::Open), context),
-            None => self.fail_upload(Status::INTERNAL_SERVER_ERROR, context),
+            Err(error) => self.fail_upload_with(Error::from_io(&error, OperationKind::Open), context),
         }
     }
 

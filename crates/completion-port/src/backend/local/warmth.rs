@@ -4,7 +4,7 @@
 //! not wait has found all of it (`RWF_NOWAIT`; cachestat(2) alone would not do, since it counts pages that are being read). That is trusted for a second, in
 //! which a page that is in use hardly leaves the memory; afterwards cachestat(2) tells whether it is all there still.
 
-use crate::{counters::SystemCall, tally};
+use crate::{counters::SystemCall, file::is_in_memory, tally};
 use rustix::io::{Errno, ReadWriteFlags};
 use std::{fs::File, io::IoSliceMut, os::fd::AsRawFd};
 
@@ -103,8 +103,7 @@ fn probe(file: &File, begin: u64, scratch: &mut Scratch) -> Option<u32> {
 /// As [`probe`], of files that live in memory (tmpfs(5)), which know no reads that may not wait: what is there is not being read, and what is
 /// swapped out is not there.
 fn probe_memory(file: &File, begin: u64) -> Option<u32> {
-    const TMPFS: u64 = 0x0102_1994;
-    if rustix::fs::fstatfs(file).ok()?.f_type as u64 != TMPFS {
+    if !is_in_memory(file) {
         return None;
     }
     let bytes = file.metadata().ok()?.len().saturating_sub(begin).min(WINDOW_BYTES);
