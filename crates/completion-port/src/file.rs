@@ -13,10 +13,10 @@ mod windows;
 use windows as system;
 
 pub use contents::{DirectoryEntries, DirectoryEntry};
-#[cfg(target_os = "linux")]
-pub(crate) use system::{is_in_memory, open_cached};
 #[cfg(windows)]
 pub(crate) use system::{END_OF_FILE, write_and_wait};
+#[cfg(target_os = "linux")]
+pub(crate) use system::{is_in_memory, open_cached};
 pub(crate) use system::{link, metadata, open};
 
 /// A folder that paths are opened beneath: whatever a path or a link in it says, what is opened lies inside.

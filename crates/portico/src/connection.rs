@@ -106,6 +106,8 @@ pub(crate) struct Connection {
     input: Input,
     scanner: HeadScanner,
     receiving: Receiving,
+    /// The request before was an upload in large pieces: the next one probably is too.
+    expects_upload: bool,
     /// The client's orderly end came.
     ended: bool,
     activity: Activity,
@@ -150,6 +152,7 @@ impl Connection {
             input: Input::default(),
             scanner: HeadScanner::new(),
             receiving: Receiving::Nothing,
+            expects_upload: false,
             ended: false,
             activity: Activity::Reading,
             host: HostNumber::FIRST,
@@ -326,6 +329,7 @@ impl Connection {
     /// The request in front has its answer, or it is under way.
     fn answered(&mut self, context: &mut Context) {
         self.batched += 1;
+        self.expects_upload = matches!(&self.activity, Activity::Uploading(upload) if upload.is_large);
         self.client.answered();
         self.note_answered(context);
     }

@@ -99,10 +99,15 @@ impl Input {
             current.consume(std::mem::take(&mut self.start));
             return true;
         }
+        self.move_to(buffers, capacity)
+    }
+
+    /// Moves what is unread of the first buffer to a new one. False if none is free.
+    fn move_to(&mut self, buffers: &Buffers, capacity: usize) -> bool {
         let Ok(mut larger) = buffers.acquire(capacity) else { return false };
-        larger.extend_from_slice(&current[self.start..]);
+        larger.extend_from_slice(self.bytes());
         self.start = 0;
-        *current = larger;
+        self.current = Some(larger);
         true
     }
 
@@ -123,6 +128,16 @@ impl Input {
             buffer.consume(std::mem::take(&mut self.start));
         }
         Some(buffer)
+    }
+
+    /// As [`Input::take_for_receive`], of at least `capacity` bytes: the rest of a smaller buffer is copied into a new one.
+    pub(crate) fn take_for_body(&mut self, buffers: &Buffers, capacity: usize) -> Option<Buffer> {
+        debug_assert!(self.later.is_empty() && self.bytes().len() < capacity, "what there is fits");
+        let is_large = self.current.as_ref().is_some_and(|current| current.capacity() >= capacity);
+        if !is_large && !self.move_to(buffers, capacity) {
+            return None;
+        }
+        self.take_for_receive(buffers, capacity)
     }
 
     /// Takes back the buffer of a receive.

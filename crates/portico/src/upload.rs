@@ -241,6 +241,8 @@ pub(crate) struct Upload {
     /// The name it has until it is whole, where it needs one.
     pub(crate) temporary: Option<PathBuf>,
     pub(crate) decoder: BodyDecoder,
+    /// Worth large pieces: nothing is received while one is being written.
+    pub(crate) is_large: bool,
     /// What is written next.
     pub(crate) gathered: BufferChain,
     pub(crate) writing: bool,
@@ -270,6 +272,14 @@ pub(crate) fn body_of(request: &Request<'_>, limits: Limits) -> Result<BodyDecod
     BodyDecoder::new(request.body, &limits).map_err(|rejection| rejection.status)
 }
 
+/// A body of at least so many bytes, or one that does not say, is received in large pieces.
+const LARGE_BYTES: u64 = 65_536;
+
+/// Whether the body that `decoder` begins with is worth large pieces.
+pub(crate) fn is_large(decoder: &BodyDecoder) -> bool {
+    decoder.remaining_bytes().is_none_or(|length| length >= LARGE_BYTES)
+}
+
 /// Bytes that are gathered for one write at most.
 pub(crate) const GATHER_BYTES: u64 = 262_144;
 
@@ -282,7 +292,13 @@ impl Upload {
     /// Whether more of the body can be taken in.
     pub(crate) fn wants_input(&self) -> bool {
         let has_room = !self.is_full() && self.form.as_ref().is_none_or(|form| form.wants_input());
-        self.is_receiving() && !self.decoder.is_finished() && has_room
+        let waits = self.is_large && self.writing;
+        self.is_receiving() && !self.decoder.is_finished() && has_room && !waits
+    }
+
+    /// Whether `waiting` bytes are all that is to come of the body.
+    pub(crate) fn ends_with(&self, waiting: usize) -> bool {
+        self.decoder.remaining_bytes().is_some_and(|left| left <= waiting as u64)
     }
 
     fn is_full(&self) -> bool {

@@ -106,7 +106,8 @@ pub(crate) fn open_cached(
     options: OpenOptions,
 ) -> io::Result<(File, Metadata)> {
     use rustix::fs::ResolveFlags;
-    if options.unnamed && path == Path::new(".") && directory.is_some_and(|it| is_in_memory(it.descriptor())) {
+    if options.unnamed && path == Path::new(".") && directory.is_some_and(|it| is_in_memory(it.descriptor()))
+    {
         // Refused with RESOLVE_CACHED, and does not wait.
         return open(directory, path, options);
     }

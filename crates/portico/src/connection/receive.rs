@@ -1,7 +1,7 @@
 //! Receiving: a stream that holds no buffer while nothing comes, or posted receives into a buffer that doubles.
 
 use super::{Activity, Connection, buffer_of};
-use crate::context::Context;
+use crate::{context::Context, input::Input, upload::Upload};
 use completion_port::{Completion, ErrorKind, Operation, OperationKind, Payload, Token};
 
 /// Below this length of the first buffer receives are posted with a buffer of the connection's own, which doubles while a head
@@ -9,6 +9,8 @@ use completion_port::{Completion, ErrorKind, Operation, OperationKind, Payload, 
 pub(crate) const LEAST_STREAM_BYTES: usize = 512;
 /// Capacity of a posted receive for a body.
 const BODY_BYTES: usize = 65_536;
+/// The same of a large upload.
+const PIECE_BYTES: usize = 131_072;
 /// Buffers that may wait to be read, per connection, whatever their length.
 const MOST_WAITING_BUFFERS: usize = 64;
 
@@ -31,10 +33,13 @@ impl Connection {
         if self.ended {
             return;
         }
-        let settings = &context.site.settings;
-        if settings.receive_buffer_bytes < LEAST_STREAM_BYTES {
+        if context.site.settings.receive_buffer_bytes < LEAST_STREAM_BYTES {
             return self.post_receive(context);
         }
+        if self.receives_pieces(context) {
+            return;
+        }
+        let settings = &context.site.settings;
         let waiting = self.input.len();
         // A head that goes on has its own limit, `head_bytes`, and is never whole without its rest.
         let most = match self.activity {
@@ -55,6 +60,38 @@ impl Connection {
             }
             _ => {}
         }
+    }
+
+    /// Receives the body of a large upload, and the head that probably begins the next, with a buffer of the connection's own: far fewer pieces
+    /// than a stream would bring, and none from behind the head in its small buffers. False where a stream is to do it.
+    fn receives_pieces(&mut self, context: &mut Context) -> bool {
+        let buffer = match &self.activity {
+            Activity::Uploading(upload) if upload.is_large => {
+                let Some(bytes) = piece_bytes(context) else { return false };
+                if let Receiving::Stream(token) = self.receiving {
+                    context.port.cancel(token);
+                    self.receiving = Receiving::Ending;
+                }
+                if self.receiving != Receiving::Nothing || !wants_piece(upload, &self.input, bytes) {
+                    return true;
+                }
+                self.input.take_for_body(context.port.buffers(), bytes)
+            }
+            Activity::Reading
+                if self.expects_upload && !self.sending && self.receiving == Receiving::Nothing =>
+            {
+                let bytes = context.site.settings.receive_buffer_bytes;
+                if self.input.buffers() > 1 || buffers_are_low(context) {
+                    return false;
+                }
+                self.input.take_for_receive(context.port.buffers(), bytes)
+            }
+            _ => return false,
+        };
+        let Some(buffer) = buffer else { return false };
+        self.receiving = Receiving::Posted;
+        self.submit(Operation::Receive { buffer }, context);
+        true
     }
 
     fn post_receive(&mut self, context: &mut Context) {
@@ -129,6 +166,33 @@ impl Connection {
             _ => {}
         }
     }
+}
+
+/// Capacity of the pieces in which a large body is received. None where there is no room for such.
+fn piece_bytes(context: &Context) -> Option<usize> {
+    let (settings, buffers) = (&context.site.settings, context.port.buffers());
+    let bytes = PIECE_BYTES.min(settings.queued_bytes / 4).min(buffers.largest());
+    let first = settings.receive_buffer_bytes;
+    (first >= LEAST_STREAM_BYTES && bytes > 2 * first && !buffers.are_low(bytes)).then_some(bytes)
+}
+
+/// Whether an upload can take in the next piece of its body: one at a time, until it is written.
+fn wants_piece(upload: &Upload, input: &Input, bytes: usize) -> bool {
+    let is_busy = upload.writing || !upload.gathered.is_empty() || upload.decoder.is_finished();
+    // Chunks that nobody has looked at may be the last ones. With the receive they would be out of reach until more comes.
+    let is_read = input.is_empty() || upload.wants_input() || upload.decoder.remaining_bytes().is_some();
+    !is_busy && is_read && is_small(upload, input, bytes)
+}
+
+fn is_small(upload: &Upload, input: &Input, bytes: usize) -> bool {
+    input.buffers() <= 1 && input.len() < bytes / 2 && !upload.ends_with(input.len())
+}
+
+/// Whether what has come of a body is to grow before it is taken: a piece that is not half full, with more to come for certain.
+pub(super) fn goes_on_growing(upload: &Upload, input: &Input, context: &Context) -> bool {
+    upload.is_large
+        && upload.decoder.remaining_bytes().is_some()
+        && piece_bytes(context).is_some_and(|bytes| is_small(upload, input, bytes))
 }
 
 fn buffers_are_low(context: &Context) -> bool {

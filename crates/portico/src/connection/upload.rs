@@ -1,13 +1,13 @@
 //! Taking a request body into a file.
 
-use super::{Activity, Connection, lookup::status_of};
+use super::{Activity, Connection, lookup::status_of, receive::goes_on_growing};
 use crate::{
     context::Context,
     decide::Simple,
     entry::OpenFile,
     listing::wants_json,
     routing::inside_key,
-    upload::{Form, GATHER_BYTES, Goal, Stage, Upload, body_of},
+    upload::{Form, GATHER_BYTES, Goal, Stage, Upload, body_of, is_large},
 };
 use completion_port::{
     BufferChain, Completion, Directory, Error, ErrorKind, Handle, OpenOptions, Operation, OperationKind,
@@ -56,6 +56,7 @@ impl Connection {
             replace,
             file: OpenFile::none(),
             temporary: None,
+            is_large: is_large(&decoder),
             decoder,
             gathered: BufferChain::new(),
             writing: false,
@@ -223,7 +224,9 @@ impl Connection {
             self.fail_upload(rejection.status, context);
             return false;
         }
-        while upload.wants_input() {
+        // What may become a larger piece is left where it is: the next receive goes on behind it.
+        let grows = !self.ended && goes_on_growing(upload, &self.input, context);
+        while upload.wants_input() && !grows {
             let Some(mut rest) = self.input.take_slice() else { break };
             let mut stuck = false;
             while !stuck && upload.wants_input() && !rest.is_empty() {
