@@ -296,6 +296,16 @@ impl Upload {
         self.is_receiving() && !self.decoder.is_finished() && has_room && !waits
     }
 
+    /// How many of the next `taken` bytes lie in a page of the file that they do not fill, if more comes. Of a form nothing is known.
+    pub(crate) fn odd_bytes(&self, taken: usize) -> usize {
+        const PAGE_BYTES: u64 = 4_096;
+        if self.form.is_some() || self.ends_with(taken) {
+            return 0;
+        }
+        let end = self.offset + self.gathered.len() + taken as u64;
+        taken.min((end % PAGE_BYTES) as usize)
+    }
+
     /// Whether `waiting` bytes are all that is to come of the body.
     pub(crate) fn ends_with(&self, waiting: usize) -> bool {
         self.decoder.remaining_bytes().is_some_and(|left| left <= waiting as u64)

@@ -78,12 +78,15 @@ impl Connection {
                 self.input.take_for_body(context.port.buffers(), bytes)
             }
             Activity::Reading
-                if self.expects_upload && !self.sending && self.receiving == Receiving::Nothing =>
+                if self.expects_upload
+                    && matches!(self.receiving, Receiving::Nothing | Receiving::Posted)
+                    && self.input.buffers() <= 1
+                    && !buffers_are_low(context) =>
             {
-                let bytes = context.site.settings.receive_buffer_bytes;
-                if self.input.buffers() > 1 || buffers_are_low(context) {
-                    return false;
+                if self.sending || self.receiving == Receiving::Posted {
+                    return true;
                 }
+                let bytes = context.site.settings.receive_buffer_bytes;
                 self.input.take_for_receive(context.port.buffers(), bytes)
             }
             _ => return false,
@@ -186,6 +189,11 @@ fn wants_piece(upload: &Upload, input: &Input, bytes: usize) -> bool {
 
 fn is_small(upload: &Upload, input: &Input, bytes: usize) -> bool {
     input.buffers() <= 1 && input.len() < bytes / 2 && !upload.ends_with(input.len())
+}
+
+/// Whether a body that says how long it is comes in pieces.
+pub(super) fn receives_pieces(upload: &Upload, context: &Context) -> bool {
+    upload.is_large && upload.decoder.remaining_bytes().is_some() && piece_bytes(context).is_some()
 }
 
 /// Whether what has come of a body is to grow before it is taken: a piece that is not half full, with more to come for certain.

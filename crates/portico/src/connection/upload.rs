@@ -1,6 +1,10 @@
 //! Taking a request body into a file.
 
-use super::{Activity, Connection, lookup::status_of, receive::goes_on_growing};
+use super::{
+    Activity, Connection,
+    lookup::status_of,
+    receive::{goes_on_growing, receives_pieces},
+};
 use crate::{
     context::Context,
     decide::Simple,
@@ -229,6 +233,14 @@ impl Connection {
         while upload.wants_input() && !grows {
             let Some(mut rest) = self.input.take_slice() else { break };
             let mut stuck = false;
+            // What would begin a page of the file waits for the rest of that page.
+            let odd_bytes = if self.ended || !self.input.is_empty() || !receives_pieces(upload, context) {
+                0
+            } else {
+                upload.odd_bytes(rest.len())
+            };
+            let odd = rest.slice(rest.len() - odd_bytes..);
+            rest.cut(..rest.len() - odd_bytes);
             while !stuck && upload.wants_input() && !rest.is_empty() {
                 let step = upload.decoder.decode(&rest);
                 let taken = step.and_then(|step| upload.take(rest.slice(step.data)).map(|()| step.consumed));
@@ -243,9 +255,13 @@ impl Connection {
                     }
                 }
             }
-            if !self.input.put_slice_back(&rest, context.port.buffers()) {
+            let buffers = context.port.buffers();
+            if !self.input.put_slice_back(&odd, buffers) || !self.input.put_slice_back(&rest, buffers) {
                 self.fail_upload(Status::SERVICE_UNAVAILABLE, context);
                 return false;
+            }
+            if !odd.is_empty() {
+                break;
             }
             if stuck && !self.input.join(context.port.buffers()) {
                 break;
