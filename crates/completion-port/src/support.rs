@@ -189,22 +189,31 @@ impl OperationKind {
                 native(
                     "WriteFile, slice by slice; on the pool where it makes the file longer, which NTFS would do in the call",
                 ),
-                native("write or writev"),
-                pool("pwrite(2)"),
+                native("write or writev; in tmpfs pwritev(2) in place"),
+                pool("pwrite(2); in tmpfs pwritev(2) in place"),
             )
+            .elsewhere(pool("pwrite(2)"))
             .simulated(FILE),
             Self::Append => row(pool("WriteFile at the end"), native("write or writev"), pool("write(2)")).simulated(FILE),
-            Self::Sync => row(pool("FlushFileBuffers"), native("fsync"), pool("fsync(2), fdatasync(2)")).simulated(FILE),
+            Self::Sync => row(
+                pool("FlushFileBuffers"),
+                native("fsync; in tmpfs in place"),
+                pool("fsync(2), fdatasync(2); in tmpfs in place"),
+            )
+            .elsewhere(pool("fsync(2), fdatasync(2)"))
+            .simulated(FILE),
             Self::Open => {
-                let built = pool("in place where nothing is created and the names are in memory");
+                let built = pool(
+                    "in place where nothing is created and the names are in memory, and without a name in a folder of tmpfs",
+                );
                 row(pool("without a name unsupported"), built, built)
                     .elsewhere(pool("without a name unsupported"))
                     .simulated(FILE)
             }
             Self::Link => row(
                 unsupported("files without a name are only on Linux"),
-                pool("linkat(2), renameat(2), fsync(2)"),
-                pool("linkat(2), renameat(2), fsync(2)"),
+                pool("linkat(2), renameat(2), fsync(2); in tmpfs in place"),
+                pool("linkat(2), renameat(2), fsync(2); in tmpfs in place"),
             )
             .elsewhere(unsupported("files without a name are only on Linux"))
             .simulated(FILE),

@@ -5,14 +5,15 @@ use crate::{
     suite::Case,
 };
 use completion_port::{
-    BufferChain, Completion, Directory, ErrorKind, FileKind, Handle, Metadata, OpenOptions, Operation,
-    Payload,
+    Backend, BufferChain, Completion, Directory, ErrorKind, FileKind, Handle, Metadata, OpenOptions,
+    Operation, Payload, SystemCall,
 };
 use std::{path::Path, sync::Arc};
 
 pub(crate) const CASES: &[Case] = cases![
     what_is_written_can_be_read,
     reads_for_a_socket_carry_the_key_of_the_socket,
+    what_lives_in_memory_is_done_in_place,
     appends_go_to_the_end_wherever_it_is,
     opening_says_what_is_wrong,
 ];
@@ -32,6 +33,39 @@ fn open_in(
 ) -> Completion {
     let path = path.as_ref().to_owned();
     rig.run(Handle::NONE, Operation::Open { directory: Some(Arc::clone(directory)), path, options })
+}
+
+fn what_lives_in_memory_is_done_in_place(rig: &mut Rig) {
+    let in_place = matches!(rig.port.backend(), Backend::IoUring | Backend::Readiness);
+    if !cfg!(target_os = "linux") || !in_place || !Path::new("/dev/shm").is_dir() {
+        return;
+    }
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let root = Directory::open(folder.path()).unwrap();
+    let Some(directory) = root.directory_in_memory(Path::new(""), OpenOptions::new()) else { return };
+    let directory = Arc::new(directory);
+    let all = pattern(70_000);
+    for (replace, bytes) in [(false, &all[..]), (true, &all[..1_000])] {
+        let options = OpenOptions::new().read(true).write(true).unnamed(true);
+        let (file, _) = opened(open_in(rig, &directory, ".", options));
+        let chain = rig.chain(bytes);
+        let written = rig.run(file, Operation::WriteAt { file, offset: 0, chain });
+        assert_eq!(written.result, Ok(bytes.len() as u64));
+        assert_eq!(rig.run(file, Operation::Sync { file, data_only: false }).result, Ok(0));
+        let link = |replace| {
+            let directory = Arc::clone(&directory);
+            Operation::Link { file, directory, path: "name".into(), replace }
+        };
+        if replace {
+            assert_eq!(failure(&rig.run(file, link(false))), ErrorKind::AlreadyExists);
+        }
+        assert_eq!(rig.run(file, link(replace)).result, Ok(0));
+        assert_eq!(std::fs::read(folder.path().join("name")).unwrap(), bytes);
+        rig.close(file);
+    }
+    let counters = rig.port.counters();
+    assert_eq!(counters.pool_threads, 0, "a thread of the pool was started");
+    assert_eq!(counters.called(SystemCall::Write), 2, "not written in place");
 }
 
 fn what_is_written_can_be_read(rig: &mut Rig) {

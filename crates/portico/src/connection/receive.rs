@@ -188,7 +188,7 @@ fn wants_piece(upload: &Upload, input: &Input, bytes: usize) -> bool {
 }
 
 fn is_small(upload: &Upload, input: &Input, bytes: usize) -> bool {
-    input.buffers() <= 1 && input.len() < bytes / 2 && !upload.ends_with(input.len())
+    input.buffers() <= 1 && input.len() < bytes / 8 && !upload.ends_with(input.len())
 }
 
 /// Whether a body that says how long it is comes in pieces.
@@ -196,7 +196,8 @@ pub(super) fn receives_pieces(upload: &Upload, context: &Context) -> bool {
     upload.is_large && upload.decoder.remaining_bytes().is_some() && piece_bytes(context).is_some()
 }
 
-/// Whether what has come of a body is to grow before it is taken: a piece that is not half full, with more to come for certain.
+/// Whether what has come of a body is to grow before it is taken: a piece that is mostly empty, with more to come for certain. One that is
+/// not is written while the processor has it in its cache.
 pub(super) fn goes_on_growing(upload: &Upload, input: &Input, context: &Context) -> bool {
     upload.is_large
         && upload.decoder.remaining_bytes().is_some()

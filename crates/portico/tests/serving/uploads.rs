@@ -9,6 +9,7 @@ on_every_backend!(
     put_makes_and_replaces,
     post_makes_and_does_not_replace,
     every_length_is_written_whole,
+    large_bodies_come_whole_from_disks_and_from_memory,
     chunks_are_joined,
     a_client_may_wait_for_100,
     too_large_is_refused_before_the_body,
@@ -81,6 +82,34 @@ fn every_length_is_written_whole(backend: BackendChoice) {
             assert_same(&fs::read(site.path(&format!("in/{length}"))).unwrap(), &content, "on disk");
             assert_same(&client.get(&format!("/in/{length}")).body, &content, "served");
         }
+    }
+}
+
+/// Lengths around pages and the pieces in which large bodies are received, one behind the other, in whatever parts they arrive.
+fn large_bodies_come_whole_from_disks_and_from_memory(backend: BackendChoice) {
+    for place in [std::env::temp_dir(), "/dev/shm".into()].into_iter().filter(|place| place.is_dir()) {
+        let folder = tempfile::tempdir_in(place).unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs::create_dir(root.join("in")).unwrap();
+        let site = Site::with_uploads(backend, |settings| {
+            (settings.upload, settings.root) = (Some(root.join("in")), root.clone());
+        });
+        let mut client = site.connect();
+        for length in [65_535, 65_536, 69_632, 131_072, 131_073, 262_144 - 81, 1 << 20, (1 << 20) + 4_097] {
+            let body = bytes(length, 7);
+            for (part, status) in [(length, 201), (4_096, 204), (100_001, 204)] {
+                client.send(format!(
+                    "PUT /in/{length} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n"
+                ));
+                body.chunks(part).for_each(|part| client.send(part));
+                // The next request lies right behind the body.
+                client.send(format!("GET /in/{length} HTTP/1.1\r\nHost: test\r\n\r\n"));
+                assert_eq!(client.answer().status, status, "{length} bytes in parts of {part}");
+                assert_same(&client.answer().body, &body, "served");
+                assert_same(&fs::read(root.join(format!("in/{length}"))).unwrap(), &body, "written");
+            }
+        }
+        assert_eq!(fs::read_dir(root.join("in")).unwrap().count(), 8);
     }
 }
 
