@@ -11,6 +11,8 @@ pub(crate) const LEAST_STREAM_BYTES: usize = 512;
 const BODY_BYTES: usize = 65_536;
 /// The same of a large upload.
 const PIECE_BYTES: usize = 131_072;
+/// An eighth of it, which is taken for sure, is a page at least: what is left over of a page never is all.
+const LEAST_PIECE_BYTES: usize = 32_768;
 /// Buffers that may wait to be read, per connection, whatever their length.
 const MOST_WAITING_BUFFERS: usize = 64;
 
@@ -176,7 +178,8 @@ fn piece_bytes(context: &Context) -> Option<usize> {
     let (settings, buffers) = (&context.site.settings, context.port.buffers());
     let bytes = PIECE_BYTES.min(settings.queued_bytes / 4).min(buffers.largest());
     let first = settings.receive_buffer_bytes;
-    (first >= LEAST_STREAM_BYTES && bytes > 2 * first && !buffers.are_low(bytes)).then_some(bytes)
+    (first >= LEAST_STREAM_BYTES && bytes >= LEAST_PIECE_BYTES.max(2 * first) && !buffers.are_low(bytes))
+        .then_some(bytes)
 }
 
 /// Whether an upload can take in the next piece of its body: one at a time, until it is written.
@@ -191,17 +194,16 @@ fn is_small(upload: &Upload, input: &Input, bytes: usize) -> bool {
     input.buffers() <= 1 && input.len() < bytes / 8 && !upload.ends_with(input.len())
 }
 
-/// Whether a body that says how long it is comes in pieces.
-pub(super) fn receives_pieces(upload: &Upload, context: &Context) -> bool {
-    upload.is_large && upload.decoder.remaining_bytes().is_some() && piece_bytes(context).is_some()
+/// As [`piece_bytes`], for a body that says how long it is: more is certain to come until it is whole.
+pub(super) fn certain_piece_bytes(upload: &Upload, context: &Context) -> Option<usize> {
+    let is_certain = upload.is_large && upload.decoder.remaining_bytes().is_some();
+    if is_certain { piece_bytes(context) } else { None }
 }
 
-/// Whether what has come of a body is to grow before it is taken: a piece that is mostly empty, with more to come for certain. One that is
-/// not is written while the processor has it in its cache.
+/// Whether what has come of a body is to grow before it is taken. More than a little is written at once, while the processor has it in
+/// its cache.
 pub(super) fn goes_on_growing(upload: &Upload, input: &Input, context: &Context) -> bool {
-    upload.is_large
-        && upload.decoder.remaining_bytes().is_some()
-        && piece_bytes(context).is_some_and(|bytes| is_small(upload, input, bytes))
+    certain_piece_bytes(upload, context).is_some_and(|bytes| is_small(upload, input, bytes))
 }
 
 fn buffers_are_low(context: &Context) -> bool {

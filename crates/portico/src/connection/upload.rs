@@ -3,7 +3,7 @@
 use super::{
     Activity, Connection,
     lookup::status_of,
-    receive::{goes_on_growing, receives_pieces},
+    receive::{certain_piece_bytes, goes_on_growing},
 };
 use crate::{
     context::Context,
@@ -234,11 +234,9 @@ impl Connection {
             let Some(mut rest) = self.input.take_slice() else { break };
             let mut stuck = false;
             // What would begin a page of the file waits for the rest of that page.
-            let odd_bytes = if self.ended || !self.input.is_empty() || !receives_pieces(upload, context) {
-                0
-            } else {
-                upload.odd_bytes(rest.len())
-            };
+            let whole =
+                self.ended || !self.input.is_empty() || certain_piece_bytes(upload, context).is_none();
+            let odd_bytes = if whole { 0 } else { upload.odd_bytes(rest.len()) };
             let odd = rest.slice(rest.len() - odd_bytes..);
             rest.cut(..rest.len() - odd_bytes);
             while !stuck && upload.wants_input() && !rest.is_empty() {

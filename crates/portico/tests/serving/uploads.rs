@@ -87,12 +87,16 @@ fn every_length_is_written_whole(backend: BackendChoice) {
 
 /// Lengths around pages and the pieces in which large bodies are received, one behind the other, in whatever parts they arrive.
 fn large_bodies_come_whole_from_disks_and_from_memory(backend: BackendChoice) {
-    for place in [std::env::temp_dir(), "/dev/shm".into()].into_iter().filter(|place| place.is_dir()) {
+    let places =
+        [(std::env::temp_dir(), 512 << 10), ("/dev/shm".into(), 512 << 10), ("/dev/shm".into(), 50_000)];
+    for (place, queued_bytes) in places.into_iter().filter(|(place, _)| place.is_dir()) {
         let folder = tempfile::tempdir_in(place).unwrap();
         let root = folder.path().canonicalize().unwrap();
         fs::create_dir(root.join("in")).unwrap();
         let site = Site::with_uploads(backend, |settings| {
             (settings.upload, settings.root) = (Some(root.join("in")), root.clone());
+            (settings.queued_bytes, settings.send_slice_bytes) =
+                (queued_bytes, settings.send_slice_bytes.min(queued_bytes / 4));
         });
         let mut client = site.connect();
         for length in [65_535, 65_536, 69_632, 131_072, 131_073, 262_144 - 81, 1 << 20, (1 << 20) + 4_097] {
