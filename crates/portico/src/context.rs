@@ -5,6 +5,7 @@ use crate::{
     descriptors,
     file_cache::FileCache,
     protection::Remembered,
+    ready::Ready,
     site::Site,
 };
 use completion_port::Worker;
@@ -21,6 +22,7 @@ pub(crate) struct Context {
     pub(crate) site: Arc<Arc<Site>>,
     pub(crate) cache: FileCache,
     pub(crate) dates: DateCache,
+    pub(crate) ready: Ready,
     /// Passwords that were right.
     pub(crate) remembered: Remembered,
     /// What this worker counts.
@@ -75,6 +77,7 @@ impl Context {
             port,
             cache,
             dates,
+            ready: Ready::new(),
             remembered: Remembered::new(),
             counts: site.counters.block(worker),
             samples: site.counters.samples(worker),

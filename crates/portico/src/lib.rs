@@ -50,6 +50,7 @@ mod output;
 pub mod path;
 pub mod pattern;
 mod protection;
+mod ready;
 mod routing;
 mod seek;
 mod server;

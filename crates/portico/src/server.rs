@@ -305,8 +305,9 @@ pub(crate) fn configuration(settings: &Settings) -> Configuration {
         settings.connections.div_ceil(queues) + settings.file_cache_entries + SPARE_HANDLES;
     configuration.buffers = buffer_classes(settings);
     // Twice, because what left the cache may still be on its way to clients.
+    let ready = queues * configuration.workers_per_queue * crate::ready::HEAP_BYTES;
     configuration.heap_bytes =
-        2 * settings.file_cache_bytes + settings.file_cache_file_bytes + crate::listing::HEAP_BYTES;
+        2 * settings.file_cache_bytes + settings.file_cache_file_bytes + crate::listing::HEAP_BYTES + ready;
     configuration.receive_bytes = settings.receive_buffer_bytes;
     configuration.accepts_posted = settings.accepts_posted;
     configuration.transmit_bytes = settings.send_slice_bytes;

@@ -4,11 +4,14 @@ use super::{Activity, COPY_BYTES, Connection, Decision, Progress, Taken, body::n
 use crate::{
     context::Context,
     decide::{FileAnswer, Simple},
-    entry::{Extent, HEAD_ROOM},
+    entry::{Extent, File, HEAD_ROOM},
     log::{AccessRecord, Remote},
+    ready::Subject,
 };
+use completion_port::Buffer;
 use portico_http::{
     body::BodyDecoder,
+    date::{self, HttpDate},
     method::Method,
     request::{self, Parsed, Request, Version},
     response::{self, Connection as ConnectionField, MAX_END_BYTES},
@@ -164,6 +167,10 @@ impl Connection {
         context: &mut Context,
     ) -> Option<()> {
         let file = answer.entry.file().expect("the decision was made for a file");
+        let field = ConnectionField::for_version(request.version, !close);
+        if field.is_none() && batch == 0 && self.join_ready_file(request, answer, file, context) {
+            return Some(());
+        }
         let mut room = [0; HEAD_ROOM];
         let head: [&[u8]; 2] = if answer.status == Status::OK {
             [&file.head, &[]]
@@ -178,7 +185,6 @@ impl Connection {
         let head = [head[0], head[1], cors];
         let (first, end) = answer.range.map_or((0, file.length()), |(first, last)| (first, last + 1));
         let end = if answer.with_body { end } else { first };
-        let field = ConnectionField::for_version(request.version, !close);
         let buffers = context.port.buffers();
         let date = context.dates.at(context.wall);
         let streamed = file.bytes.is_none() && end > first;
@@ -210,9 +216,7 @@ impl Connection {
             return self.wait_for_room(context);
         };
         head.iter().for_each(|part| buffer.extend_from_slice(part));
-        let length =
-            response::write_end(buffer.spare_mut(), Some(date), field).expect("there is room for it");
-        buffer.advance(length);
+        put_end(buffer, date, field);
         if copied {
             buffer.extend_from_slice(body);
             context.counts.count_body_copied(body.len());
@@ -223,6 +227,52 @@ impl Connection {
         self.count_answer(answer.status, context);
         self.log(Some(request), answer.status, end - first, context);
         Some(())
+    }
+
+    /// Answers with what is ready, where it is. False if the answer has to be written.
+    fn join_ready_file(
+        &mut self,
+        request: &Request<'_>,
+        answer: &FileAnswer,
+        file: &File,
+        context: &mut Context,
+    ) -> bool {
+        let (subject, body, head_bytes) = match (answer.status, &file.bytes) {
+            (Status::OK, Some(bytes)) if answer.with_body => {
+                (Subject::Whole(&answer.entry), &bytes[..], file.head.len())
+            }
+            (Status::NOT_MODIFIED, _) if request.if_range.is_none() => {
+                (Subject::Unchanged(&answer.entry), &[][..], HEAD_ROOM + file.lines.len())
+            }
+            _ => return false,
+        };
+        // What is said to the origin of a request is not the same for all.
+        if file.cors || !self.output.is_empty() {
+            return false;
+        }
+        let (date, now_s) = (context.dates.at(context.wall), date::second(context.wall));
+        let most_bytes = head_bytes + MAX_END_BYTES + body.len();
+        let (site, counts) = (&context.site, &context.counts);
+        let host = self.host;
+        let ready = context.ready.answer(subject, now_s, most_bytes, context.port.buffers(), |buffer| {
+            if answer.status == Status::OK {
+                buffer.extend_from_slice(&file.head);
+            } else {
+                let fields = site.hosts[host].head_fields();
+                let length =
+                    file.head_for(Extent::Unchanged, false, &file.head_fields(fields), buffer.spare_mut());
+                buffer.advance(length);
+                buffer.extend_from_slice(&file.lines);
+            }
+            put_end(buffer, date, None);
+            buffer.extend_from_slice(body);
+            counts.count_body_copied(body.len());
+        });
+        let Some(ready) = ready else { return false };
+        self.output.join(ready);
+        self.count_answer(answer.status, context);
+        self.log(Some(request), answer.status, body.len() as u64, context);
+        true
     }
 
     /// There is no room in the output: it has to be sent first, or, if it is empty, no buffer is free and the client is told.
@@ -273,6 +323,12 @@ impl Connection {
             late.record(self.client.remote, body.sent(), context);
         }
     }
+}
+
+/// Ends a head.
+pub(super) fn put_end(buffer: &mut Buffer, date: &HttpDate, field: Option<ConnectionField>) {
+    let length = response::write_end(buffer.spare_mut(), Some(date), field).expect("there is room for it");
+    buffer.advance(length);
 }
 
 pub(super) fn version(version: Version) -> &'static [u8] {

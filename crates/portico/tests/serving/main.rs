@@ -21,6 +21,7 @@ mod listing;
 mod pages;
 mod paths;
 mod protocol;
+mod ready;
 mod refusals;
 mod rough;
 mod rules;
