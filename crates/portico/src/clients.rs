@@ -81,7 +81,9 @@ impl Clients {
             make_room(&mut shard, nanoseconds(now));
         }
         // Counted under the lock, so that a state with a connection is never taken for one at rest.
-        let state = Arc::clone(shard.entry(key).or_insert_with(|| Arc::new(State { rate: self.rate, ..State::default() })));
+        let state = Arc::clone(
+            shard.entry(key).or_insert_with(|| Arc::new(State { rate: self.rate, ..State::default() })),
+        );
         let before = state.connections.fetch_add(1, Ordering::Relaxed);
         // Its drop takes the connection back.
         let share = Share { state };

@@ -139,8 +139,7 @@ impl Connections {
 
     /// Whether the limit is reached, and enough clients wait.
     pub(crate) fn is_full(&self) -> bool {
-        self.count.load(Ordering::Relaxed) == self.limit
-            && self.lock(&self.waiting).len() >= ENOUGH_WAITING
+        self.count.load(Ordering::Relaxed) == self.limit && self.lock(&self.waiting).len() >= ENOUGH_WAITING
     }
 
     /// Enters a connection under its key.

@@ -1,8 +1,8 @@
 //! The worker loop: wait for completions, hand each to its connection, wait again.
 
 use crate::{
-    compression::{self, Made},
     alarms::Alarm,
+    compression::{self, Made},
     connection::{Audience, Connection, Fate, Idle, Spares},
     connections::{Connections, Listening, key_of},
     context::Context,

@@ -75,9 +75,8 @@ impl Client {
 
     /// What is to be kept until the next request; none where one is in front.
     pub(super) fn rest(&mut self) -> Option<Acquaintance> {
-        let rests = self.stage == Stage::Welcome
-            && !self.counted
-            && matches!(self.standing, Standing::Unknown);
+        let rests =
+            self.stage == Stage::Welcome && !self.counted && matches!(self.standing, Standing::Unknown);
         rests.then(|| Acquaintance {
             stage: self.stage,
             remote: self.remote.take(),

@@ -138,7 +138,8 @@ impl Connection {
             Some((paused, left_ns)) if paused == waiting => Duration::from_nanos(left_ns),
             _ => {
                 if waiting == Waiting::Disk && matches!(before, Waiting::Body | Waiting::Write) {
-                    let left_ns = self.clock.lasting.deadline_ns.saturating_sub(nanoseconds(context.port.now()));
+                    let left_ns =
+                        self.clock.lasting.deadline_ns.saturating_sub(nanoseconds(context.port.now()));
                     self.clock.paused = Some((before, left_ns));
                 } else {
                     self.clock.received = 0;
