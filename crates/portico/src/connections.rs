@@ -27,7 +27,7 @@ const CHUNK: usize = 256;
 /// Connections by key. Each stands behind a lock of its own that is never waited for in the course of things: the port's gate
 /// hands the completions of one connection to one worker at a time.
 pub(crate) struct Connections {
-    places: Box<[OnceLock<Box<[Mutex<Place>]>>]>,
+    places: Box<[OnceLock<Chunk>]>,
     limit: usize,
     free: Mutex<Vec<u32>>,
     count: AtomicUsize,
@@ -41,6 +41,8 @@ pub(crate) struct Connections {
     alarms: Arc<Alarms>,
     counters: Arc<Registry>,
 }
+
+type Chunk = Box<[Mutex<Place>]>;
 
 enum Place {
     Free,

@@ -35,6 +35,7 @@ impl Idle {
 
 /// State machines that no connection has: of one worker, which locks nothing and allocates nothing to lend one.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "it is the boxes that are lent")]
 pub(crate) struct Spares(Vec<Box<Connection>>);
 
 impl Spares {
