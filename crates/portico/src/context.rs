@@ -1,6 +1,7 @@
 //! What a worker lends to the connection whose turn it is.
 
 use crate::{
+    alarms::Alarms,
     counters::{Block, Samples},
     descriptors,
     file_cache::FileCache,
@@ -35,6 +36,8 @@ pub(crate) struct Context {
     pub(crate) scratch: Box<[u8]>,
     /// The path of the request at hand, below the root.
     pub(crate) key: String,
+    /// Those of the worker's queue.
+    pub(crate) alarms: Arc<Alarms>,
     /// Warnings that any client can cause by asking.
     pub(crate) warnings: Warnings,
     /// The server is shutting down: every answer is the last of its connection.
@@ -61,7 +64,7 @@ impl Warnings {
 }
 
 impl Context {
-    pub(crate) fn new(port: Worker, site: Arc<Site>, workers: usize) -> Self {
+    pub(crate) fn new(port: Worker, site: Arc<Site>, workers: usize, alarms: Arc<Alarms>) -> Self {
         let settings = &site.settings;
         let entries = (settings.file_cache_entries / workers).max(1);
         let cache = FileCache::new(
@@ -84,6 +87,7 @@ impl Context {
             wall,
             scratch,
             key: String::new(),
+            alarms,
             warnings: Warnings::default(),
             draining: false,
             site: Arc::new(site),

@@ -28,6 +28,7 @@
 //! the crate needs no command-line parser.
 #![forbid(unsafe_code)]
 
+mod alarms;
 mod clients;
 mod compression;
 mod connection;

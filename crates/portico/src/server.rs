@@ -278,7 +278,8 @@ impl Part {
     pub(crate) fn into_worker(self) -> Result<worker::Server, completion_port::Error> {
         let worker = self.port.worker()?;
         let connections = Arc::clone(&self.connections[worker.queue()]);
-        worker::Server::new(Context::new(worker, self.site, self.workers), connections, self.listeners)
+        let context = Context::new(worker, self.site, self.workers, connections.alarms());
+        worker::Server::new(context, connections, self.listeners)
     }
 }
 
