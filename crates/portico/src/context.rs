@@ -31,6 +31,8 @@ pub(crate) struct Context {
     pub(crate) wall: SystemTime,
     /// Where targets are decoded.
     pub(crate) scratch: Box<[u8]>,
+    /// The head of an answer that goes out at once.
+    pub(crate) head: Vec<u8>,
     /// The path of the request at hand, below the root.
     pub(crate) key: String,
     /// Warnings that any client can cause by asking.
@@ -80,6 +82,7 @@ impl Context {
             samples: site.counters.samples(worker),
             wall,
             scratch,
+            head: Vec::new(),
             key: String::new(),
             warnings: Warnings::default(),
             draining: false,

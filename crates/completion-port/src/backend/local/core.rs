@@ -36,7 +36,7 @@ pub(crate) struct Core {
     /// Hears which handles are open.
     inbox: Arc<Queue>,
     slots: Slab<Slot>,
-    handles: Slab<State>,
+    pub(super) handles: Slab<State>,
     timers: Timers,
     ready: VecDeque<Completion>,
     /// Since what is ready was queued.
