@@ -34,8 +34,11 @@ fn whole_outcome(site: &Site, pieces: &[&[u8]]) -> Outcome {
     let mut stream = TcpStream::connect(site.address).unwrap();
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // A reset is told once: to a write, or to a read.
+    let mut end = Ending::Orderly;
     for piece in pieces {
         if stream.write_all(piece).is_err() {
+            end = Ending::Reset;
             break;
         }
         std::thread::yield_now();
@@ -45,7 +48,7 @@ fn whole_outcome(site: &Site, pieces: &[&[u8]]) -> Outcome {
     let mut room = [0; 65_536];
     loop {
         match stream.read(&mut room) {
-            Ok(0) => return (answers, Ending::Orderly),
+            Ok(0) => return (answers, end),
             Ok(bytes) => answers.extend_from_slice(&room[..bytes]),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error)
