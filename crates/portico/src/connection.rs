@@ -335,9 +335,15 @@ impl Connection {
 
     /// The request in front has its answer, or it is under way.
     fn answered(&mut self, context: &mut Context) {
-        self.batched += 1;
         self.client.answered();
         self.note_answered(context);
+        let reads = matches!(self.activity, Activity::Reading) && self.refusal.is_none();
+        if reads && !self.sending && self.output.is_empty() {
+            // It went out within the call.
+            self.note_sent(context);
+        } else {
+            self.batched += 1;
+        }
     }
 
     /// The head of an answer was written.

@@ -34,6 +34,8 @@ pub(crate) struct Context {
     pub(crate) wall: SystemTime,
     /// Where targets are decoded.
     pub(crate) scratch: Box<[u8]>,
+    /// The head of an answer that goes out at once.
+    pub(crate) head: Vec<u8>,
     /// The path of the request at hand, below the root.
     pub(crate) key: String,
     /// Those of the worker's queue.
@@ -86,6 +88,7 @@ impl Context {
             samples: site.counters.samples(worker),
             wall,
             scratch,
+            head: Vec::new(),
             key: String::new(),
             alarms,
             warnings: Warnings::default(),

@@ -22,6 +22,16 @@ const REQUESTS: usize = 10_000;
 const FILE_BYTES: usize = 1_024;
 const REQUEST: &[u8] = b"GET /file HTTP/1.1\r\nHost: example.org\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n";
 
+/// Larger than what the cache holds.
+#[cfg(target_os = "linux")]
+const LARGE_BYTES: usize = 30_000;
+#[cfg(target_os = "linux")]
+const PART_BYTES: usize = 4_096;
+#[cfg(target_os = "linux")]
+const LARGE: &[u8] = b"GET /file HTTP/1.1\r\nHost: example.org\r\n\r\n";
+#[cfg(target_os = "linux")]
+const PART: &[u8] = b"GET /file HTTP/1.1\r\nHost: example.org\r\nRange: bytes=0-4095\r\n\r\n";
+
 /// One test for all backends, one after the other: what is counted is the process's.
 #[test]
 fn a_request_allocates_nothing_waits_for_no_lock_and_shares_its_answer() {
@@ -31,6 +41,41 @@ fn a_request_allocates_nothing_waits_for_no_lock_and_shares_its_answer() {
 }
 
 fn measure(backend: BackendChoice) {
+    measure_small(backend);
+    #[cfg(target_os = "linux")]
+    for (request, length) in [(LARGE, LARGE_BYTES), (PART, PART_BYTES)] {
+        measure_uncached(backend, request, length);
+    }
+}
+
+/// What goes out within the call: a file that is too large for the cache, and a part of it.
+#[cfg(target_os = "linux")]
+fn measure_uncached(backend: BackendChoice, request: &'static [u8], length: usize) {
+    let site = Site::with(backend, |settings| settings.file_revalidate = Duration::from_secs(3_600));
+    let content = bytes(LARGE_BYTES, 1);
+    site.write("file", &content);
+    site.get("/file");
+    let mut client = site.connect();
+    client.send(request);
+    let answer = client.answer();
+    assert_eq!((answer.body.as_slice(), answer.body.len()), (&content[..length], length));
+    let mut crowd = Crowd { request, ..Crowd::new(&site, answer.head.len() + length) };
+    crowd.ask(20 * CONNECTIONS);
+    let before = site.server().counters();
+    crowd.ask(REQUESTS);
+    let after = site.server().counters();
+    let readings = [(); 2].map(|()| site.server().counters().allocations.unwrap().count);
+    let allocated = after.allocations.unwrap().count - before.allocations.unwrap().count;
+    assert_eq!(allocated, readings[1] - readings[0], "allocations in {REQUESTS} requests");
+    let calls = after.port.all_system_calls() - before.port.all_system_calls();
+    report(&format!(
+        "{}: {:.3} system calls for {length} bytes",
+        backend.name(),
+        calls as f64 / REQUESTS as f64
+    ));
+}
+
+fn measure_small(backend: BackendChoice) {
     let site = Site::with(backend, |settings| {
         // A look at the disk opens a file, which is a request of another kind; and the histograms of latency are to be in the bill.
         settings.file_revalidate = Duration::from_secs(3_600);
@@ -86,6 +131,7 @@ fn measure(backend: BackendChoice) {
 
 /// Clients that all ask, and then all take their answers, without allocating.
 struct Crowd {
+    request: &'static [u8],
     streams: Vec<TcpStream>,
     answer_bytes: usize,
     room: Vec<u8>,
@@ -102,7 +148,7 @@ impl Crowd {
             stream
         };
         let streams = (0..CONNECTIONS).map(connect).collect();
-        Self { streams, answer_bytes, room: vec![0; answer_bytes], answers: 1 }
+        Self { request: REQUEST, streams, answer_bytes, room: vec![0; answer_bytes], answers: 1 }
     }
 
     fn ask(&mut self, requests: usize) {
@@ -110,7 +156,7 @@ impl Crowd {
         while left > 0 {
             let streams = &mut self.streams[..left.min(CONNECTIONS)];
             for stream in &mut *streams {
-                stream.write_all(REQUEST).unwrap();
+                stream.write_all(self.request).unwrap();
             }
             for stream in &mut *streams {
                 take(stream, &mut self.room[..self.answer_bytes]);
@@ -140,5 +186,5 @@ fn take(stream: &mut TcpStream, room: &mut [u8]) {
             Err(error) => panic!("no answer: {error}"),
         }
     }
-    assert!(room.starts_with(b"HTTP/1.1 200 "));
+    assert!(room.starts_with(b"HTTP/1.1 20"));
 }

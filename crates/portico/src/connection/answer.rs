@@ -1,6 +1,9 @@
 //! Writing answers into the output.
 
-use super::{Activity, COPY_BYTES, Connection, Decision, Progress, Taken, body::needs_body};
+use super::{
+    Activity, COPY_BYTES, Connection, Decision, Progress, Taken, body::needs_body,
+    stream::LEAST_TRANSMITTED_BYTES,
+};
 use crate::{
     context::Context,
     decide::{FileAnswer, Simple},
@@ -17,7 +20,7 @@ use portico_http::{
     response::{self, Connection as ConnectionField, MAX_END_BYTES},
     status::Status,
 };
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 /// Capacity for several pipelined answers in one send.
 pub(super) const BATCH_BYTES: usize = 65_536;
@@ -185,9 +188,14 @@ impl Connection {
         let head = [head[0], head[1], cors];
         let (first, end) = answer.range.map_or((0, file.length()), |(first, last)| (first, last + 1));
         let end = if answer.with_body { end } else { first };
-        let buffers = context.port.buffers();
-        let date = context.dates.at(context.wall);
         let streamed = file.bytes.is_none() && end > first;
+        if streamed && self.write_from_memory(file, &head, first..end, field, batch, context) {
+            self.last_answer |= close;
+            self.count_answer(answer.status, context);
+            self.log(Some(request), answer.status, end - first, context);
+            return Some(());
+        }
+        let date = context.dates.at(context.wall);
         if streamed {
             let mut end_of_head = [0; MAX_END_BYTES];
             let length =
@@ -195,11 +203,6 @@ impl Connection {
             let head = [head[0], head[1], head[2], &end_of_head[..length]];
             if !self.begin_stream(request, answer, first..end, &head, context) {
                 return None;
-            }
-            if let Activity::Streaming(body) = &mut self.activity
-                && let Some(late) = &mut body.log
-            {
-                late.user = self.client.user().into();
             }
             self.last_answer |= close;
             self.count_answer(answer.status, context);
@@ -212,7 +215,7 @@ impl Connection {
         }
         let head_bytes = head.iter().map(|part| part.len()).sum::<usize>();
         let needed = head_bytes + MAX_END_BYTES + if copied { body.len() } else { 0 };
-        let Some(buffer) = self.output.room(buffers, needed, batch) else {
+        let Some(buffer) = self.output.room(context.port.buffers(), needed, batch) else {
             return self.wait_for_room(context);
         };
         head.iter().for_each(|part| buffer.extend_from_slice(part));
@@ -272,6 +275,36 @@ impl Connection {
         self.output.join(ready);
         self.count_answer(answer.status, context);
         self.log(Some(request), answer.status, body.len() as u64, context);
+        true
+    }
+
+    /// Writes a head and a small part of an open file, where that can be read at once. False, with nothing written, where it cannot.
+    fn write_from_memory(
+        &mut self,
+        file: &File,
+        head: &[&[u8]],
+        range: Range<u64>,
+        field: Option<ConnectionField>,
+        batch: usize,
+        context: &mut Context,
+    ) -> bool {
+        let length = range.end - range.start;
+        if length >= LEAST_TRANSMITTED_BYTES || context.site.trace.is_some() {
+            return false;
+        }
+        let bytes = length as usize;
+        let needed = head.iter().map(|part| part.len()).sum::<usize>() + MAX_END_BYTES + bytes;
+        let Some(buffer) = self.output.room(context.port.buffers(), needed, batch) else { return false };
+        let before = buffer.len();
+        head.iter().for_each(|part| buffer.extend_from_slice(part));
+        let date = context.dates.at(context.wall);
+        put_end(buffer, date, field);
+        let room = &mut buffer.spare_mut()[..bytes];
+        if context.port.read_at_once(self.handle, file.handle.handle(), range.start, room) < bytes {
+            self.output.take_back(before);
+            return false;
+        }
+        buffer.advance(bytes);
         true
     }
 
@@ -351,10 +384,6 @@ pub(crate) struct LateRecord {
 }
 
 impl LateRecord {
-    pub(super) fn new(request: &Request<'_>, status: Status, arrived: Duration) -> Box<Self> {
-        Self::of(Some(request), status, arrived)
-    }
-
     /// None for what could not be read as a request.
     fn of(request: Option<&Request<'_>>, status: Status, arrived: Duration) -> Box<Self> {
         let parts = request.map_or([&b""[..]; 4], |request| {

@@ -18,7 +18,7 @@ on_every_backend!(
 /// The head without its date, the date, and the body.
 fn parts(answer: &Answer) -> (String, SystemTime, Vec<u8>) {
     let date = answer.field("Date").expect("every answer has a date");
-    let head = answer.head.replace(date, "");
+    let head = answer.head.replace(&format!("Date: {date}"), "");
     (head, portico_http::date::parse(date.as_bytes()).unwrap(), answer.body.clone())
 }
 
@@ -41,7 +41,8 @@ fn every_answer_has_the_date_of_its_second(backend: BackendChoice) {
             let earliest = SystemTime::now() - second;
             let answer = client.request("GET", path, fields);
             let (now_head, date, now_body) = parts(&answer);
-            assert_eq!((&now_head, &now_body), (head, body), "{path} {fields}");
+            assert_eq!(&now_head, head, "{path} {fields}");
+            assert!(&now_body == body, "another body of {path}");
             assert!((earliest..=SystemTime::now()).contains(&date), "{:?}", answer.field("Date"));
             dates.insert(date);
         }

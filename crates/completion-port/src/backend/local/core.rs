@@ -37,7 +37,7 @@ pub(crate) struct Core {
     inbox: Arc<Queue>,
     slots: Slab<Slot>,
     cargoes: Cargoes,
-    handles: Slab<State>,
+    pub(super) handles: Slab<State>,
     timers: Timers,
     ready: VecDeque<Completion>,
     /// Since what is ready was queued.
