@@ -32,4 +32,5 @@ mod uploads;
 mod uploads_deleted;
 mod uploads_of_forms;
 mod uploads_refused;
+mod users;
 mod whole;
