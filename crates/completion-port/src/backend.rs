@@ -13,6 +13,7 @@ use crate::{
 };
 use std::{
     net::SocketAddr,
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -51,6 +52,14 @@ pub(crate) trait Driver {
     )]
     fn blocking(&mut self, handle: Handle, work: Work) -> Result<Token, Rejected> {
         self.submit(handle, Operation::Call { work }, None)
+    }
+    /// As [`Worker::read_at_once`](crate::worker::Worker::read_at_once).
+    fn read_at_once(&mut self, _handle: Handle, _file: Handle, _offset: u64, _into: &mut [u8]) -> usize {
+        0
+    }
+    /// As [`Worker::transmit_at_once`](crate::worker::Worker::transmit_at_once).
+    fn transmit_at_once(&mut self, _handle: Handle, _head: &[u8], _file: Handle, _range: Range<u64>) -> u64 {
+        0
     }
     fn cancel(&mut self, token: Token);
     fn close(&mut self, handle: Handle);
@@ -265,6 +274,12 @@ impl Driver for WorkerDriver {
     }
     fn blocking(&mut self, handle: Handle, work: Work) -> Result<Token, Rejected> {
         forward!(self, driver => driver.blocking(handle, work))
+    }
+    fn read_at_once(&mut self, handle: Handle, file: Handle, offset: u64, into: &mut [u8]) -> usize {
+        forward!(self, driver => driver.read_at_once(handle, file, offset, into))
+    }
+    fn transmit_at_once(&mut self, handle: Handle, head: &[u8], file: Handle, range: Range<u64>) -> u64 {
+        forward!(self, driver => driver.transmit_at_once(handle, head, file, range))
     }
     fn cancel(&mut self, token: Token) {
         forward!(self, driver => driver.cancel(token));

@@ -15,6 +15,7 @@ use std::{
     fmt,
     marker::PhantomData,
     net::SocketAddr,
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -162,6 +163,32 @@ impl Worker {
             Handle::NONE => Err(Error::new(ErrorKind::StaleHandle, operation)),
             _ if handle.queue() != self.queue() => Err(Error::new(ErrorKind::WrongQueue, operation)),
             _ => Ok(()),
+        }
+    }
+
+    /// Reads from a file, within this call, as far as that means no waiting: how many bytes of `into` are filled, from `offset` of the file on.
+    /// No operation, and so no completion; it counts as a turn of `handle`. Fewer than asked for says nothing about the file, whose end may be there, or whose next
+    /// bytes may be on the disk: submit an [`Operation::ReadAt`], which tells. Zero where the backend has no such thing: it is Linux's
+    /// (`RWF_NOWAIT`, preadv2(2)).
+    pub fn read_at_once(&mut self, handle: Handle, file: Handle, offset: u64, into: &mut [u8]) -> usize {
+        let kind = OperationKind::ReadAt;
+        match self.check(handle, kind).and_then(|()| self.check(file, kind)) {
+            Ok(()) => self.driver.read_at_once(handle, file, offset, into),
+            Err(_) => 0,
+        }
+    }
+
+    /// Sends `head`, and behind it the bytes `range` of a file, within this call, as far as that means no waiting: how many bytes, in that
+    /// order, the system has taken. No operation, and so no completion. What is not taken is for an [`Operation::TransmitFile`], which also
+    /// tells of errors: of a part of the file that is not in memory, for a socket that is full or closed, or whose turn is over, or has a send
+    /// under way. Zero where the backend has no such thing: it is Linux's (sendfile(2)).
+    ///
+    /// A range without a byte is none to be sent here, nor its head.
+    pub fn transmit_at_once(&mut self, handle: Handle, head: &[u8], file: Handle, range: Range<u64>) -> u64 {
+        let kind = OperationKind::TransmitFile;
+        match self.check(handle, kind).and_then(|()| self.check(file, kind)) {
+            Ok(()) => self.driver.transmit_at_once(handle, head, file, range),
+            Err(_) => 0,
         }
     }
 

@@ -111,7 +111,8 @@ const TABLES: &[(&str, &[suite::Case])] = &[
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "it is what runs the tests")]
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or_else(test_threads);
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if panic.payload().downcast_ref() != Some(&"on purpose") {
@@ -128,4 +129,10 @@ fn main() -> ExitCode {
         println!("{}\n", suite::summary(TABLES, &available));
     }
     conclusion.exit_code()
+}
+
+/// As many tests at a time as the environment says, which the other test programs obey by themselves.
+fn test_threads() -> Option<usize> {
+    let count = std::env::var("RUST_TEST_THREADS").ok()?;
+    Some(count.parse().expect("RUST_TEST_THREADS is a number"))
 }

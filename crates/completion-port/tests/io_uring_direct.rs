@@ -10,6 +10,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::net::{UnixListener, UnixStream},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -23,10 +24,14 @@ struct Rig {
     listener: Handle,
     address: SocketAddr,
     accepting: Token,
+    /// One test counts the descriptors of the process.
+    _alone: MutexGuard<'static, ()>,
 }
 
 /// None where io_uring is forbidden, which the other tests of the backend tell of.
 fn rig(places: usize) -> Option<Rig> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut configuration = Configuration::default();
     configuration.backend = Some(Backend::IoUring);
     configuration.queues = 1;
@@ -37,7 +42,7 @@ fn rig(places: usize) -> Option<Rig> {
     let address = listener.local_addr().unwrap();
     let listener = worker.associate(listener, 0).unwrap();
     let accepting = worker.submit(listener, Operation::AcceptStream).unwrap();
-    Some(Rig { port, worker, listener, address, accepting })
+    Some(Rig { port, worker, listener, address, accepting, _alone: alone })
 }
 
 impl Rig {
@@ -97,7 +102,7 @@ fn a_connection_in_the_table_takes_no_descriptor_and_works_like_any_other() {
         let peer = TcpStream::connect(rig.address).unwrap();
         connections.push((rig.accept(&mut early), peer));
     }
-    // The peers' own; others may come and go beside this test.
+    // The peers' own; the test runner may have one now and then.
     assert!(open_descriptors() < before + 75, "{before} before, {} now", open_descriptors());
     for (handle, peer) in &mut connections {
         rig.exchange(*handle, peer, &mut early);
@@ -148,7 +153,7 @@ fn clients_wait_while_the_table_is_nearly_full_and_none_is_dropped() {
 #[test]
 fn a_worker_that_leaves_ends_the_connections_of_its_table() {
     let Some(rig) = rig(SPARE + 10) else { return };
-    let Rig { port, mut worker, listener, address, accepting } = rig;
+    let Rig { port, mut worker, listener, address, accepting, _alone } = rig;
     let mut peer = TcpStream::connect(address).unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut completions = Vec::new();

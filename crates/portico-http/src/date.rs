@@ -56,7 +56,7 @@ pub fn parse(text: &[u8]) -> Option<SystemTime> {
 }
 
 /// Whole seconds since 1970, within the years that an HTTP date can name: what two dates are compared by.
-pub(crate) fn second(time: SystemTime) -> u64 {
+pub fn second(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()).min(LAST_SECOND)
 }
 

@@ -9,21 +9,21 @@ pub(crate) struct Digits {
 
 impl Digits {
     pub(crate) fn decimal(number: u64) -> Self {
-        Self::new(number, 10)
+        Self::new::<10>(number)
     }
 
     pub(crate) fn hexadecimal(number: u64) -> Self {
-        Self::new(number, 16)
+        Self::new::<16>(number)
     }
 
-    #[inline]
-    fn new(mut number: u64, base: u64) -> Self {
+    /// Of a base that the compiler knows, and divides by without a division.
+    fn new<const BASE: u64>(mut number: u64) -> Self {
         let mut bytes = [b'0'; 20];
         let mut start = bytes.len();
         loop {
             start -= 1;
-            bytes[start] = b"0123456789abcdef"[(number % base) as usize];
-            number /= base;
+            bytes[start] = b"0123456789abcdef"[(number % BASE) as usize];
+            number /= BASE;
             if number == 0 {
                 return Self { bytes, start: start as u8 };
             }

@@ -46,12 +46,13 @@ struct State {
     connections: AtomicU32,
     /// When the bucket is full again, from the time that the port counts from. It says how many tokens are missing now.
     full_at_ns: AtomicU64,
+    /// As in the table: here, so that a connection need not keep it.
+    rate: Option<Rate>,
 }
 
 /// A connection's part in its client's state.
 pub(crate) struct Share {
     state: Arc<State>,
-    rate: Option<Rate>,
 }
 
 impl Clients {
@@ -80,10 +81,12 @@ impl Clients {
             make_room(&mut shard, nanoseconds(now));
         }
         // Counted under the lock, so that a state with a connection is never taken for one at rest.
-        let state = Arc::clone(shard.entry(key).or_default());
+        let state = Arc::clone(
+            shard.entry(key).or_insert_with(|| Arc::new(State { rate: self.rate, ..State::default() })),
+        );
         let before = state.connections.fetch_add(1, Ordering::Relaxed);
         // Its drop takes the connection back.
-        let share = Share { state, rate: self.rate };
+        let share = Share { state };
         self.connections.is_none_or(|limit| before < limit).then_some(share)
     }
 }
@@ -109,7 +112,7 @@ impl Share {
     ///
     /// How long it takes until there is one.
     pub(crate) fn take(&self, now: Duration) -> Result<(), Duration> {
-        let Some(Rate { interval_ns, burst }) = self.rate else { return Ok(()) };
+        let Some(Rate { interval_ns, burst }) = self.state.rate else { return Ok(()) };
         let now_ns = nanoseconds(now);
         let taken = |full_at_ns: u64| full_at_ns.max(now_ns) + interval_ns;
         let most = now_ns + burst * interval_ns;

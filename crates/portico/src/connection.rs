@@ -10,6 +10,7 @@ mod client;
 mod deadline;
 mod delete;
 mod form;
+mod idle;
 mod listing;
 mod lookup;
 mod neighbours;
@@ -26,12 +27,13 @@ use crate::{
     output::Output, seek::Lookup, upload::Upload,
 };
 pub(crate) use answer::LateRecord;
-use client::Client;
+use client::{Acquaintance, Client};
 use completion_port::{
-    BufferChain, Completion, ErrorKind, Handle, Operation, OperationKind, Payload, Slice, Token,
+    BufferChain, Completion, Error, ErrorKind, Handle, Operation, OperationKind, Payload, Slice, Token,
 };
 use deadline::Clock;
 use delete::Deletion;
+pub(crate) use idle::{Idle, Spares};
 use lookup::Loading;
 use portico_http::status::Status;
 use portico_http::{body::BodyDecoder, request::Parsed, scanner::HeadScanner};
@@ -101,6 +103,8 @@ enum Taken {
 /// One client.
 pub(crate) struct Connection {
     handle: Handle,
+    /// Where it stands in the table of connections.
+    place: u32,
     audience: Audience,
     client: Client,
     input: Input,
@@ -139,16 +143,13 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// A connection that was just accepted.
-    pub(crate) fn new(handle: Handle, audience: Audience, context: &Context) -> Self {
-        let (client, timed) = match audience {
-            Audience::Site => (Client::new(handle, context), context.samples.is_some()),
-            Audience::Report => (Client::unknown(), false),
-        };
+    /// The state machine of no connection yet.
+    fn blank() -> Self {
         Self {
-            handle,
-            audience,
-            client,
+            handle: Handle::NONE,
+            place: 0,
+            audience: Audience::Site,
+            client: Client::of(Acquaintance::NONE),
             input: Input::default(),
             scanner: HeadScanner::new(),
             receiving: Receiving::Nothing,
@@ -169,7 +170,7 @@ impl Connection {
             closing: false,
             clock: Clock::default(),
             arrived: Duration::ZERO,
-            timing: timed.then(Box::default),
+            timing: None,
         }
     }
 
@@ -181,8 +182,10 @@ impl Connection {
     /// Takes in a completion for the connection's handle.
     pub(crate) fn complete(&mut self, completion: Completion, context: &mut Context) -> Fate {
         match completion.kind {
-            OperationKind::Close => return Fate::Gone,
-            OperationKind::Timer => self.on_timer(&completion, context),
+            OperationKind::Close => {
+                self.forget_alarm(context);
+                return Fate::Gone;
+            }
             OperationKind::Receive | OperationKind::ReceiveStream => self.on_received(completion, context),
             OperationKind::Send => self.on_sent(completion, context),
             OperationKind::TransmitFile => self.on_transmitted(completion, context),
@@ -197,6 +200,13 @@ impl Connection {
             }
             _ => {}
         }
+        self.advance(context);
+        Fate::Open
+    }
+
+    /// Its alarm was due.
+    pub(crate) fn look_at_deadline(&mut self, due_ns: u64, context: &mut Context) -> Fate {
+        self.on_alarm(due_ns, context);
         self.advance(context);
         Fate::Open
     }
@@ -328,10 +338,16 @@ impl Connection {
 
     /// The request in front has its answer, or it is under way.
     fn answered(&mut self, context: &mut Context) {
-        self.batched += 1;
         self.expects_upload = matches!(&self.activity, Activity::Uploading(upload) if upload.is_large);
         self.client.answered();
         self.note_answered(context);
+        let reads = matches!(self.activity, Activity::Reading) && self.refusal.is_none();
+        if reads && !self.sending && self.output.is_empty() {
+            // It went out within the call.
+            self.note_sent(context);
+        } else {
+            self.batched += 1;
+        }
     }
 
     /// The head of an answer was written.
@@ -406,17 +422,20 @@ impl Connection {
         match context.port.submit(self.handle, operation) {
             Ok(token) => Some(token),
             Err(rejected) => {
-                let error = rejected.error;
-                // At the deadline of a shutdown this is what ends the connections; the report counts them.
-                if error.kind() != ErrorKind::ShuttingDown
-                    && let Some(held_back) = context.warnings.may_warn(context.port.now())
-                {
-                    tracing::warn!(%error, held_back, "a connection ends because the port refused an operation");
-                }
-                self.close(context);
+                self.refused_by_port(rejected.error, context);
                 None
             }
         }
+    }
+
+    fn refused_by_port(&mut self, error: Error, context: &mut Context) {
+        // At the deadline of a shutdown this is what ends the connections; the report counts them.
+        if error.kind() != ErrorKind::ShuttingDown
+            && let Some(held_back) = context.warnings.may_warn(context.port.now())
+        {
+            tracing::warn!(%error, held_back, "a connection ends because the port refused an operation");
+        }
+        self.close(context);
     }
 
     /// Closes the handle; what is pending on it comes home first.

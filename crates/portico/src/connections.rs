@@ -1,7 +1,8 @@
 //! The connections of a queue, shared by the workers that serve it.
 
 use crate::{
-    connection::{Audience, Connection, Fate},
+    alarms::Alarms,
+    connection::{Audience, Connection, Fate, Idle, Spares},
     counters::Registry,
 };
 use completion_port::{Handle, Token};
@@ -20,10 +21,14 @@ const MOST_WAITING: usize = SPARE_HANDLES / 2;
 /// Handles of a queue beside those of connections and cached files: for listening, for uploads, and for clients that wait.
 pub(crate) const SPARE_HANDLES: usize = 2_048;
 
+/// Places are allocated so many at a time: the table grows with use.
+const CHUNK: usize = 256;
+
 /// Connections by key. Each stands behind a lock of its own that is never waited for in the course of things: the port's gate
 /// hands the completions of one connection to one worker at a time.
 pub(crate) struct Connections {
-    places: Box<[Mutex<Option<Box<Connection>>>]>,
+    places: Box<[OnceLock<Chunk>]>,
+    limit: usize,
     free: Mutex<Vec<u32>>,
     count: AtomicUsize,
     /// Accepted when there was no place left: they are served when a connection ends.
@@ -33,7 +38,51 @@ pub(crate) struct Connections {
     admin: OnceLock<Handle>,
     /// On some listener no accept stream is under way.
     paused: AtomicBool,
+    alarms: Arc<Alarms>,
     counters: Arc<Registry>,
+}
+
+type Chunk = Box<[Mutex<Place>]>;
+
+enum Place {
+    Free,
+    /// Between two requests.
+    Idle(Idle),
+    Active(Box<Connection>),
+}
+
+impl Place {
+    /// The state machine of its connection, if there is one.
+    fn wake(&mut self, key: u64, spares: &mut Spares) -> Option<&mut Connection> {
+        if let Self::Idle(_) = self
+            && let Self::Idle(idle) = std::mem::replace(self, Self::Free)
+        {
+            *self = Self::Active(spares.wake(idle, number_of(key)));
+        }
+        match self {
+            Self::Active(connection) => Some(connection),
+            Self::Free | Self::Idle(_) => None,
+        }
+    }
+
+    /// Keeps no more than is needed of a connection that waits for its next request.
+    fn rest(&mut self, spares: &mut Spares) {
+        if let Self::Active(connection) = self
+            && let Some(idle) = connection.rest()
+            && let Self::Active(connection) = std::mem::replace(self, Self::Idle(idle))
+        {
+            spares.take_back(connection);
+        }
+    }
+}
+
+fn number_of(key: u64) -> u32 {
+    (key - 1) as u32
+}
+
+/// The key of a connection in a place.
+pub(crate) fn key_of(place: u32) -> u64 {
+    u64::from(place) + 1
 }
 
 /// A listening socket, and the accept stream on it.
@@ -46,13 +95,15 @@ pub(crate) struct Listening {
 impl Connections {
     pub(crate) fn new(limit: usize, counters: Arc<Registry>) -> Self {
         Self {
-            places: (0..limit).map(|_| Mutex::new(None)).collect(),
+            places: (0..limit.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect(),
+            limit,
             free: Mutex::new((0..limit as u32).rev().collect()),
             count: AtomicUsize::new(0),
             waiting: Mutex::new(VecDeque::new()),
             listening: Mutex::new(Vec::new()),
             admin: OnceLock::new(),
             paused: AtomicBool::new(true),
+            alarms: Arc::new(Alarms::new(Arc::clone(&counters))),
             counters,
         }
     }
@@ -61,7 +112,7 @@ impl Connections {
     pub(crate) fn reserve(&self) -> Option<u64> {
         let place = self.lock(&self.free).pop()?;
         self.count.fetch_add(1, Ordering::Relaxed);
-        Some(u64::from(place) + 1)
+        Some(key_of(place))
     }
 
     /// Lets an accepted client wait for a place. False if too many wait already.
@@ -90,39 +141,46 @@ impl Connections {
 
     /// Whether the limit is reached, and enough clients wait.
     pub(crate) fn is_full(&self) -> bool {
-        self.count.load(Ordering::Relaxed) == self.places.len()
-            && self.lock(&self.waiting).len() >= ENOUGH_WAITING
+        self.count.load(Ordering::Relaxed) == self.limit && self.lock(&self.waiting).len() >= ENOUGH_WAITING
     }
 
-    /// Enters a connection under its key and lets it act.
-    pub(crate) fn enter(&self, key: u64, connection: Connection, act: impl FnOnce(&mut Connection)) {
-        let mut place = self.lock_place(key);
-        act(place.insert(Box::new(connection)));
+    /// Enters a connection under its key.
+    pub(crate) fn enter(&self, key: u64, connection: Idle) {
+        if let Some(mut place) = self.lock_place(key) {
+            *place = Place::Idle(connection);
+        }
     }
 
     /// Lets the connection of `key` act; forgets it when it is gone.
-    pub(crate) fn with(&self, key: u64, act: impl FnOnce(&mut Connection) -> Fate) {
-        let mut place = self.lock_place(key);
-        let Some(connection) = place.as_deref_mut() else { return };
+    pub(crate) fn with(&self, key: u64, spares: &mut Spares, act: impl FnOnce(&mut Connection) -> Fate) {
+        let Some(mut place) = self.lock_place(key) else { return };
+        let Some(connection) = place.wake(key, spares) else { return };
         if act(connection) == Fate::Gone {
-            *place = None;
+            *place = Place::Free;
             drop(place);
-            self.lock(&self.free).push((key - 1) as u32);
+            self.lock(&self.free).push(number_of(key));
             self.count.fetch_sub(1, Ordering::Relaxed);
+        } else {
+            place.rest(spares);
         }
     }
 
-    /// Lets every connection act.
-    pub(crate) fn for_each(&self, mut act: impl FnMut(&mut Connection)) {
-        for place in &self.places {
-            if let Some(connection) = self.lock(place).as_deref_mut() {
-                act(connection);
-            }
-        }
+    /// The keys of all places that were ever taken.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = u64> {
+        let chunks = self.places.iter().enumerate().filter(|(_, chunk)| chunk.get().is_some());
+        chunks.flat_map(|(number, _)| number * CHUNK..(number + 1) * CHUNK).map(|place| key_of(place as u32))
     }
 
-    fn lock_place(&self, key: u64) -> MutexGuard<'_, Option<Box<Connection>>> {
-        self.lock(&self.places[(key - 1) as usize])
+    fn lock_place(&self, key: u64) -> Option<MutexGuard<'_, Place>> {
+        let place = number_of(key) as usize;
+        let chunk = self.places.get(place / CHUNK)?;
+        let chunk = chunk.get_or_init(|| (0..CHUNK).map(|_| Mutex::new(Place::Free)).collect());
+        Some(self.lock(&chunk[place % CHUNK]))
+    }
+
+    /// When they look at their deadlines.
+    pub(crate) fn alarms(&self) -> Arc<Alarms> {
+        Arc::clone(&self.alarms)
     }
 
     pub(crate) fn lock_listening(&self) -> MutexGuard<'_, Vec<Listening>> {

@@ -1,10 +1,12 @@
 //! What a worker lends to the connection whose turn it is.
 
 use crate::{
+    alarms::Alarms,
     counters::{Block, Samples},
     descriptors,
     file_cache::FileCache,
     protection::Remembered,
+    ready::Ready,
     site::Site,
 };
 use completion_port::Worker;
@@ -21,6 +23,7 @@ pub(crate) struct Context {
     pub(crate) site: Arc<Arc<Site>>,
     pub(crate) cache: FileCache,
     pub(crate) dates: DateCache,
+    pub(crate) ready: Ready,
     /// Passwords that were right.
     pub(crate) remembered: Remembered,
     /// What this worker counts.
@@ -31,8 +34,12 @@ pub(crate) struct Context {
     pub(crate) wall: SystemTime,
     /// Where targets are decoded.
     pub(crate) scratch: Box<[u8]>,
+    /// The head of an answer that goes out at once.
+    pub(crate) head: Vec<u8>,
     /// The path of the request at hand, below the root.
     pub(crate) key: String,
+    /// Those of the worker's queue.
+    pub(crate) alarms: Arc<Alarms>,
     /// Warnings that any client can cause by asking.
     pub(crate) warnings: Warnings,
     /// The server is shutting down: every answer is the last of its connection.
@@ -59,7 +66,7 @@ impl Warnings {
 }
 
 impl Context {
-    pub(crate) fn new(port: Worker, site: Arc<Site>, workers: usize) -> Self {
+    pub(crate) fn new(port: Worker, site: Arc<Site>, workers: usize, alarms: Arc<Alarms>) -> Self {
         let settings = &site.settings;
         let entries = (settings.file_cache_entries / workers).max(1);
         let cache = FileCache::new(
@@ -75,12 +82,15 @@ impl Context {
             port,
             cache,
             dates,
+            ready: Ready::new(),
             remembered: Remembered::new(),
             counts: site.counters.block(worker),
             samples: site.counters.samples(worker),
             wall,
             scratch,
+            head: Vec::new(),
             key: String::new(),
+            alarms,
             warnings: Warnings::default(),
             draining: false,
             site: Arc::new(site),

@@ -106,6 +106,20 @@ impl Simple {
     pub(crate) fn closing(status: Status) -> Self {
         Self { close: true, ..Self::new(status) }
     }
+
+    /// Whether nothing in it depends on the request, but for the status.
+    pub(crate) fn is_the_same_for_all(&self) -> bool {
+        self.status != Status::UNAUTHORIZED
+            && self.location.is_none()
+            && self.allow.is_none()
+            && self.unsatisfied.is_none()
+            && self.retry_after_s.is_none()
+            && !self.varies
+            && !self.close
+            && self.with_body
+            && self.text.is_none()
+            && self.cors.is_none()
+    }
 }
 
 /// Decides about `request`, which is for `host`. `known` is the entry of its path where it has just been looked up; `granted` says that it

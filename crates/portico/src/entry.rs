@@ -118,6 +118,8 @@ pub(crate) struct File {
     pub(crate) settled: bool,
     etag: StoredETag,
     last_modified: SystemTime,
+    /// The same as a field has it.
+    last_modified_date: HttpDate,
 }
 
 /// A file that is closed when it is dropped, or none.
@@ -207,6 +209,7 @@ impl File {
             settled,
             etag,
             last_modified,
+            last_modified_date: HttpDate::new(last_modified),
         };
         file.make_head(fields);
         file
@@ -303,7 +306,7 @@ impl File {
         let unchanged = status == Status::NOT_MODIFIED;
         let language = self.language(fields.content_language).filter(|_| !unchanged);
         let language = language.map(|value| ("Content-Language", value.as_bytes()));
-        let last_modified = (!unchanged && !has_some).then(|| HttpDate::new(self.last_modified));
+        let last_modified = (!unchanged && !has_some).then_some(&self.last_modified_date);
         let head = ResponseHead {
             content_type: match extent {
                 Extent::Parts(media_type, _) => Some(media_type),
@@ -314,7 +317,7 @@ impl File {
             vary: self.is_negotiated().then_some(VARY),
             content_range,
             accept_ranges: status == Status::OK,
-            last_modified: last_modified.as_ref(),
+            last_modified,
             etag: Some(self.etag()),
             server: fields.server,
             fields: language.as_slice(),

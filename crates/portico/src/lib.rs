@@ -28,6 +28,7 @@
 //! the crate needs no command-line parser.
 #![forbid(unsafe_code)]
 
+mod alarms;
 mod clients;
 mod compression;
 mod connection;
@@ -50,6 +51,7 @@ mod output;
 pub mod path;
 pub mod pattern;
 mod protection;
+mod ready;
 mod routing;
 mod seek;
 mod server;

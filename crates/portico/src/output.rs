@@ -28,6 +28,15 @@ impl Output {
         self.buffer.as_mut().filter(|buffer| buffer.spare_capacity() >= bytes)
     }
 
+    /// Forgets what was written since it had `length` bytes of heads and small bodies.
+    pub(crate) fn take_back(&mut self, length: usize) {
+        if let Some(buffer) = &mut self.buffer {
+            buffer.truncate(length);
+        }
+        // Somebody else may want it.
+        self.buffer.take_if(|buffer| buffer.is_empty());
+    }
+
     /// Whether another body can be joined.
     pub(crate) fn has_room_for_slice(&self) -> bool {
         self.has_room_for_slices(1)

@@ -278,7 +278,8 @@ impl Part {
     pub(crate) fn into_worker(self) -> Result<worker::Server, completion_port::Error> {
         let worker = self.port.worker()?;
         let connections = Arc::clone(&self.connections[worker.queue()]);
-        worker::Server::new(Context::new(worker, self.site, self.workers), connections, self.listeners)
+        let context = Context::new(worker, self.site, self.workers, connections.alarms());
+        worker::Server::new(context, connections, self.listeners)
     }
 }
 
@@ -305,8 +306,9 @@ pub(crate) fn configuration(settings: &Settings) -> Configuration {
         settings.connections.div_ceil(queues) + settings.file_cache_entries + SPARE_HANDLES;
     configuration.buffers = buffer_classes(settings);
     // Twice, because what left the cache may still be on its way to clients.
+    let ready = queues * configuration.workers_per_queue * crate::ready::HEAP_BYTES;
     configuration.heap_bytes =
-        2 * settings.file_cache_bytes + settings.file_cache_file_bytes + crate::listing::HEAP_BYTES;
+        2 * settings.file_cache_bytes + settings.file_cache_file_bytes + crate::listing::HEAP_BYTES + ready;
     configuration.receive_bytes = settings.receive_buffer_bytes;
     configuration.accepts_posted = settings.accepts_posted;
     configuration.transmit_bytes = settings.send_slice_bytes;

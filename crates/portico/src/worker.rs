@@ -1,9 +1,10 @@
 //! The worker loop: wait for completions, hand each to its connection, wait again.
 
 use crate::{
+    alarms::Alarm,
     compression::{self, Made},
-    connection::{Audience, Connection},
-    connections::{Connections, Listening},
+    connection::{Audience, Connection, Fate, Idle, Spares},
+    connections::{Connections, Listening, key_of},
     context::Context,
     listeners::Opened,
 };
@@ -26,6 +27,9 @@ const REST: Duration = Duration::from_millis(100);
 pub(crate) struct Server {
     context: Context,
     connections: Arc<Connections>,
+    spares: Spares,
+    /// Alarms that are being seen to.
+    due: Vec<Alarm>,
     completions: Vec<Completion>,
     /// Accepting was refused: a timer runs, after which it is tried again.
     resting: bool,
@@ -57,8 +61,15 @@ impl Server {
             connections.lock_listening().push(Listening { listener, accepting: Token::NONE });
             connections.set_paused(true);
         }
-        let mut server =
-            Self { context, connections, completions: Vec::new(), resting: false, restless: false };
+        let mut server = Self {
+            context,
+            connections,
+            spares: Spares::default(),
+            due: Vec::new(),
+            completions: Vec::new(),
+            resting: false,
+            restless: false,
+        };
         server.accept_again();
         Ok(server)
     }
@@ -102,6 +113,8 @@ impl Server {
                     }
                 }
                 OperationKind::Call if completion.key == NO_CONNECTION => self.on_called(completion),
+                // One that was cancelled made room for one that ends sooner.
+                OperationKind::Timer if self.fire(completion.token) || completion.result.is_err() => {}
                 _ if completion.key == NO_CONNECTION => {
                     self.resting &= completion.kind != OperationKind::Timer;
                     self.accept_again();
@@ -115,6 +128,7 @@ impl Server {
         }
         if std::mem::take(&mut self.restless) {
             self.accept_again();
+            self.arm();
         }
         Ok(turn)
     }
@@ -136,19 +150,45 @@ impl Server {
 
     fn hand_over(&mut self, completion: Completion) {
         let gone = completion.kind == OperationKind::Close;
-        self.connections.with(completion.key, |connection| {
-            // A mistake that one request finds must not end the connections of others.
-            let context = &mut self.context;
+        self.with(completion.key, |connection, context| {
             if gone && connection.audience() == Audience::Site {
                 context.counts.count_closed();
             }
-            let completed = catch_unwind(AssertUnwindSafe(|| connection.complete(completion, context)));
-            completed.unwrap_or_else(|_| connection.abort(&mut self.context))
+            connection.complete(completion, context)
         });
         if gone {
             self.admit_waiting();
             self.accept_again();
         }
+    }
+
+    /// Lets a connection act.
+    fn with(&mut self, key: u64, act: impl FnOnce(&mut Connection, &mut Context) -> Fate) {
+        self.connections.with(key, &mut self.spares, |connection| {
+            // A mistake that one request finds must not end the connections of others.
+            let context = &mut self.context;
+            let acted = catch_unwind(AssertUnwindSafe(|| act(connection, context)));
+            acted.unwrap_or_else(|_| connection.abort(&mut self.context))
+        });
+    }
+
+    /// Has connections look at their deadlines, if it was their timer that ended.
+    fn fire(&mut self, timer: Token) -> bool {
+        let mut due = std::mem::take(&mut self.due);
+        let fired = self.context.alarms.fire(timer, &mut due, &mut self.context.port);
+        for (due_ns, place) in due.drain(..) {
+            self.with(key_of(place), |connection, context| connection.look_at_deadline(due_ns, context));
+        }
+        self.due = due;
+        if fired {
+            self.arm();
+        }
+        fired
+    }
+
+    /// Sets the timer for the deadlines to come; or tries again at the next turn.
+    fn arm(&mut self) {
+        self.restless |= !self.context.alarms.arm(&mut self.context.port);
     }
 
     fn on_accepted(&mut self, completion: Completion) {
@@ -204,8 +244,11 @@ impl Server {
             if audience == Audience::Site {
                 self.context.counts.count_accepted();
             }
-            let connection = Connection::new(handle, audience, &self.context);
-            self.connections.enter(key, connection, |connection| connection.advance(&mut self.context));
+            self.connections.enter(key, Idle::new(handle, audience, &self.context));
+            self.with(key, |connection, context| {
+                connection.advance(context);
+                Fate::Open
+            });
         }
     }
 
@@ -251,6 +294,12 @@ impl Server {
             self.context.port.close(handle);
         }
         let connections = Arc::clone(&self.connections);
-        connections.for_each(|connection| connection.drain(&mut self.context));
+        for key in connections.keys() {
+            self.with(key, |connection, context| {
+                connection.drain(context);
+                Fate::Open
+            });
+        }
+        self.context.alarms.drain(&mut self.context.port);
     }
 }

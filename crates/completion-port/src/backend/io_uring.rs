@@ -342,6 +342,10 @@ impl Engine for Ring {
         }
     }
 
+    fn may_go_on(&mut self, handle: Handle) -> bool {
+        self.budget.take(handle)
+    }
+
     fn leak(&mut self) {
         self.leaked = true;
         self.system.leak();

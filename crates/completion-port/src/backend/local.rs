@@ -9,6 +9,8 @@
 
 #[cfg(target_os = "linux")]
 mod acknowledged;
+#[cfg(target_os = "linux")]
+mod at_once;
 mod core;
 mod handle;
 #[cfg(target_os = "linux")]
@@ -50,6 +52,7 @@ use crate::{
 };
 use std::{
     net::SocketAddr,
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -95,6 +98,12 @@ pub(crate) trait Engine {
     /// Whether as many tasks wait as the limit says.
     fn has_all_tasks(&self, pool: &Pool) -> bool {
         pool.is_full()
+    }
+
+    /// Whether the handle may do something more at once before others get their turn. An engine that says no never does anything within
+    /// the call that asks for it.
+    fn may_go_on(&mut self, _handle: Handle) -> bool {
+        false
     }
 
     /// Operations did not come home: the engine must leave alone, for ever, what the kernel may still touch.
@@ -476,6 +485,24 @@ impl<E: Engine> Driver for Local<E> {
             self.run();
         }
         Ok(token)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_at_once(&mut self, handle: Handle, file: Handle, offset: u64, into: &mut [u8]) -> usize {
+        let refused = self.shared.phase.get().refuses(OperationKind::ReadAt);
+        if refused || !self.engine.may_go_on(handle) {
+            return 0;
+        }
+        self.core.read_at_once(file, offset, into)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn transmit_at_once(&mut self, handle: Handle, head: &[u8], file: Handle, range: Range<u64>) -> u64 {
+        let refused = self.shared.phase.get().refuses(OperationKind::TransmitFile);
+        if refused || !self.core.may_send_at_once(handle) || !self.engine.may_go_on(handle) {
+            return 0;
+        }
+        self.core.transmit_at_once(handle, head, file, range)
     }
 
     fn cancel(&mut self, token: Token) {

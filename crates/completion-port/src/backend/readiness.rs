@@ -429,6 +429,10 @@ impl Engine for Poll {
         Ok(())
     }
 
+    fn may_go_on(&mut self, handle: Handle) -> bool {
+        self.spend(handle)
+    }
+
     fn leak(&mut self) {
         // Nothing to do: the kernel touches no memory outside of a call.
     }

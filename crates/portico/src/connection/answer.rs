@@ -1,20 +1,26 @@
 //! Writing answers into the output.
 
-use super::{Activity, COPY_BYTES, Connection, Decision, Progress, Taken, body::needs_body};
+use super::{
+    Activity, COPY_BYTES, Connection, Decision, Progress, Taken, body::needs_body,
+    stream::LEAST_TRANSMITTED_BYTES,
+};
 use crate::{
     context::Context,
     decide::{FileAnswer, Simple},
-    entry::{Extent, HEAD_ROOM},
+    entry::{Extent, File, HEAD_ROOM},
     log::{AccessRecord, Remote},
+    ready::Subject,
 };
+use completion_port::Buffer;
 use portico_http::{
     body::BodyDecoder,
+    date::{self, HttpDate},
     method::Method,
     request::{self, Parsed, Request, Version},
     response::{self, Connection as ConnectionField, MAX_END_BYTES},
     status::Status,
 };
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 /// Capacity for several pipelined answers in one send.
 pub(super) const BATCH_BYTES: usize = 65_536;
@@ -164,6 +170,10 @@ impl Connection {
         context: &mut Context,
     ) -> Option<()> {
         let file = answer.entry.file().expect("the decision was made for a file");
+        let field = ConnectionField::for_version(request.version, !close);
+        if field.is_none() && batch == 0 && self.join_ready_file(request, answer, file, context) {
+            return Some(());
+        }
         let mut room = [0; HEAD_ROOM];
         let head: [&[u8]; 2] = if answer.status == Status::OK {
             [&file.head, &[]]
@@ -178,10 +188,14 @@ impl Connection {
         let head = [head[0], head[1], cors];
         let (first, end) = answer.range.map_or((0, file.length()), |(first, last)| (first, last + 1));
         let end = if answer.with_body { end } else { first };
-        let field = ConnectionField::for_version(request.version, !close);
-        let buffers = context.port.buffers();
-        let date = context.dates.at(context.wall);
         let streamed = file.bytes.is_none() && end > first;
+        if streamed && self.write_from_memory(file, &head, first..end, field, batch, context) {
+            self.last_answer |= close;
+            self.count_answer(answer.status, context);
+            self.log(Some(request), answer.status, end - first, context);
+            return Some(());
+        }
+        let date = context.dates.at(context.wall);
         if streamed {
             let mut end_of_head = [0; MAX_END_BYTES];
             let length =
@@ -189,11 +203,6 @@ impl Connection {
             let head = [head[0], head[1], head[2], &end_of_head[..length]];
             if !self.begin_stream(request, answer, first..end, &head, context) {
                 return None;
-            }
-            if let Activity::Streaming(body) = &mut self.activity
-                && let Some(late) = &mut body.log
-            {
-                late.user = self.client.user().into();
             }
             self.last_answer |= close;
             self.count_answer(answer.status, context);
@@ -206,13 +215,11 @@ impl Connection {
         }
         let head_bytes = head.iter().map(|part| part.len()).sum::<usize>();
         let needed = head_bytes + MAX_END_BYTES + if copied { body.len() } else { 0 };
-        let Some(buffer) = self.output.room(buffers, needed, batch) else {
+        let Some(buffer) = self.output.room(context.port.buffers(), needed, batch) else {
             return self.wait_for_room(context);
         };
         head.iter().for_each(|part| buffer.extend_from_slice(part));
-        let length =
-            response::write_end(buffer.spare_mut(), Some(date), field).expect("there is room for it");
-        buffer.advance(length);
+        put_end(buffer, date, field);
         if copied {
             buffer.extend_from_slice(body);
             context.counts.count_body_copied(body.len());
@@ -223,6 +230,82 @@ impl Connection {
         self.count_answer(answer.status, context);
         self.log(Some(request), answer.status, end - first, context);
         Some(())
+    }
+
+    /// Answers with what is ready, where it is. False if the answer has to be written.
+    fn join_ready_file(
+        &mut self,
+        request: &Request<'_>,
+        answer: &FileAnswer,
+        file: &File,
+        context: &mut Context,
+    ) -> bool {
+        let (subject, body, head_bytes) = match (answer.status, &file.bytes) {
+            (Status::OK, Some(bytes)) if answer.with_body => {
+                (Subject::Whole(&answer.entry), &bytes[..], file.head.len())
+            }
+            (Status::NOT_MODIFIED, _) if request.if_range.is_none() => {
+                (Subject::Unchanged(&answer.entry), &[][..], HEAD_ROOM + file.lines.len())
+            }
+            _ => return false,
+        };
+        // What is said to the origin of a request is not the same for all.
+        if file.cors || !self.output.is_empty() {
+            return false;
+        }
+        let (date, now_s) = (context.dates.at(context.wall), date::second(context.wall));
+        let most_bytes = head_bytes + MAX_END_BYTES + body.len();
+        let (site, counts) = (&context.site, &context.counts);
+        let host = self.host;
+        let ready = context.ready.answer(subject, now_s, most_bytes, context.port.buffers(), |buffer| {
+            if answer.status == Status::OK {
+                buffer.extend_from_slice(&file.head);
+            } else {
+                let fields = site.hosts[host].head_fields();
+                let length =
+                    file.head_for(Extent::Unchanged, false, &file.head_fields(fields), buffer.spare_mut());
+                buffer.advance(length);
+                buffer.extend_from_slice(&file.lines);
+            }
+            put_end(buffer, date, None);
+            buffer.extend_from_slice(body);
+            counts.count_body_copied(body.len());
+        });
+        let Some(ready) = ready else { return false };
+        self.output.join(ready);
+        self.count_answer(answer.status, context);
+        self.log(Some(request), answer.status, body.len() as u64, context);
+        true
+    }
+
+    /// Writes a head and a small part of an open file, where that can be read at once. False, with nothing written, where it cannot.
+    fn write_from_memory(
+        &mut self,
+        file: &File,
+        head: &[&[u8]],
+        range: Range<u64>,
+        field: Option<ConnectionField>,
+        batch: usize,
+        context: &mut Context,
+    ) -> bool {
+        let length = range.end - range.start;
+        if length >= LEAST_TRANSMITTED_BYTES || context.site.trace.is_some() {
+            return false;
+        }
+        let bytes = length as usize;
+        let needed = head.iter().map(|part| part.len()).sum::<usize>() + MAX_END_BYTES + bytes;
+        let Some(buffer) = self.output.room(context.port.buffers(), needed, batch) else { return false };
+        let before = buffer.len();
+        head.iter().for_each(|part| buffer.extend_from_slice(part));
+        let date = context.dates.at(context.wall);
+        put_end(buffer, date, field);
+        let room = &mut buffer.spare_mut()[..bytes];
+        if context.port.read_at_once(self.handle, file.handle.handle(), range.start, room) < bytes {
+            self.output.take_back(before);
+            return false;
+        }
+        buffer.advance(bytes);
+        true
     }
 
     /// There is no room in the output: it has to be sent first, or, if it is empty, no buffer is free and the client is told.
@@ -275,6 +358,12 @@ impl Connection {
     }
 }
 
+/// Ends a head.
+pub(super) fn put_end(buffer: &mut Buffer, date: &HttpDate, field: Option<ConnectionField>) {
+    let length = response::write_end(buffer.spare_mut(), Some(date), field).expect("there is room for it");
+    buffer.advance(length);
+}
+
 pub(super) fn version(version: Version) -> &'static [u8] {
     match version {
         Version::Http10 => b"HTTP/1.0",
@@ -295,10 +384,6 @@ pub(crate) struct LateRecord {
 }
 
 impl LateRecord {
-    pub(super) fn new(request: &Request<'_>, status: Status, arrived: Duration) -> Box<Self> {
-        Self::of(Some(request), status, arrived)
-    }
-
     /// None for what could not be read as a request.
     fn of(request: Option<&Request<'_>>, status: Status, arrived: Duration) -> Box<Self> {
         let parts = request.map_or([&b""[..]; 4], |request| {

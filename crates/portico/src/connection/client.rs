@@ -25,6 +25,13 @@ pub(super) struct Client {
     standing: Standing,
 }
 
+/// What is known of the client between its requests.
+pub(super) struct Acquaintance {
+    stage: Stage,
+    remote: Option<Remote>,
+    share: Option<Share>,
+}
+
 /// From whom the request in front comes.
 enum Standing {
     /// That was not asked, or is being checked.
@@ -44,7 +51,10 @@ enum Stage {
     Welcome,
 }
 
-impl Client {
+impl Acquaintance {
+    /// Of a client that nobody asks who it is.
+    pub(super) const NONE: Self = Self { stage: Stage::New, remote: None, share: None };
+
     pub(super) fn new(handle: Handle, context: &Context) -> Self {
         let site = &context.site;
         let trusted = &site.settings.proxy_protocol_from;
@@ -53,13 +63,25 @@ impl Client {
         let proxied =
             remote.is_some_and(|remote| trusted.iter().any(|peers| peers.include(remote.address())));
         let stage = if proxied { Stage::ExpectsHeader } else { Stage::New };
-        Self { stage, remote, share: None, counted: false, standing: Standing::Unknown }
+        Self { stage, remote, share: None }
+    }
+}
+
+impl Client {
+    pub(super) fn of(known: Acquaintance) -> Self {
+        let Acquaintance { stage, remote, share } = known;
+        Self { stage, remote, share, counted: false, standing: Standing::Unknown }
     }
 
-    /// A client that nobody asks who it is.
-    pub(super) fn unknown() -> Self {
-        let standing = Standing::Unknown;
-        Self { stage: Stage::New, remote: None, share: None, counted: false, standing }
+    /// What is to be kept until the next request; none where one is in front.
+    pub(super) fn rest(&mut self) -> Option<Acquaintance> {
+        let rests =
+            self.stage == Stage::Welcome && !self.counted && matches!(self.standing, Standing::Unknown);
+        rests.then(|| Acquaintance {
+            stage: self.stage,
+            remote: self.remote.take(),
+            share: self.share.take(),
+        })
     }
 
     /// Whether the header of the PROXY protocol has yet to come.

@@ -1,11 +1,13 @@
-//! Time limits. Each connection has one timer, which is set again only when it fires: moving a deadline costs nothing.
+//! Time limits. Each connection has one alarm, which is set again only when it is due: moving a deadline to a later time costs nothing.
 //!
 //! Heads, idleness and the end of a connection have a fixed limit. Bodies and answers may take as long as they need, but have a least rate:
 //! when a window of time is over, so many bytes must have moved in it as the rate says, or at least one.
 
 use super::{Activity, Connection};
-use crate::context::Context;
-use completion_port::{Completion, Operation, Token};
+use crate::{
+    alarms::{Alarm, nanoseconds},
+    context::Context,
+};
 use portico_http::status::Status;
 use std::time::Duration;
 
@@ -35,33 +37,35 @@ enum Waiting {
 
 /// The time limit of a connection, and what moved since it was set.
 pub(super) struct Clock {
-    timer: Token,
-    timer_due_ns: u64,
+    pub(super) lasting: Lasting,
     waiting: Waiting,
-    /// By the clock of the port, as all times here: half of what a `Duration` takes, in every idle connection.
-    deadline_ns: u64,
     /// What was left of the window of a body or an answer when the connection began to wait for the disk.
     paused: Option<(Waiting, u64)>,
     /// Bytes that came since the window of a body began.
     received: u64,
+}
+
+/// What is kept of it between requests. Times are by the clock of the port.
+#[derive(Clone, Copy)]
+pub(super) struct Lasting {
+    deadline_ns: u64,
+    /// When it is looked at, or [`NEVER`].
+    alarm_ns: u64,
     /// Bytes in sends that are done.
     sent: u64,
     /// Bytes that the client had taken when that was last asked.
     taken: u64,
 }
 
+const NEVER: u64 = u64::MAX;
+
+impl Lasting {
+    pub(super) const NEW: Self = Self { deadline_ns: 0, alarm_ns: NEVER, sent: 0, taken: 0 };
+}
+
 impl Default for Clock {
     fn default() -> Self {
-        Self {
-            timer: Token::NONE,
-            timer_due_ns: 0,
-            waiting: Waiting::Request,
-            deadline_ns: 0,
-            paused: None,
-            received: 0,
-            sent: 0,
-            taken: 0,
-        }
+        Self { lasting: Lasting::NEW, waiting: Waiting::Request, paused: None, received: 0 }
     }
 }
 
@@ -71,12 +75,17 @@ impl Clock {
     }
 
     pub(super) fn count_sent(&mut self, bytes: u64) {
-        self.sent += bytes;
+        self.lasting.sent += bytes;
     }
-}
 
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    /// Whether only the next request is waited for: then [`Lasting`] says all.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.waiting == Waiting::Request && self.paused.is_none()
+    }
+
+    fn alarm(&self, place: u32) -> Option<Alarm> {
+        (self.lasting.alarm_ns != NEVER).then_some((self.lasting.alarm_ns, place))
+    }
 }
 
 impl Connection {
@@ -121,7 +130,7 @@ impl Connection {
     /// Sets the deadline for what is waited for, where that changed.
     pub(super) fn set_deadline(&mut self, context: &mut Context) {
         let waiting = self.waiting();
-        if waiting == self.clock.waiting && self.clock.timer != Token::NONE {
+        if waiting == self.clock.waiting && self.clock.lasting.alarm_ns != NEVER {
             return;
         }
         let before = std::mem::replace(&mut self.clock.waiting, waiting);
@@ -129,7 +138,8 @@ impl Connection {
             Some((paused, left_ns)) if paused == waiting => Duration::from_nanos(left_ns),
             _ => {
                 if waiting == Waiting::Disk && matches!(before, Waiting::Body | Waiting::Write) {
-                    let left_ns = self.clock.deadline_ns.saturating_sub(nanoseconds(context.port.now()));
+                    let left_ns =
+                        self.clock.lasting.deadline_ns.saturating_sub(nanoseconds(context.port.now()));
                     self.clock.paused = Some((before, left_ns));
                 } else {
                     self.clock.received = 0;
@@ -137,52 +147,63 @@ impl Connection {
                 self.time_limit(waiting, context)
             }
         };
-        self.set_timer(left, context);
+        self.set_limit(left, context);
     }
 
     /// A write is done: the next has the whole limit again.
     pub(super) fn disk_moved(&mut self, context: &mut Context) {
         if self.clock.waiting == Waiting::Disk {
-            self.set_timer(self.time_limit(Waiting::Disk, context), context);
+            self.set_limit(self.time_limit(Waiting::Disk, context), context);
         }
     }
 
     /// The server shuts down: what would be waited for long ends sooner.
     pub(super) fn hasten(&mut self, context: &mut Context) {
         let limit = self.time_limit(self.clock.waiting, context);
-        if nanoseconds(context.port.now() + limit) < self.clock.deadline_ns {
-            self.set_timer(limit, context);
+        if nanoseconds(context.port.now() + limit) < self.clock.lasting.deadline_ns {
+            self.set_limit(limit, context);
         }
     }
 
-    fn set_timer(&mut self, left: Duration, context: &mut Context) {
-        self.clock.deadline_ns = nanoseconds(context.port.now() + left);
-        if self.clock.timer == Token::NONE {
-            self.start_timer(context);
-        } else if self.clock.deadline_ns < self.clock.timer_due_ns {
-            // Its completion starts it again, for the nearer deadline.
-            context.port.cancel(self.clock.timer);
+    fn set_limit(&mut self, left: Duration, context: &mut Context) {
+        self.clock.lasting.deadline_ns = nanoseconds(context.port.now() + left);
+        if self.clock.lasting.deadline_ns < self.clock.lasting.alarm_ns {
+            self.set_alarm(context);
         }
     }
 
-    fn start_timer(&mut self, context: &mut Context) {
-        let after_ns = self.clock.deadline_ns.saturating_sub(nanoseconds(context.port.now()));
-        let after = Duration::from_nanos(after_ns);
-        self.clock.timer_due_ns = self.clock.deadline_ns;
-        self.clock.timer = self.submit(Operation::Timer { after }, context).unwrap_or(Token::NONE);
+    fn set_alarm(&mut self, context: &mut Context) {
+        let before = self.clock.alarm(self.place);
+        self.clock.lasting.alarm_ns = self.clock.lasting.deadline_ns;
+        let alarm = (self.clock.lasting.alarm_ns, self.place);
+        if let Err(error) = context.alarms.set(alarm, before, &mut context.port) {
+            self.clock.lasting.alarm_ns = NEVER;
+            self.refused_by_port(error, context);
+        }
     }
 
-    pub(super) fn on_timer(&mut self, completion: &Completion, context: &mut Context) {
-        self.clock.timer = Token::NONE;
+    /// The connection is gone.
+    pub(super) fn forget_alarm(&mut self, context: &mut Context) {
+        if let Some(alarm) = self.clock.alarm(self.place) {
+            context.alarms.remove(alarm, &mut context.port);
+        }
+    }
+
+    pub(super) fn on_alarm(&mut self, due_ns: u64, context: &mut Context) {
+        // It may be that of an earlier connection in this place.
+        if due_ns != self.clock.lasting.alarm_ns {
+            return;
+        }
+        self.clock.lasting.alarm_ns = NEVER;
         if self.closing {
             return;
         }
-        if completion.result.is_err() || nanoseconds(context.port.now()) < self.clock.deadline_ns {
-            return self.start_timer(context);
+        if nanoseconds(context.port.now()) < self.clock.lasting.deadline_ns {
+            return self.set_alarm(context);
         }
         let waiting = self.clock.waiting;
         if self.keeps_pace(context) {
-            return self.set_timer(self.time_limit(waiting, context), context);
+            return self.set_limit(self.time_limit(waiting, context), context);
         }
         tracing::debug!(?waiting, "a connection is too slow");
         match waiting {
@@ -208,8 +229,8 @@ impl Connection {
             Waiting::Body => std::mem::take(&mut self.clock.received),
             Waiting::Write => {
                 // Where the system does not say how far a send has come, one that is under way counts for nothing.
-                let taken = context.port.acknowledged_bytes(self.handle).unwrap_or(self.clock.sent);
-                taken.saturating_sub(std::mem::replace(&mut self.clock.taken, taken))
+                let taken = context.port.acknowledged_bytes(self.handle).unwrap_or(self.clock.lasting.sent);
+                taken.saturating_sub(std::mem::replace(&mut self.clock.lasting.taken, taken))
             }
             _ => return false,
         };
@@ -222,7 +243,7 @@ impl Connection {
     fn start_linger_limit(&mut self, context: &mut Context) {
         if !self.closing {
             self.clock.waiting = Waiting::Write;
-            self.set_timer(self.time_limit(Waiting::Write, context), context);
+            self.set_limit(self.time_limit(Waiting::Write, context), context);
         }
     }
 }

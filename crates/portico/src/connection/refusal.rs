@@ -5,7 +5,7 @@
 
 use super::{
     Activity, Audience, COPY_BYTES, Connection,
-    answer::{BATCH_BYTES, LateRecord},
+    answer::{BATCH_BYTES, LateRecord, put_end},
     stream::{Part, Parts},
 };
 use crate::{
@@ -13,14 +13,15 @@ use crate::{
     decide::Simple,
     entry::{Entry, VARY},
     host::Host,
+    ready::Subject,
     seek::{Lookup, Purpose},
 };
 use completion_port::{Buffer, Slice};
 use portico_http::{
     body::BodyLength,
-    date::HttpDate,
+    date::{self, HttpDate},
     request::Version,
-    response::{self, Connection as ConnectionField, ContentRange, ResponseHead},
+    response::{Connection as ConnectionField, ContentRange, ResponseHead},
     status::Status,
 };
 use std::sync::Arc;
@@ -219,14 +220,29 @@ impl Connection {
             lines: [host.fields.preset_lines(), cors_lines(simple, host)],
         };
         let needed = room_for(simple, host, &content) + content.length as usize;
-        let room = self.output.room(context.port.buffers(), needed, batch);
-        let Some(buffer) = room else { return self.wait_for_room(context) };
-        put_head(buffer, version, simple, host, &content, context.dates.at(context.wall));
         let with_body = simple.with_body && !simple.status.is_without_content();
-        let sent = if with_body { content.length } else { 0 };
-        if with_body {
-            texts.iter().for_each(|text| buffer.extend_from_slice(text));
+        let (date, now_s) = (context.dates.at(context.wall), date::second(context.wall));
+        let write = |buffer: &mut Buffer| {
+            put_head(buffer, version, simple, host, &content, date);
+            if with_body {
+                texts.iter().for_each(|text| buffer.extend_from_slice(text));
+            }
+        };
+        let buffers = context.port.buffers();
+        let is_shared = batch == 0
+            && self.output.is_empty()
+            && version == Version::Http11
+            && simple.is_the_same_for_all();
+        let subject = is_shared.then_some(Subject::Status(self.host, simple.status));
+        let ready = subject.and_then(|subject| context.ready.answer(subject, now_s, needed, buffers, write));
+        if let Some(ready) = ready {
+            self.output.join(ready);
+        } else {
+            let room = self.output.room(buffers, needed, batch);
+            let Some(buffer) = room else { return self.wait_for_room(context) };
+            write(buffer);
         }
+        let sent = if with_body { content.length } else { 0 };
         self.last_answer |= simple.close;
         self.count_answer(simple.status, context);
         Some(sent)
@@ -287,7 +303,5 @@ fn put_head(
     buffer.advance(written);
     content.lines.iter().for_each(|lines| buffer.extend_from_slice(lines));
     let connection = ConnectionField::for_version(version, !simple.close);
-    let length =
-        response::write_end(buffer.spare_mut(), Some(date), connection).expect("there is room for it");
-    buffer.advance(length);
+    put_end(buffer, date, connection);
 }

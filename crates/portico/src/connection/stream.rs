@@ -10,7 +10,7 @@ use std::{ops::Range, sync::Arc, vec};
 const LEAST_AHEAD_BYTES: usize = 16_384;
 
 /// Fewer bytes cost less where they are read behind the head and sent with it.
-const LEAST_TRANSMITTED_BYTES: u64 = 16_384;
+pub(super) const LEAST_TRANSMITTED_BYTES: u64 = 16_384;
 /// What the system sends by itself in one operation; after it, the access log and the limits know how far the client is.
 const TRANSMIT_BYTES: u64 = if cfg!(target_os = "windows") { 128 << 10 } else { 4 << 20 };
 
@@ -106,39 +106,80 @@ impl Connection {
         head: &[&[u8]],
         context: &mut Context,
     ) -> bool {
-        let head_bytes = head.iter().map(|part| part.len()).sum::<usize>();
         let settings = &context.site.settings;
-        let slice_bytes = settings.send_slice_bytes;
-        let total = range.end - range.start;
-        let transmits =
-            settings.transmit_files && context.site.trace.is_none() && total >= LEAST_TRANSMITTED_BYTES;
+        let (slice_bytes, total) = (settings.send_slice_bytes, range.end - range.start);
+        if settings.transmit_files && context.site.trace.is_none() && total >= LEAST_TRANSMITTED_BYTES {
+            return self.begin_transmit(request, answer, range, head, context);
+        }
+        let head_bytes = head.iter().map(|part| part.len()).sum::<usize>();
         // The head is laid in front of the first slice, which is shorter by it, where that leaves a slice at all.
         let room = (total as usize).min(slice_bytes.saturating_sub(head_bytes).max(slice_bytes / 2));
-        let buffers = context.port.buffers();
-        let acquired = match transmits {
-            // It is kept until the client has taken the first step, which must not be at the expense of others.
-            true if buffers.are_low(head_bytes) => buffers.allocate(head_bytes),
-            true => buffers.acquire(head_bytes),
-            false => acquire_slice(buffers, head_bytes, room),
-        };
-        let Ok(mut buffer) = acquired else {
+        let Ok(mut buffer) = acquire_slice(context.port.buffers(), head_bytes, room) else {
             return self.wait_for_room::<()>(context).is_some();
         };
-        for part in head {
-            buffer.extend_from_slice(part);
+        head.iter().for_each(|part| buffer.extend_from_slice(part));
+        let log = self.late_record(Some(request), answer.status);
+        self.activity = Activity::Streaming(Box::new(FileBody::new(&answer.entry, range, slice_bytes, log)));
+        self.read_slice(buffer, context);
+        true
+    }
+
+    /// As [`Self::begin_stream`], by the system alone: at once what the client has room for, if nothing else goes first.
+    fn begin_transmit(
+        &mut self,
+        request: &Request<'_>,
+        answer: &FileAnswer,
+        range: Range<u64>,
+        head: &[&[u8]],
+        context: &mut Context,
+    ) -> bool {
+        let file = answer.entry.file().expect("only files are streamed").handle.handle();
+        context.head.clear();
+        head.iter().for_each(|part| context.head.extend_from_slice(part));
+        let head_bytes = context.head.len() as u64;
+        // What was answered before goes first.
+        let may_send = !self.sending && self.output.is_empty();
+        let mut sent = 0;
+        if may_send {
+            self.note_send(context);
+            sent = context.port.transmit_at_once(self.handle, &context.head, file, range.clone());
+            self.clock.count_sent(sent);
         }
-        let log = self.client.remote.map(|_| LateRecord::new(request, answer.status, self.arrived));
-        let mut body = FileBody::new(&answer.entry, range, slice_bytes, log);
-        if transmits {
-            (body.transmits, body.lead) = (true, Some(buffer.freeze()));
-            self.activity = Activity::Streaming(Box::new(body));
-            // What was answered before goes first.
-            if !self.sending && self.output.is_empty() {
-                self.transmit(context);
+        if sent == head_bytes + range.end - range.start {
+            self.log(Some(request), answer.status, range.end - range.start, context);
+            return true;
+        }
+        let unsent = &context.head[sent.min(head_bytes) as usize..];
+        let mut lead = None;
+        if !unsent.is_empty() {
+            let buffers = context.port.buffers();
+            // It is kept until the client has taken the first step, which must not be at the expense of others.
+            let acquired = match buffers.are_low(unsent.len()) {
+                true => buffers.allocate(unsent.len()),
+                false => buffers.acquire(unsent.len()),
+            };
+            match acquired {
+                Ok(mut buffer) => {
+                    buffer.extend_from_slice(unsent);
+                    lead = Some(buffer.freeze());
+                }
+                Err(_) if sent == 0 => return self.wait_for_room::<()>(context).is_some(),
+                Err(_) => {
+                    // Half a head is with the client, and nothing else can be said to it.
+                    self.close(context);
+                    return true;
+                }
             }
-        } else {
-            self.activity = Activity::Streaming(Box::new(body));
-            self.read_slice(buffer, context);
+        }
+        let of_file = sent.saturating_sub(head_bytes);
+        let log = self.late_record(Some(request), answer.status);
+        let mut body = FileBody::new(&answer.entry, range, context.site.settings.send_slice_bytes, log);
+        body.left.start += of_file;
+        body.unread -= of_file;
+        (body.transmits, body.lead) = (true, lead);
+        self.activity = Activity::Streaming(Box::new(body));
+        if may_send {
+            self.transmit(context);
         }
         true
     }

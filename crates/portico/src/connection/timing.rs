@@ -18,6 +18,13 @@ pub(super) struct Timing {
     others: Duration,
 }
 
+impl Timing {
+    /// Whether no request is being measured.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.whole.is_none() && self.answered == 0
+    }
+}
+
 impl Connection {
     /// The head of the request in front is whole.
     pub(super) fn note_whole(&mut self, context: &Context) {

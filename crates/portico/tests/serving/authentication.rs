@@ -1,13 +1,11 @@
 //! Basic authentication: who sees what, and what everybody else is told.
 
 use crate::{
-    clients::connect_from,
-    common::{Answer, Client, Site, on_every_backend, settings, write},
+    common::{Answer, Client, Site, on_every_backend, write},
     rules::configured,
 };
 use base64ct::{Base64, Encoding as _};
-use portico::settings::{BackendChoice, HostSettings, LogTarget, Settings};
-use portico::{Server, StartError};
+use portico::settings::{BackendChoice, LogTarget, Settings};
 use std::{fs, path::PathBuf, time::Duration};
 
 on_every_backend!(
@@ -18,26 +16,20 @@ on_every_backend!(
     names_that_some_file_systems_take_for_the_folder_ask_too,
     what_a_password_opens_is_kept_by_no_shared_cache,
     uploads_ask_before_the_body_is_taken,
-    each_host_has_users_of_its_own,
-    a_changed_file_of_users_is_read_again,
     pipelined_requests_are_each_asked,
-    many_at_once_are_checked_or_told_to_come_back,
-    who_guesses_passwords_keeps_nobody_else_out,
     the_access_log_names_the_user,
-    a_users_file_that_cannot_be_used_is_said_at_the_start,
-    a_users_file_that_would_be_served_is_said_at_the_start,
 );
 
 /// "hunter2".
-const ALICE: &str = "alice:$2y$04$uKeOAn6DjHbwDYCwIsKtBe93RRR5CVwoa7lcMzJdakycVuGSZxmwq\n";
+pub(crate) const ALICE: &str = "alice:$2y$04$uKeOAn6DjHbwDYCwIsKtBe93RRR5CVwoa7lcMzJdakycVuGSZxmwq\n";
 
-struct Protected {
-    site: Site,
-    users: PathBuf,
+pub(crate) struct Protected {
+    pub(crate) site: Site,
+    pub(crate) users: PathBuf,
     _folder: tempfile::TempDir,
 }
 
-fn protected(backend: BackendChoice, change: impl FnOnce(&mut Settings)) -> Protected {
+pub(crate) fn protected(backend: BackendChoice, change: impl FnOnce(&mut Settings)) -> Protected {
     let folder = tempfile::tempdir().unwrap();
     let users = write(folder.path(), "users", ALICE);
     let site = Site::with_uploads(backend, |settings| {
@@ -56,11 +48,11 @@ fn only_private(settings: &mut Settings) {
     settings.auth_folders = vec!["/private/".parse().unwrap(), "/in/".parse().unwrap()];
 }
 
-fn field(credentials: &str) -> String {
+pub(crate) fn field(credentials: &str) -> String {
     format!("Authorization: Basic {}\r\n", Base64::encode_string(credentials.as_bytes()))
 }
 
-fn ask(client: &mut Client, target: &str, credentials: &str) -> Answer {
+pub(crate) fn ask(client: &mut Client, target: &str, credentials: &str) -> Answer {
     client.request("GET", target, &field(credentials))
 }
 
@@ -308,55 +300,6 @@ fn uploads_ask_before_the_body_is_taken(backend: BackendChoice) {
     assert_eq!(protected.site.names("in"), ["new"]);
 }
 
-fn each_host_has_users_of_its_own(backend: BackendChoice) {
-    let folder = tempfile::tempdir().unwrap();
-    let bob = write(folder.path(), "bob", ALICE.replace("alice", "bob"));
-    let protected = protected(backend, |settings| {
-        let host = |name: &str, users: Option<PathBuf>| {
-            let mut settings = settings.clone();
-            settings.auth_users = users;
-            HostSettings { names: vec![name.to_owned()], settings }
-        };
-        settings.hosts = vec![host("bob.example", Some(bob)), host("open.example", None)];
-    });
-    let mut client = protected.site.connect();
-    let mut ask = |host: &str, credentials: &str| {
-        client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n{}\r\n", field(credentials)));
-        client.answer().status
-    };
-    for _ in 0..2 {
-        assert_eq!(ask("test", "alice:hunter2"), 200);
-        assert_eq!(ask("bob.example", "alice:hunter2"), 401);
-        assert_eq!(ask("bob.example", "bob:hunter2"), 200);
-        assert_eq!(ask("test", "bob:hunter2"), 401);
-        assert_eq!(ask("open.example", "nobody:"), 200);
-    }
-}
-
-fn a_changed_file_of_users_is_read_again(backend: BackendChoice) {
-    let protected = protected(backend, |settings| settings.file_revalidate = Duration::ZERO);
-    let mut client = protected.site.connect();
-    assert_eq!(ask(&mut client, "/", "alice:hunter2").status, 200);
-    assert_eq!(ask(&mut client, "/", "bobby:hunter2").status, 401);
-    fs::write(&protected.users, ALICE.replace("alice", "somebody")).unwrap();
-    // Who is remembered is until the file has been looked at, which the first request has done.
-    while ask(&mut client, "/", "alice:hunter2").status != 401 {}
-    assert_eq!(ask(&mut client, "/", "somebody:hunter2").status, 200);
-    // With a mistake in it, or without it, all stays as it was.
-    fs::write(&protected.users, "nonsense").unwrap();
-    for _ in 0..5 {
-        assert_eq!(ask(&mut client, "/", "somebody:hunter2").status, 200);
-        assert_eq!(ask(&mut client, "/", "alice:hunter2").status, 401);
-    }
-    fs::remove_file(&protected.users).unwrap();
-    for _ in 0..5 {
-        assert_eq!(ask(&mut client, "/", "somebody:hunter2").status, 200);
-    }
-    fs::write(&protected.users, ALICE).unwrap();
-    while ask(&mut client, "/", "alice:hunter2").status != 200 {}
-    while ask(&mut client, "/", "somebody:hunter2").status != 401 {}
-}
-
 fn pipelined_requests_are_each_asked(backend: BackendChoice) {
     let protected = protected(backend, only_private);
     let mut client = protected.site.connect();
@@ -375,60 +318,6 @@ fn pipelined_requests_are_each_asked(backend: BackendChoice) {
     );
     let statuses: Vec<_> = (0..6).map(|_| client.answer().status).collect();
     assert_eq!(statuses, [200, 200, 401, 401, 200, 200]);
-}
-
-fn many_at_once_are_checked_or_told_to_come_back(backend: BackendChoice) {
-    let protected = protected(backend, |settings| {
-        settings.pool_threads = 2;
-        settings.auth_remember = Duration::ZERO;
-    });
-    let mut clients: Vec<_> = (0..100).map(|_| protected.site.connect()).collect();
-    for client in &mut clients {
-        client.send(format!("GET / HTTP/1.1\r\nHost: test\r\n{}\r\n", field("alice:hunter2")));
-    }
-    for client in &mut clients {
-        let answer = client.answer();
-        match answer.status {
-            200 => assert_eq!(answer.body, b"public"),
-            503 => assert_eq!(answer.field("Retry-After"), Some("1")),
-            other => panic!("{other}"),
-        }
-    }
-    assert_eq!(ask(&mut protected.site.connect(), "/", "alice:hunter2").status, 200);
-}
-
-/// Checks that take their time, and more of them from one address than are made at one time: those of another address are made.
-fn who_guesses_passwords_keeps_nobody_else_out(backend: BackendChoice) {
-    if !cfg!(target_os = "linux") {
-        // Elsewhere this machine has one address only.
-        return;
-    }
-    let protected = protected(backend, |settings| {
-        settings.pool_threads = 2;
-        settings.auth_remember = Duration::ZERO;
-    });
-    let slow = bcrypt::hash("hunter2", if cfg!(debug_assertions) { 8 } else { 11 }).unwrap();
-    fs::write(&protected.users, format!("alice:{slow}\n")).unwrap();
-    let mut other = connect_from([127, 0, 0, 2], protected.site.address);
-    // With this one the file is read again.
-    assert_eq!(ask(&mut other, "/", "alice:hunter2").status, 200);
-    let mut guessing: Vec<_> = (0..40).map(|_| protected.site.connect()).collect();
-    for (number, client) in guessing.iter_mut().enumerate() {
-        let guess = field(&format!("alice:{number}"));
-        client.send(format!("GET / HTTP/1.1\r\nHost: test\r\n{guess}\r\n"));
-    }
-    // As many are being checked for this address as may be.
-    let refused = loop {
-        let answer = guessing.pop().unwrap().answer();
-        if answer.status == 503 {
-            break answer;
-        }
-    };
-    assert_eq!(refused.field("Retry-After"), Some("1"));
-    assert_eq!(ask(&mut other, "/", "alice:hunter2").status, 200);
-    let statuses: Vec<_> = guessing.iter_mut().map(|client| client.answer().status).collect();
-    assert!(statuses.iter().all(|status| [401, 503].contains(status)), "{statuses:?}");
-    assert!(statuses.contains(&401), "{statuses:?}");
 }
 
 fn the_access_log_names_the_user(backend: BackendChoice) {
@@ -480,43 +369,4 @@ fn the_access_log_names_the_user(backend: BackendChoice) {
         format!("{client} {}", &request[..end])
     });
     assert_eq!(lines.collect::<Vec<_>>(), expected);
-}
-
-fn a_users_file_that_cannot_be_used_is_said_at_the_start(backend: BackendChoice) {
-    let folder = tempfile::tempdir().unwrap();
-    let mut settings = settings(folder.path(), backend);
-    settings.auth_users = Some(folder.path().join("users"));
-    for (content, part) in [(None, "cannot be read"), (Some("alice:secret"), "line 1")] {
-        if let Some(content) = content {
-            write(folder.path(), "users", content);
-        }
-        let error = Server::start(settings.clone()).unwrap_err();
-        assert!(matches!(error, StartError::Users(_)), "{error}");
-        assert!(error.to_string().contains(part), "{error}");
-    }
-}
-
-fn a_users_file_that_would_be_served_is_said_at_the_start(backend: BackendChoice) {
-    let (root, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    for (name, dot_files, served) in
-        [("users", false, true), ("sub/users", false, true), (".users", false, false), (".users", true, true)]
-    {
-        let mut settings = settings(root.path(), backend);
-        settings.dot_files = dot_files;
-        settings.auth_users = Some(write(root.path(), name, ALICE));
-        // Whichever host's folder it is in.
-        let mut hosts = settings.clone();
-        hosts.auth_users = None;
-        hosts.hosts = vec![HostSettings { names: vec!["other".to_owned()], settings: settings.clone() }];
-        hosts.hosts[0].settings.root = other.path().to_owned();
-        for settings in [settings, hosts] {
-            match Server::start(settings) {
-                Ok(server) => assert!(!served && server.stop(Duration::from_secs(30)).is_clean(), "{name}"),
-                Err(error) => {
-                    assert!(served && matches!(error, StartError::Users(_)), "{name}: {error}");
-                    assert!(error.to_string().contains("move it out of"), "{error}");
-                }
-            }
-        }
-    }
 }

@@ -86,11 +86,12 @@ fn what_requests_do_is_counted(backend: BackendChoice) {
         assert_eq!(moved(&kind), REQUESTS + 1, "{kind:?}");
     }
     assert_eq!(moved(&["completions_per_wait", "sum"]), 2 * (REQUESTS + 1));
-    // Head and body are laid into one buffer: the head as the cache has it, up to the date, and the body once. Beside them, the first
-    // reading was copied into its buffer.
+    // The answer is made ready with one copy of head (as the cache has it, up to the date) and body, which those who ask within
+    // its second share. Beside it, the first reading was copied into its buffer.
     let ready_made = head.find("Date: ").unwrap() as u64;
-    assert_eq!(moved(&["body_bytes_copied"]), REQUESTS * 1_024);
-    assert_eq!(moved(&["bytes_copied"]), REQUESTS * (ready_made + 1_024) + before.0.len() as u64);
+    let copies = moved(&["body_bytes_copied"]) / 1_024;
+    assert!((1..REQUESTS).contains(&copies), "{copies} copies");
+    assert_eq!(moved(&["bytes_copied"]), copies * (ready_made + 1_024) + before.0.len() as u64);
     assert_eq!(moved(&["contended_locks"]), 0);
     // Those that the ring has for what comes are taken too.
     assert!((1..=320).contains(&after.number(&["buffers_high_mark", "4096"])), "{}", after.0);

@@ -13,6 +13,7 @@ on_every_backend!(
     a_folder_without_its_slash_is_redirected,
     names_may_be_encoded_and_of_any_script,
     fields_that_the_settings_add,
+    many_answers_of_files_in_memory_come_in_order_on_one_connection,
 );
 
 const LENGTHS: [usize; 18] = [
@@ -194,4 +195,42 @@ fn fields_that_the_settings_add(backend: BackendChoice) {
     site.write("a.txt", "x");
     assert_eq!(site.get("/a.txt").field("Server"), None);
     assert_eq!(site.get("/absent").field("Server"), None);
+}
+
+/// More than a pipeline holds, of all sizes and ways, from a client that reads only when it has asked for all.
+fn many_answers_of_files_in_memory_come_in_order_on_one_connection(backend: BackendChoice) {
+    let site = Site::with(backend, |settings| {
+        settings.pipeline_depth = 4;
+    });
+    let (small, large) = (bytes(100, 1), bytes(200_000, 2));
+    site.write("small", &small);
+    site.write("large", &large);
+    // In memory, and known to be.
+    for name in ["/small", "/large", "/large"] {
+        site.get(name);
+    }
+    let mut client = site.connect();
+    let mut wanted = Vec::new();
+    for number in 0..40 {
+        let (fields, from) = match number % 5 {
+            0 => ("GET /small HTTP/1.1\r\nHost: test\r\n".to_owned(), &small[..]),
+            1 | 2 => ("GET /large HTTP/1.1\r\nHost: test\r\n".to_owned(), &large[..]),
+            _ => {
+                let (first, last) = (number * 1_000, number * 1_000 + 4_095);
+                let range = format!("Range: bytes={first}-{last}\r\n");
+                (format!("GET /large HTTP/1.1\r\nHost: test\r\n{range}"), &large[first..=last])
+            }
+        };
+        client.send(format!("{fields}\r\n"));
+        wanted.push(from);
+    }
+    for (number, wanted) in wanted.iter().enumerate() {
+        let answer = client.answer();
+        assert_eq!(answer.status, if number % 5 > 2 { 206 } else { 200 });
+        assert_same(&answer.body, wanted, &format!("answer {number}"));
+    }
+    assert!(!client.has_more());
+    drop(client);
+    let counters = site.server().counters();
+    assert_eq!(counters.requests[1], 43);
 }

@@ -160,6 +160,31 @@ fn assert_about(took: Duration, limit: Duration, step: Duration) {
     assert!(took >= limit && took <= limit + step + SLACK, "{took:?} instead of {limit:?}");
 }
 
+/// More deadlines at once than connections are looked at in a row, each time for a reason of its own: after a request, before the first, and with a
+/// head that began and has the shorter limit.
+#[test]
+fn a_crowd_is_closed_at_its_deadlines() {
+    let mut rig = Rig::new();
+    let mut clients: Vec<_> = (0..600).map(|_| rig.connect()).collect();
+    for client in clients.iter_mut().step_by(3) {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    rig.pass(IDLE / 2);
+    for client in clients.iter_mut().skip(1).step_by(3) {
+        client.send("GET / HTTP/1.1\r\n");
+    }
+    rig.pass(HEADER - SLACK);
+    assert!(clients.iter_mut().all(|client| !client.read()), "none ends early");
+    rig.pass(2 * SLACK);
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.read();
+        assert_eq!(client.text().starts_with("HTTP/1.1 408 "), number % 3 == 1, "client {number}");
+    }
+    rig.pass(IDLE / 2 - HEADER + SLACK);
+    assert!(clients.iter_mut().all(Client::read), "all end in time");
+    rig.end();
+}
+
 #[test]
 fn the_limit_of_a_head_counts_from_its_first_byte() {
     // With a receive stream, and with posted receives.

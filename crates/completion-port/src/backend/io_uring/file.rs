@@ -50,13 +50,14 @@ impl Ring {
         if slot.stage & Stage::MAY_BLOCK == 0 && self.budget.take(slot.handle) {
             loop {
                 let (slot, file) = core.slot_and_file(token).expect(HAS_A_FILE);
-                let Body::Buffer(buffer) = &mut slot.body else { unreachable!("a read has a buffer") };
-                match read_cached(file, slot.range.offset + slot.transferred, buffer.spare_mut()) {
+                let (cargo, _) = slot.parts();
+                let Body::Buffer(buffer) = &mut cargo.body else { unreachable!("a read has a buffer") };
+                match read_cached(file, cargo.range.offset + cargo.transferred, buffer.spare_mut()) {
                     Cached::Read(bytes) => {
                         buffer.advance(bytes);
-                        slot.transferred += bytes as u64;
+                        cargo.transferred += bytes as u64;
                         if bytes == 0 || buffer.spare_capacity() == 0 {
-                            let read = slot.transferred;
+                            let read = cargo.transferred;
                             return self.finish(core, token, Ok(read));
                         }
                     }
@@ -77,13 +78,13 @@ impl Ring {
     }
 
     pub(super) fn was_read(&mut self, core: &mut Core, token: Token, result: i32) {
-        let slot = core.slot_mut(token);
-        let Body::Buffer(buffer) = &mut slot.body else { unreachable!("a read has a buffer") };
+        let (cargo, stage) = core.slot_mut(token).parts();
+        let Body::Buffer(buffer) = &mut cargo.body else { unreachable!("a read has a buffer") };
         match result {
             0.. => {
                 buffer.advance(result as usize);
-                slot.transferred += result as u64;
-                let read = slot.transferred;
+                cargo.transferred += result as u64;
+                let read = cargo.transferred;
                 if result == 0 || buffer.spare_capacity() == 0 {
                     self.finish(core, token, Ok(read));
                 } else {
@@ -91,8 +92,8 @@ impl Ring {
                 }
             }
             code if code == -libc::EINTR => self.again(core, token, Self::read),
-            code if code == -libc::EAGAIN && slot.stage & Stage::MAY_BLOCK == 0 => {
-                slot.stage |= Stage::MAY_BLOCK;
+            code if code == -libc::EAGAIN && *stage & Stage::MAY_BLOCK == 0 => {
+                *stage |= Stage::MAY_BLOCK;
                 self.again(core, token, Self::read);
             }
             code => self.fail(core, token, -code),

@@ -95,13 +95,13 @@ impl Ring {
             let (slot, descriptor) = core.slot_and_descriptor(token);
             let raw = Fd(descriptor.raw());
             let mut fresh = fresh;
-            let read = match (&mut slot.body, &mut fresh) {
+            let read = match (slot.cargo().map(|cargo| &mut cargo.body), &mut fresh) {
                 _ if !within_budget => Err(Errno::AGAIN),
-                (_, Some(buffer)) | (Body::Buffer(buffer), None) => {
+                (_, Some(buffer)) | (Some(Body::Buffer(buffer)), None) => {
                     tally::call(SystemCall::Read);
                     rustix::io::read(descriptor.as_fd(), buffer.spare_mut())
                 }
-                (Body::Buffers(buffers), None) => pipe::read_scattered(descriptor, buffers),
+                (Some(Body::Buffers(buffers)), None) => pipe::read_scattered(descriptor, buffers),
                 _ => unreachable!("a receive has buffers"),
             };
             match (read, fresh) {

@@ -74,7 +74,8 @@ impl Ring {
         if result < 0 {
             return self.fail(core, token, -result);
         }
-        if let Body::Buffer(buffer) = &mut core.slot_mut(token).body {
+        // The end of a stream from a pipe comes here too, which has none.
+        if let Some(Body::Buffer(buffer)) = core.slot_mut(token).cargo().map(|cargo| &mut cargo.body) {
             buffer.advance(result as usize);
         }
         self.finish(core, token, Ok(result as u64));
@@ -127,13 +128,13 @@ impl Ring {
         result: i32,
         step: impl FnOnce(&mut Self, &mut Core, Token),
     ) {
-        let slot = core.slot_mut(token);
-        let Body::Chain(chain) = &slot.body else { unreachable!("a send or write has a chain") };
+        let (cargo, stage) = core.slot_mut(token).parts();
+        let Body::Chain(chain) = &cargo.body else { unreachable!("a send or write has a chain") };
         match result {
             0 => self.fail_as(core, token, ErrorKind::Other),
             1.. => {
-                slot.transferred += result as u64;
-                let (done, length) = (slot.transferred, chain.len());
+                cargo.transferred += result as u64;
+                let (done, length) = (cargo.transferred, chain.len());
                 if done == length {
                     self.finish(core, token, Ok(done));
                 } else {
@@ -142,8 +143,8 @@ impl Ring {
             }
             code if code == -libc::EINTR => self.again(core, token, step),
             // A file system that cannot say whether it would wait.
-            code if code == -libc::EAGAIN && slot.stage & Stage::MAY_BLOCK == 0 => {
-                slot.stage |= Stage::MAY_BLOCK;
+            code if code == -libc::EAGAIN && *stage & Stage::MAY_BLOCK == 0 => {
+                *stage |= Stage::MAY_BLOCK;
                 self.again(core, token, step);
             }
             code => self.fail(core, token, -code),

@@ -154,10 +154,10 @@ impl Ring {
     }
 
     pub(super) fn transmitted(&mut self, core: &mut Core, token: Token, result: i32) {
-        let slot = core.slot_mut(token);
-        let reads = slot.stage & Stage::READS != 0;
-        slot.stage &= !Stage::READS;
-        let Body::Transmit { head, buffer } = &mut slot.body else {
+        let (cargo, stage) = core.slot_mut(token).parts();
+        let reads = *stage & Stage::READS != 0;
+        *stage &= !Stage::READS;
+        let Body::Transmit { head, buffer } = &mut cargo.body else {
             unreachable!("a transmit-file has a head")
         };
         match result {
@@ -169,24 +169,24 @@ impl Ring {
                     if reads {
                         buffer.advance(result as usize);
                     } else {
-                        let of_head = bytes.min(head.len().saturating_sub(slot.transferred));
+                        let of_head = bytes.min(head.len().saturating_sub(cargo.transferred));
                         buffer.consume((bytes - of_head) as usize);
                     }
                 }
                 if !reads {
-                    slot.transferred += bytes;
+                    cargo.transferred += bytes;
                 }
-                let done = slot.transferred == head.len() + slot.range.length;
+                let done = cargo.transferred == head.len() + cargo.range.length;
                 if done {
-                    let transferred = slot.transferred;
+                    let transferred = cargo.transferred;
                     self.finish(core, token, Ok(transferred));
                 } else {
                     self.transmit_again(core, token);
                 }
             }
             code if code == -libc::EINTR => self.transmit_again(core, token),
-            code if code == -libc::EAGAIN && reads && slot.stage & Stage::MAY_BLOCK == 0 => {
-                slot.stage |= Stage::MAY_BLOCK;
+            code if code == -libc::EAGAIN && reads && *stage & Stage::MAY_BLOCK == 0 => {
+                *stage |= Stage::MAY_BLOCK;
                 self.transmit_again(core, token);
             }
             code => self.fail(core, token, -code),

@@ -2,7 +2,7 @@
 
 use super::{
     handle::{Descriptor, State},
-    slot::{Body, Slot},
+    slot::{Body, Cargoes, Slot},
 };
 #[cfg(target_os = "linux")]
 use super::{notices::Notices, warmth};
@@ -36,7 +36,8 @@ pub(crate) struct Core {
     /// Hears which handles are open.
     inbox: Arc<Queue>,
     slots: Slab<Slot>,
-    handles: Slab<State>,
+    cargoes: Cargoes,
+    pub(super) handles: Slab<State>,
     timers: Timers,
     ready: VecDeque<Completion>,
     /// Since what is ready was queued.
@@ -66,6 +67,7 @@ impl Core {
             inbox: Arc::clone(&shared.queues[queue]),
             // A close always fits: there is at most one for each handle.
             slots: Slab::succeeding(lives, configuration.operations.saturating_add(configuration.handles)),
+            cargoes: Cargoes::default(),
             handles: Slab::succeeding(lives, configuration.handles),
             timers: Timers::default(),
             ready: VecDeque::with_capacity(configuration.batch),
@@ -311,11 +313,12 @@ impl Core {
             Operation::Timer { after } => Some(self.now.saturating_add(*after)),
             _ => deadline,
         };
-        let made = self.slots.insert_with(|| Slot::new(handle, operation, deadline.is_some()));
+        let Self { slots, cargoes, .. } = self;
+        let made = slots.insert_with(|| Slot::new(handle, operation, deadline.is_some(), cargoes));
         let Some((index, generation, slot)) = made else {
             unreachable!("there was room, and the queue is this worker's own")
         };
-        let (file, send_bytes) = (slot.file, slot.send_bytes);
+        let (file, send_bytes) = (slot.named_file(), slot.waiting_bytes());
         let token = Token::new(self.queue, index, generation);
         if let Some(deadline) = deadline {
             self.timers.set(token, deadline);
@@ -400,7 +403,7 @@ impl Core {
 
     /// Makes the task of an operation that runs on the pool. None, with the operation completed, if its file is gone.
     pub(super) fn task(&mut self, token: Token) -> Option<Task> {
-        let file = match self.descriptor(self.slot(token).file) {
+        let file = match self.descriptor(self.slot(token).named_file()) {
             Some(Descriptor::File(file)) => Some(Arc::clone(file)),
             _ => None,
         };
@@ -459,8 +462,10 @@ impl Core {
 
     /// Ends an operation: the one terminal completion. What is not in the books any more is ignored.
     pub(crate) fn complete(&mut self, token: Token, result: Result<u64, Error>, payload: Payload) {
-        let Some(slot) = self.find_mut(token) else { return };
-        let slot = slot.place();
+        let Some(slot) = self.slots.get_mut(token.index(), token.generation()) else { return };
+        let place = slot.place();
+        self.cargoes.empty(slot);
+        let slot = place;
         self.slots.discard(token.index(), token.generation());
         if slot.has_deadline {
             self.timers.remove(token);

@@ -15,6 +15,11 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) const EMPTY: Self = Self { first: Token::NONE, last: Token::NONE };
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn is_empty(self) -> bool {
+        self.first == Token::NONE
+    }
 }
 
 fn at(slots: &mut Slab<Slot>, token: Token) -> &mut Slot {

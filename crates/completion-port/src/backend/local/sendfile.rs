@@ -1,7 +1,12 @@
 //! sendfile(2): a file to a socket without a copy by this process, and without a wait for a disk (see [`super::warmth`]).
 
 use super::{Body, Core, Descriptor, pipe, warmth::WINDOW_BYTES};
-use crate::{chain::BufferChain, counters::SystemCall, identity::Token, tally};
+use crate::{
+    chain::BufferChain,
+    counters::SystemCall,
+    identity::{Handle, Token},
+    tally,
+};
 use rustix::{
     io::Errno,
     net::{SendAncillaryBuffer, SendFlags},
@@ -33,27 +38,44 @@ impl Core {
         if !matches!(self.descriptor(handle), Some(Descriptor::Socket(_))) {
             return FromCache::Absent;
         }
-        let now_ms = self.now().as_millis() as u32;
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let known = self.state_mut(file).is_some_and(|state| {
-            let Descriptor::File(file) = &state.descriptor else { return false };
-            state.warmth.get_or_insert_default().has(file, offset, wanted, now_ms, &mut scratch)
-        });
-        self.scratch = scratch;
-        if !known {
+        if !self.is_warm(file, offset, wanted) {
             return FromCache::Absent;
         }
         let mut moved = 0;
-        // One question for all sends of a turn, not one for each.
-        let quiet = *self.ignores_signal.get_or_insert_with(pipe::is_ignored);
+        let quiet = self.ignores_signal();
         let outcome = self.try_from_cache(token, offset..offset + wanted, quiet, &mut moved);
         self.slot_mut(token).transferred += moved;
-        if outcome == FromCache::Absent
-            && let Some(warmth) = self.state_mut(file).and_then(|state| state.warmth.as_mut())
-        {
-            warmth.refuse(offset, now_ms);
+        if outcome == FromCache::Absent {
+            self.refuse_warmth(file, offset);
         }
         outcome
+    }
+
+    /// Whether a program that is sent a signal by a broken connection ignores it. One question for all sends of a turn, not one for
+    /// each.
+    pub(super) fn ignores_signal(&mut self) -> bool {
+        *self.ignores_signal.get_or_insert_with(pipe::is_ignored)
+    }
+
+    /// By the clock that warmth counts by.
+    pub(super) fn now_ms(&self) -> u32 {
+        self.now().as_millis() as u32
+    }
+
+    /// Whether a part of a file, within one window, is known to be in memory.
+    pub(super) fn is_warm(&mut self, file: Handle, offset: u64, length: u64) -> bool {
+        let now_ms = self.now_ms();
+        let Some(state) = self.handles.get_mut(file.index(), file.generation()) else { return false };
+        let Descriptor::File(file) = &state.descriptor else { return false };
+        state.warmth.get_or_insert_default().has(file, offset, length, now_ms, &mut self.scratch)
+    }
+
+    /// What seemed to be in memory could not go this way.
+    pub(super) fn refuse_warmth(&mut self, file: Handle, offset: u64) {
+        let now_ms = self.now_ms();
+        if let Some(warmth) = self.state_mut(file).and_then(|state| state.warmth.as_mut()) {
+            warmth.refuse(offset, now_ms);
+        }
     }
 
     fn try_from_cache(&self, token: Token, range: Range<u64>, quiet: bool, moved: &mut u64) -> FromCache {
@@ -66,7 +88,7 @@ impl Core {
         };
         let left_of_head = head.len().saturating_sub(slot.transferred);
         if left_of_head > 0 {
-            match send_head(socket, head, slot.transferred) {
+            match send_head(socket, head.pieces_from(slot.transferred)) {
                 Ok(bytes) => *moved = bytes as u64,
                 Err(Errno::AGAIN) => return FromCache::Full,
                 Err(error) => return FromCache::Failed(error),
@@ -75,35 +97,13 @@ impl Core {
                 return FromCache::Sent;
             }
         }
-        let mut position = range.start;
-        loop {
-            let left = (range.end - position) as usize;
-            let mut call = || {
-                tally::call(SystemCall::SendFile);
-                rustix::fs::sendfile(socket, file.as_fd(), Some(&mut position), left)
-            };
-            match if quiet { call() } else { pipe::with_signal_blocked(call) } {
-                Ok(bytes @ 1..) => {
-                    *moved += bytes as u64;
-                    // Fewer than asked for: only the next call tells that the socket is full, and has the system say when it is not.
-                    if bytes == left {
-                        return FromCache::Sent;
-                    }
-                }
-                // The file is shorter than it was: the read that follows finds that out. Or it cannot go this way.
-                Ok(0) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => return FromCache::Absent,
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return FromCache::Full,
-                Err(error) => return FromCache::Failed(error),
-            }
-        }
+        send_range(socket, file, range, quiet, moved)
     }
 }
 
 /// Sends what is left of a head that a file follows at once: the system need not send a packet that is not full.
-fn send_head(socket: impl AsFd, head: &BufferChain, begin: u64) -> Result<usize, Errno> {
-    let pieces: SmallVec<[IoSlice<'_>; BufferChain::MAXIMUM_SLICES]> =
-        head.pieces_from(begin).map(IoSlice::new).collect();
+pub(super) fn send_head<'a>(socket: impl AsFd, head: impl Iterator<Item = &'a [u8]>) -> Result<usize, Errno> {
+    let pieces: SmallVec<[IoSlice<'_>; BufferChain::MAXIMUM_SLICES]> = head.map(IoSlice::new).collect();
     let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
     rustix::io::retry_on_intr(|| {
         tally::call(SystemCall::Send);
@@ -112,4 +112,36 @@ fn send_head(socket: impl AsFd, head: &BufferChain, begin: u64) -> Result<usize,
             several => rustix::net::sendmsg(&socket, several, &mut SendAncillaryBuffer::default(), flags),
         }
     })
+}
+
+/// Sends a range of a file, all of which is in memory, as far as the socket has room. `moved` counts the bytes.
+pub(super) fn send_range(
+    socket: impl AsFd,
+    file: impl AsFd,
+    range: Range<u64>,
+    quiet: bool,
+    moved: &mut u64,
+) -> FromCache {
+    let mut position = range.start;
+    loop {
+        let left = (range.end - position) as usize;
+        let mut call = || {
+            tally::call(SystemCall::SendFile);
+            rustix::fs::sendfile(&socket, &file, Some(&mut position), left)
+        };
+        match if quiet { call() } else { pipe::with_signal_blocked(call) } {
+            Ok(bytes @ 1..) => {
+                *moved += bytes as u64;
+                // Fewer than asked for: only the next call tells that the socket is full, and has the system say when it is not.
+                if bytes == left {
+                    return FromCache::Sent;
+                }
+            }
+            // The file is shorter than it was: the read that follows finds that out. Or it cannot go this way.
+            Ok(0) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => return FromCache::Absent,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return FromCache::Full,
+            Err(error) => return FromCache::Failed(error),
+        }
+    }
 }

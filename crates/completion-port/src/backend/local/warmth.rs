@@ -29,9 +29,16 @@ struct Window {
 }
 
 /// Of one file.
-#[derive(Default)]
 pub(crate) struct Warmth {
     windows: Vec<Window>,
+    /// Its file system knows reads that may not wait, as far as is known.
+    pub(super) can_be_probed: bool,
+}
+
+impl Default for Warmth {
+    fn default() -> Self {
+        Self { windows: Vec::new(), can_be_probed: true }
+    }
 }
 
 /// Memory for probes, which nobody reads.

@@ -120,19 +120,20 @@ impl Poll {
         let handle = core.slot(token).handle;
         loop {
             let (slot, descriptor) = core.slot_and_descriptor(token);
-            let Body::Transmit { head, buffer } = &mut slot.body else {
+            let (cargo, stage) = slot.parts();
+            let Body::Transmit { head, buffer } = &mut cargo.body else {
                 unreachable!("a transmit has a head")
             };
-            let (sent, length) = (slot.transferred.saturating_sub(head.len()), slot.range.length);
-            let in_buffer = buffer.as_ref().map_or(0, |buffer| buffer.len() - slot.stage as usize);
-            if slot.transferred == head.len() + length {
-                let bytes = slot.transferred;
+            let (sent, length) = (cargo.transferred.saturating_sub(head.len()), cargo.range.length);
+            let in_buffer = buffer.as_ref().map_or(0, |buffer| buffer.len() - *stage as usize);
+            if cargo.transferred == head.len() + length {
+                let bytes = cargo.transferred;
                 return self.finish(core, token, Ok(bytes));
             }
             if !self.socket(handle).send.ready {
                 // Who does not read must not hold a buffer: what was read is in memory now, and is found there again.
                 if cfg!(target_os = "linux") {
-                    (*buffer, slot.stage) = (None, 0);
+                    (*buffer, *stage) = (None, 0);
                 }
                 return self.arm(core, token);
             }
@@ -152,19 +153,19 @@ impl Poll {
             if !self.spend(handle) {
                 return Turn::Later;
             }
-            let piece = buffer.as_ref().map_or(&[][..], |buffer| &buffer[slot.stage as usize..]);
+            let piece = buffer.as_ref().map_or(&[][..], |buffer| &buffer[*stage as usize..]);
             let piece =
                 &piece[..usize::try_from(length - sent).map_or(piece.len(), |left| piece.len().min(left))];
             let piece_length = piece.len() as u64;
-            let left_of_head = head.len().saturating_sub(slot.transferred);
+            let left_of_head = head.len().saturating_sub(cargo.transferred);
             let more = sent + piece_length < length;
             let pieces =
-                head.pieces_from(slot.transferred).chain(Some(piece).filter(|piece| !piece.is_empty()));
+                head.pieces_from(cargo.transferred).chain(Some(piece).filter(|piece| !piece.is_empty()));
             match send_some(descriptor, pieces, if more { more_follows() } else { SendFlags::empty() }) {
                 Ok(bytes) => {
                     let bytes = bytes as u64;
-                    slot.transferred += bytes;
-                    slot.stage += bytes.saturating_sub(left_of_head) as u32;
+                    cargo.transferred += bytes;
+                    *stage += bytes.saturating_sub(left_of_head) as u32;
                     self.socket(handle).gave(bytes < (left_of_head + piece_length).min(MOST_AT_ONCE));
                 }
                 Err(Errno::AGAIN) => self.socket(handle).send.ready = false,
@@ -229,8 +230,8 @@ impl Poll {
 /// The capacity of the buffer that an operation takes when it can go on.
 fn piece_bytes(core: &Core, token: Token) -> usize {
     let slot = core.slot(token);
-    match &slot.body {
-        Body::Transmit { head, .. } => {
+    match slot.transmits().then(|| &slot.body) {
+        Some(Body::Transmit { head, .. }) => {
             let left = slot.range.length - slot.transferred.saturating_sub(head.len());
             let most = core.configuration.transmit_bytes.min(core.buffers.largest()).max(1);
             usize::try_from(left).map_or(most, |left| left.min(most))

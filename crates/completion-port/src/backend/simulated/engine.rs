@@ -80,7 +80,9 @@ impl Simulator {
         let slot = core.slot_mut(token);
         // Asked for after the kernel was done with the first half: nobody will ask again.
         let ended = slot.cancelled || slot.timed_out;
-        if let Body::Connect { first, .. } = &mut slot.body {
+        if slot.kind == OperationKind::Connect
+            && let Body::Connect { first, .. } = &mut slot.body
+        {
             let chain = std::mem::take(first);
             slot.body = Body::None;
             if ended && !chain.is_empty() {
@@ -158,7 +160,7 @@ impl Engine for Simulator {
             return Start::Started;
         }
         let (target, transmitted) = match core.descriptor(handle) {
-            Some(Descriptor::Simulated(stream)) => (stream.name(), core.slot(token).file),
+            Some(Descriptor::Simulated(stream)) => (stream.name(), core.slot(token).named_file()),
             Some(Descriptor::SimulatedListener(listener, _)) => (listener.name(), Handle::NONE),
             _ => return Start::OnPool,
         };
@@ -166,15 +168,18 @@ impl Engine for Simulator {
             Some(Descriptor::File(file)) => Some(Arc::clone(file)),
             _ => None,
         };
-        let slot = core.slot_mut(token);
-        let range = slot.range;
-        let address = match &slot.body {
-            Body::Connect { address, .. } => address.as_internet(),
+        let mut cargo = core.slot_mut(token).cargo();
+        let range = cargo.as_ref().map(|cargo| cargo.range).unwrap_or_default();
+        let address = match cargo.as_ref().map(|cargo| &cargo.body) {
+            Some(Body::Connect { address, .. }) => address.as_internet(),
             _ => None,
         };
         let takes_body =
             matches!(kind, OperationKind::Receive | OperationKind::Send | OperationKind::TransmitFile);
-        let body = if takes_body { std::mem::replace(&mut slot.body, Body::None) } else { Body::None };
+        let body = match &mut cargo {
+            Some(cargo) if takes_body => std::mem::replace(&mut cargo.body, Body::None),
+            _ => Body::None,
+        };
         let request = match (kind, body, file) {
             (OperationKind::Connect, ..) if let Some(address) = address => Request::Connect(address),
             (OperationKind::Accept, ..) => Request::Accept { stream: false },
