@@ -10,7 +10,7 @@ pub(crate) const LEAST_STREAM_BYTES: usize = 512;
 /// Capacity of a posted receive for a body.
 const BODY_BYTES: usize = 65_536;
 /// The same of a large upload.
-const PIECE_BYTES: usize = 131_072;
+const PIECE_BYTES: usize = 262_144;
 /// An eighth of it, which is taken for sure, is a page at least: what is left over of a page never is all.
 const LEAST_PIECE_BYTES: usize = 32_768;
 /// Buffers that may wait to be read, per connection, whatever their length.
