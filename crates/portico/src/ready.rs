@@ -6,7 +6,7 @@
 use crate::{entry::Entry, host::HostNumber};
 use completion_port::{Buffer, Buffers, Slice};
 use portico_http::status::Status;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Answers that one worker has ready at most. A power of two.
 const PLACES: usize = 256;
@@ -39,9 +39,9 @@ impl Subject<'_> {
         }
     }
 
-    fn entry(self) -> Option<Arc<Entry>> {
+    fn entry(self) -> Option<Weak<Entry>> {
         match self {
-            Self::Whole(entry) | Self::Unchanged(entry) => Some(Arc::clone(entry)),
+            Self::Whole(entry) | Self::Unchanged(entry) => Some(Arc::downgrade(entry)),
             Self::Status(..) => None,
         }
     }
@@ -57,8 +57,8 @@ pub(crate) struct Ready {
 #[derive(Default)]
 struct Place {
     number: u64,
-    /// So that no other entry gets its address.
-    _entry: Option<Arc<Entry>>,
+    /// So that no other entry gets its address. It may be gone, and with it an open file, which keeps others from replacing it on Windows.
+    _entry: Option<Weak<Entry>>,
     /// The last second in which it was asked for.
     asked_s: u64,
     /// The second of the date in `answer`.
@@ -195,6 +195,22 @@ mod tests {
         };
         assert!(long(MOST_BYTES + 1).is_none() && long(MOST_BYTES + 1).is_none());
         assert!(long(MOST_BYTES).is_some());
+    }
+
+    #[test]
+    fn an_entry_goes_though_its_answer_stays_and_no_other_gets_its_answer() {
+        let (mut bench, first) = (Bench::new(), entry());
+        assert!(bench.ask(Subject::Whole(&first), 5, "").is_none());
+        assert_eq!(&bench.ask(Subject::Whole(&first), 5, "first").unwrap()[..], b"first");
+        let gone = Arc::downgrade(&first);
+        drop(first);
+        assert_eq!(gone.strong_count(), 0);
+        drop(gone);
+        for _ in 0..100 {
+            let other = entry();
+            let answer = bench.ask(Subject::Whole(&other), 5, "other");
+            assert!(answer.is_none_or(|answer| &answer[..] == b"other"));
+        }
     }
 
     #[test]
