@@ -56,12 +56,12 @@ fn is_registered_name(mut text: &[u8]) -> bool {
     loop {
         text = match text {
             [] => return true,
+            [byte, rest @ ..] if syntax::is_host_name(*byte) => rest,
             [b'%', high, low, rest @ ..]
                 if syntax::hex_value(*high).is_some() && syntax::hex_value(*low).is_some() =>
             {
                 rest
             }
-            [byte, rest @ ..] if syntax::is_host_name(*byte) => rest,
             _ => return false,
         }
     }

@@ -184,6 +184,10 @@ impl HeadScanner {
     }
 
     fn version(&mut self, input: &[u8]) -> Result<bool, Rejection> {
+        const USUAL: &[u8] = b"HTTP/1.1\r\n";
+        if self.position == self.start && input[self.start..].starts_with(USUAL) {
+            return Ok(self.enter(Part::Fields, self.start + USUAL.len()));
+        }
         while let Some(&byte) = input.get(self.position) {
             let length = self.position - self.start;
             let expected = match length {

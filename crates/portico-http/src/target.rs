@@ -43,7 +43,7 @@ impl<'a> Path<'a> {
     /// to a path that starts with one leads to another host (`//host/../../folder`).
     pub fn has_empty_segment(&self) -> bool {
         // No escape stands for a slash, so that the decoded path has none that is not written.
-        self.written.contains("//")
+        self.written.as_bytes().windows(2).any(|pair| pair == b"//")
     }
 
     /// The segments in order, without the empty one behind a slash at the end.
@@ -67,8 +67,8 @@ pub fn decode<'a>(target: &'a str, scratch: &'a mut [u8]) -> Result<Path<'a>, Re
     } else {
         split_absolute(target).ok_or_else(|| refuse("the target has no path"))?.1
     };
-    let (written, query) = match after_authority.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
+    let (written, query) = match memchr::memchr(b'?', after_authority.as_bytes()) {
+        Some(mark) => (&after_authority[..mark], Some(&after_authority[mark + 1..])),
         None => (after_authority, None),
     };
     let path = written.strip_prefix('/').unwrap_or(written);
@@ -98,9 +98,12 @@ fn refuse(reason: &'static str) -> Rejection {
 
 /// Whether the path is already what decoding would make of it: no escape, and no segment that starts with a dot.
 fn is_plain(path: &[u8]) -> bool {
-    memchr::memchr(b'%', path).is_none()
-        && path.first() != Some(&b'.')
-        && memchr::memmem::find(path, b"/.").is_none()
+    let mut before = b'/';
+    path.iter().all(|&byte| {
+        let starts_with_dot = byte == b'.' && before == b'/';
+        before = byte;
+        byte != b'%' && !starts_with_dot
+    })
 }
 
 /// Decodes once, into the start of `output`; gives the length.

@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 use std::{
     io::{self, Write},
     path::PathBuf,
+    rc::Rc,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
@@ -261,7 +262,7 @@ pub(crate) fn adopt(made: &Made, context: &mut Context) {
 
 /// Puts what was made into this worker's cache. False as long as it is not made.
 fn take_up(key: &Key, context: &mut Context) -> bool {
-    let site = Arc::clone(&context.site);
+    let site = Rc::clone(&context.site);
     let Some(entry) = context.cache.get(key.host, &key.path).cloned() else { return false };
     let Some(file) = entry.file() else { return false };
     if file.stored_etag() != key.etag {

@@ -12,15 +12,16 @@ use crate::{
 use completion_port::Worker;
 use portico_http::date::DateCache;
 use std::{
+    rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 pub(crate) struct Context {
     pub(crate) port: Worker,
-    /// Behind a count of the worker's own: whoever holds it for the time of a request must not touch the count that all workers share.
+    /// Behind a count of the worker's own: whoever holds it for the time of a request does not touch the count that all workers share.
     #[allow(clippy::redundant_allocation, reason = "the second count is what it is for")]
-    pub(crate) site: Arc<Arc<Site>>,
+    pub(crate) site: Rc<Arc<Site>>,
     pub(crate) cache: FileCache,
     pub(crate) dates: DateCache,
     pub(crate) ready: Ready,
@@ -93,7 +94,7 @@ impl Context {
             alarms,
             warnings: Warnings::default(),
             draining: false,
-            site: Arc::new(site),
+            site: Rc::new(site),
         }
     }
 }

@@ -21,7 +21,7 @@ use portico_http::{
     status::Status,
     target,
 };
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 /// The methods that files answer to, and those of the upload folder.
 const ALLOW: &str = "GET, HEAD, OPTIONS";
@@ -167,7 +167,7 @@ fn decide_for_any(
     granted: bool,
     context: &mut Context,
 ) -> Decision {
-    let site = Arc::clone(&context.site);
+    let site = Rc::clone(&context.site);
     let host = &site.hosts[number];
     if request.target_form == TargetForm::Asterisk {
         let allow = if host.upload.is_some() { ALLOW_UPLOAD } else { ALLOW };

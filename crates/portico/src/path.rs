@@ -15,6 +15,8 @@ use std::fmt;
 pub const MOST_SEGMENT_BYTES: usize = 255;
 /// The longest path, in bytes: PATH_MAX of Linux.
 pub const MOST_PATH_BYTES: usize = 4096;
+/// The settings of a site, which are never served, however their name is written.
+const CONFIGURATION: &str = "portico.toml";
 
 /// Which names may be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +156,10 @@ impl Rules {
 
     /// Whether a name is served; `first` says that it lies in the root itself.
     pub(crate) fn allow(&self, segment: &str, first: bool) -> Result<(), Refusal> {
+        if is_usual(segment) && !self.windows { Ok(()) } else { self.examine(segment, first) }
+    }
+
+    fn examine(&self, segment: &str, first: bool) -> Result<(), Refusal> {
         if visible(segment).eq(['.']) || visible(segment).eq(['.', '.']) {
             return Err(Refusal::DotSegment);
         }
@@ -177,11 +183,20 @@ impl Rules {
         if visible(segment).next() == Some('.') && !self.dot_files && !(first && segment == ".well-known") {
             return Err(Refusal::Hidden);
         }
-        if visible(segment).map(|c| c.to_ascii_lowercase()).eq("portico.toml".chars()) {
+        if visible(segment).map(|c| c.to_ascii_lowercase()).eq(CONFIGURATION.chars()) {
             return Err(Refusal::Configuration);
         }
         Ok(())
     }
+}
+
+/// Whether no rule but those of Windows can object to a name, as one look at each of its bytes tells of nearly all names.
+fn is_usual(segment: &str) -> bool {
+    let usual = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    segment.len() <= MOST_SEGMENT_BYTES
+        && segment.len() != CONFIGURATION.len()
+        && !segment.starts_with('.')
+        && segment.as_bytes().iter().all(usual)
 }
 
 /// The characters of a name without those that file systems may ignore where they fold case (ext4 and f2fs in such
@@ -241,4 +256,25 @@ fn is_short(base: &str, extension: &str) -> bool {
         && base.chars().count() <= 8
         && extension.chars().count() <= 3
         && !extension.contains('.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_rule_objects_to_what_is_usual() {
+        let rules = Rules { windows: false, dot_files: false };
+        let longest = "a".repeat(MOST_SEGMENT_BYTES);
+        let names =
+            ["", ".", "..", ".a", "a.", "a..", CONFIGURATION, "PORTICO.TOML", "portico.tom", &longest];
+        let too_long = format!("{longest}a");
+        let written = (0..0x250).filter_map(char::from_u32).flat_map(|c| [format!("{c}"), format!("a{c}b")]);
+        let names = names.into_iter().map(str::to_owned).chain([too_long]).chain(written);
+        let (usual, unusual): (Vec<_>, Vec<_>) = names.partition(|name| is_usual(name));
+        for name in &usual {
+            assert_eq!(rules.examine(name, true), Ok(()), "{name}");
+        }
+        assert!(usual.len() > 2 * 62 && unusual.contains(&CONFIGURATION.to_owned()));
+    }
 }

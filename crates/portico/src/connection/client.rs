@@ -11,7 +11,7 @@ use crate::{
 };
 use completion_port::{Completion, ErrorKind, Handle, Operation, Payload};
 use portico_http::{method::Method, proxy_protocol, request::Request, status::Status};
-use std::{any::Any, net::IpAddr, sync::Arc, time::Duration};
+use std::{any::Any, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 /// What is known of the client.
 pub(super) struct Client {
@@ -201,7 +201,7 @@ impl Connection {
 
     /// Whether the request in front comes from a user of its host.
     fn authenticate(&self, request: &Request<'_>, context: &mut Context) -> Verdict {
-        let site = Arc::clone(&context.site);
+        let site = Rc::clone(&context.site);
         let Some(protection) = &site.hosts[self.host].protection else { return Verdict::Refused };
         if matches!(self.client.standing, Standing::Nobody) {
             return Verdict::Refused;

@@ -24,7 +24,7 @@ use portico_http::{
     response::{Connection as ConnectionField, ContentRange, ResponseHead},
     status::Status,
 };
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 /// Room for the head and the text of an answer without a file, beside its variable fields.
 const SIMPLE_ROOM: usize = 768;
@@ -92,7 +92,7 @@ impl Connection {
     /// Writes the answer that waits for its page, or looks for the page. False if there is no room in this batch.
     pub(super) fn answer_with_page(&mut self, context: &mut Context) -> bool {
         let Some(mut refusal) = self.refusal.take() else { return true };
-        let (site, number, status) = (Arc::clone(&context.site), self.host, refusal.simple.status);
+        let (site, number, status) = (Rc::clone(&context.site), self.host, refusal.simple.status);
         let known = self.known.take().filter(|known| known.page_of == Some(status));
         let page = match (known, site.hosts[number].routing.page(status)) {
             (None, Some(key)) => {
@@ -135,7 +135,7 @@ impl Connection {
     ) -> Option<u64> {
         let Refusal { simple, version, log } = refusal;
         let file = page.file()?;
-        let site = Arc::clone(&context.site);
+        let site = Rc::clone(&context.site);
         let host = &site.hosts[self.host];
         let cors = cors_lines(simple, host);
         let content = Content {

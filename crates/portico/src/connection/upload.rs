@@ -18,7 +18,7 @@ use completion_port::{
     Payload, Slice,
 };
 use portico_http::{multipart::Decoder, request::Request, response::CONTINUE, status::Status};
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, rc::Rc, sync::Arc};
 
 impl Connection {
     /// Begins to take the body of `request` into a file. What is wrong with it is said before the body is read. None if there is
@@ -86,7 +86,7 @@ impl Connection {
         let content_type = request.field("content-type").unwrap_or_default();
         let decoder = Decoder::new(content_type).map_err(|rejection| rejection.status)?;
         let decoder = decoder.ok_or(Status::UNSUPPORTED_MEDIA_TYPE)?;
-        let (site, number) = (Arc::clone(&context.site), self.host);
+        let (site, number) = (Arc::clone(&*context.site), self.host);
         let accepts = Box::new(move |name: &str| {
             let host = &site.hosts[number];
             host.upload.as_ref().is_some_and(|folder| folder.accepts(name, host.rules))
@@ -163,7 +163,7 @@ impl Connection {
     }
 
     pub(super) fn on_upload_opened(&mut self, completion: Completion, context: &mut Context) {
-        let site = Arc::clone(&context.site);
+        let site = Rc::clone(&context.site);
         let (Activity::Uploading(upload), Some(folder)) = (&mut self.activity, &site.hosts[self.host].upload)
         else {
             return;
@@ -325,7 +325,7 @@ impl Connection {
 
     /// The body is whole and on the storage: gives it its name.
     fn publish_upload(&mut self, replacing: bool, context: &mut Context) {
-        let site = Arc::clone(&context.site);
+        let site = Rc::clone(&context.site);
         let (Activity::Uploading(upload), Some(folder)) = (&mut self.activity, &site.hosts[self.host].upload)
         else {
             return;
@@ -415,7 +415,7 @@ impl Connection {
 
     /// Removes the temporary name of an upload that will not become whole. (A file without a name goes with its handle.)
     pub(super) fn abandon_upload(&mut self, context: &mut Context) {
-        let site = Arc::clone(&context.site);
+        let site = Rc::clone(&context.site);
         let (Activity::Uploading(upload), Some(folder)) = (&mut self.activity, &site.hosts[self.host].upload)
         else {
             return;
