@@ -14,23 +14,12 @@ use std::{
 
 /// Nothing is waited for longer than this: a test that gets here has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 on_every_backend!(pieces_do_not_matter_at_a_socket);
 
-/// What came back, without a 100 (Continue) that nothing followed. The body that it asked for broke off, and whether the server
-/// learned of that before its file was open or after is a matter of time; RFC 9110 section 10.1.1 leaves it free to say either.
-fn outcome(site: &Site, pieces: &[&[u8]]) -> Outcome {
-    let (mut answers, ending) = whole_outcome(site, pieces);
-    if answers.ends_with(CONTINUE) {
-        answers.truncate(answers.len() - CONTINUE.len());
-    }
-    (answers, ending)
-}
-
 /// Sends the pieces, and gives all that comes back until the connection ends. One that is reset has still brought what
 /// was sent before: a client that goes on sending behind `Connection: close` may see that.
-fn whole_outcome(site: &Site, pieces: &[&[u8]]) -> Outcome {
+fn outcome(site: &Site, pieces: &[&[u8]]) -> Outcome {
     let mut stream = TcpStream::connect(site.address).unwrap();
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
