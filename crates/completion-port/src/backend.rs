@@ -61,6 +61,14 @@ pub(crate) trait Driver {
     fn transmit_at_once(&mut self, _handle: Handle, _head: &[u8], _file: Handle, _range: Range<u64>) -> u64 {
         0
     }
+    /// As [`Worker::receive_at_once`](crate::worker::Worker::receive_at_once).
+    fn receive_at_once(&mut self, _handle: Handle, _into: &mut [u8]) -> Result<usize, Error> {
+        Ok(0)
+    }
+    /// As [`Worker::write_at_once`](crate::worker::Worker::write_at_once).
+    fn write_at_once(&mut self, _handle: Handle, _file: Handle, _offset: u64, _bytes: &[u8]) -> usize {
+        0
+    }
     fn cancel(&mut self, token: Token);
     fn close(&mut self, handle: Handle);
     fn wait(
@@ -280,6 +288,12 @@ impl Driver for WorkerDriver {
     }
     fn transmit_at_once(&mut self, handle: Handle, head: &[u8], file: Handle, range: Range<u64>) -> u64 {
         forward!(self, driver => driver.transmit_at_once(handle, head, file, range))
+    }
+    fn receive_at_once(&mut self, handle: Handle, into: &mut [u8]) -> Result<usize, Error> {
+        forward!(self, driver => driver.receive_at_once(handle, into))
+    }
+    fn write_at_once(&mut self, handle: Handle, file: Handle, offset: u64, bytes: &[u8]) -> usize {
+        forward!(self, driver => driver.write_at_once(handle, file, offset, bytes))
     }
     fn cancel(&mut self, token: Token) {
         forward!(self, driver => driver.cancel(token));

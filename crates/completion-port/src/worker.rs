@@ -192,6 +192,34 @@ impl Worker {
         }
     }
 
+    /// Receives, within this call, what a connection has there: how many bytes of `into` are filled. No operation, and so no completion; it
+    /// counts as a turn of `handle`. Zero says nothing about the connection, which may have nothing there now, or be at its end, or have a
+    /// receive under way or its turn over: submit an [`Operation::Receive`], which waits, and tells. So a client that sends much may have a
+    /// small buffer, or none to speak of, while it is waited for, and a large one for as long as it takes to use what came. Zero where the
+    /// backend has no such thing: it is Linux's (recv(2)).
+    ///
+    /// # Errors
+    ///
+    /// That of the connection. It is told once: what is received later may find an orderly end instead.
+    pub fn receive_at_once(&mut self, handle: Handle, into: &mut [u8]) -> Result<usize, Error> {
+        match self.check(handle, OperationKind::Receive) {
+            Ok(()) => self.driver.receive_at_once(handle, into),
+            Err(_) => Ok(0),
+        }
+    }
+
+    /// Writes to a file, from `offset` on, within this call, where no disk can hold that up: how many of `bytes`, from the first on. No
+    /// operation, and so no completion; it counts as a turn of `handle`. What is not written is for an [`Operation::WriteAt`], which also
+    /// tells of errors. The caller sees to it that no write to the same place is under way. Zero for a file that does not live in memory,
+    /// and where the backend has no such thing: it is Linux's (tmpfs(5)).
+    pub fn write_at_once(&mut self, handle: Handle, file: Handle, offset: u64, bytes: &[u8]) -> usize {
+        let kind = OperationKind::WriteAt;
+        match self.check(handle, kind).and_then(|()| self.check(file, kind)) {
+            Ok(()) => self.driver.write_at_once(handle, file, offset, bytes),
+            Err(_) => 0,
+        }
+    }
+
     /// Asks for the end of an operation. A request, not a promise: the completion says what became of it, and still may be success.
     /// A token that has completed is ignored.
     pub fn cancel(&mut self, token: Token) {

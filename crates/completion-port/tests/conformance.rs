@@ -8,6 +8,8 @@
 #[path = "conformance/suite.rs"]
 mod suite;
 
+#[path = "conformance/at_once.rs"]
+mod at_once;
 #[path = "conformance/blocking.rs"]
 mod blocking;
 #[path = "conformance/cancel_states.rs"]
@@ -104,6 +106,7 @@ const TABLES: &[(&str, &[suite::Case])] = &[
     ("shutting_down", shutting_down::CASES),
     ("timers", timers::CASES),
     ("transmitting", transmitting::CASES),
+    ("at_once", at_once::CASES),
     #[cfg(unix)]
     ("unix_sockets", unix_sockets::CASES),
     ("watching", watching::CASES),

@@ -243,6 +243,8 @@ pub(crate) struct Upload {
     pub(crate) decoder: BodyDecoder,
     /// Worth large pieces: nothing is received while one is being written.
     pub(crate) is_large: bool,
+    /// Its file lives in memory and its length is known: it may be received and written within calls, until that is seen not to work.
+    pub(crate) moves_at_once: bool,
     /// What is written next.
     pub(crate) gathered: BufferChain,
     pub(crate) writing: bool,
@@ -304,6 +306,17 @@ impl Upload {
         }
         let end = self.offset + self.gathered.len() + taken as u64;
         taken.min((end % PAGE_BYTES) as usize)
+    }
+
+    /// Whether what comes next of the body may go into the file within calls.
+    pub(crate) fn can_move(&self) -> bool {
+        let is_idle = self.is_receiving() && !self.writing && self.gathered.is_empty();
+        self.moves_at_once && is_idle && !self.decoder.is_finished()
+    }
+
+    /// How long the next piece of the file has to be so that it ends with a page, of `taken` bytes.
+    pub(crate) fn whole_pages(&self, taken: usize) -> usize {
+        taken - self.odd_bytes(taken)
     }
 
     /// Whether `waiting` bytes are all that is to come of the body.

@@ -505,6 +505,24 @@ impl<E: Engine> Driver for Local<E> {
         self.core.transmit_at_once(handle, head, file, range)
     }
 
+    #[cfg(target_os = "linux")]
+    fn receive_at_once(&mut self, handle: Handle, into: &mut [u8]) -> Result<usize, Error> {
+        let refused = self.shared.phase.get().refuses(OperationKind::Receive);
+        if refused || !self.core.may_receive_at_once(handle) || !self.engine.may_go_on(handle) {
+            return Ok(0);
+        }
+        self.core.receive_at_once(handle, into)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_at_once(&mut self, handle: Handle, file: Handle, offset: u64, bytes: &[u8]) -> usize {
+        let refused = self.shared.phase.get().refuses(OperationKind::WriteAt);
+        if refused || !self.engine.may_go_on(handle) {
+            return 0;
+        }
+        self.core.write_at_once(file, offset, bytes)
+    }
+
     fn cancel(&mut self, token: Token) {
         self.cancel_as(token, false);
     }

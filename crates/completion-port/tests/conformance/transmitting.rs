@@ -4,7 +4,7 @@ use crate::{
     harness::{Rig, failure, pattern},
     suite::Case,
 };
-use completion_port::{Backend, BufferChain, ErrorKind, Handle, OpenOptions, Operation, Payload, Slice};
+use completion_port::{BufferChain, ErrorKind, Handle, OpenOptions, Operation, Payload, Slice};
 use std::{
     io::{Read, Write},
     net::Shutdown,
@@ -16,18 +16,10 @@ pub(crate) const CASES: &[Case] = cases![
     a_file_arrives_whole_whatever_of_it_is_in_memory,
     a_file_that_is_too_short_is_an_error,
     a_transmission_that_the_peer_does_not_read_can_be_cancelled,
-    what_goes_out_at_once_and_the_rest_arrive_in_order,
-    what_is_read_at_once_is_what_the_file_has,
-    nothing_happens_at_once_out_of_order_or_where_it_may_not,
 ];
 
-/// Whether anything can be had within a call.
-fn does_things_at_once(rig: &Rig) -> bool {
-    cfg!(target_os = "linux") && rig.port.backend() != Backend::Simulated
-}
-
 /// A file with `bytes` bytes, open.
-fn file_of(rig: &mut Rig, folder: &tempfile::TempDir, bytes: usize) -> Handle {
+pub(crate) fn file_of(rig: &mut Rig, folder: &tempfile::TempDir, bytes: usize) -> Handle {
     let path = folder.path().join("file");
     std::fs::write(&path, pattern(bytes)).unwrap();
     let options = OpenOptions::new().read(true);
@@ -37,7 +29,7 @@ fn file_of(rig: &mut Rig, folder: &tempfile::TempDir, bytes: usize) -> Handle {
     }
 }
 
-fn head(parts: &[&'static [u8]]) -> BufferChain {
+pub(crate) fn head(parts: &[&'static [u8]]) -> BufferChain {
     let mut head = BufferChain::new();
     parts.iter().for_each(|part| head.push(Slice::from_static(part)).unwrap());
     head
@@ -146,85 +138,4 @@ fn a_transmission_that_the_peer_does_not_read_can_be_cancelled(rig: &mut Rig) {
     let _ = peer.shutdown(Shutdown::Write);
     let _ = peer.read_to_end(&mut Vec::new());
     rig.close(file);
-}
-
-fn what_goes_out_at_once_and_the_rest_arrive_in_order(rig: &mut Rig) {
-    const LENGTH: u64 = 3_000_000;
-    let folder = tempfile::tempdir().unwrap();
-    let file = file_of(rig, &folder, LENGTH as usize);
-    let (socket, peer) = rig.pair();
-    let reader = rig.read_beside(peer);
-    let mut expected = Vec::new();
-    let mut at_once = 0;
-    for (begin, end) in [(0, 1), (0, 100_000), (1_000_000, 1_100_000), (0, LENGTH), (LENGTH - 1, LENGTH)] {
-        let text = b"a head";
-        let sent = rig.worker.transmit_at_once(socket, text, file, begin..end);
-        assert!(sent <= 6 + end - begin);
-        at_once += sent;
-        let rest = head(&[&text[sent.min(6) as usize..]]);
-        let (offset, length) = (begin + sent.saturating_sub(6), end - begin - sent.saturating_sub(6));
-        let wanted = rest.len() + length;
-        let completed = rig.run(socket, Operation::TransmitFile { head: rest, file, offset, length });
-        assert_eq!(completed.result, Ok(wanted));
-        expected.extend_from_slice(text);
-        expected.extend_from_slice(&pattern(LENGTH as usize)[begin as usize..end as usize]);
-    }
-    assert_eq!(at_once > 0, does_things_at_once(rig));
-    rig.close(socket);
-    assert!(rig.read_to_end(&reader) == expected);
-    rig.close(file);
-}
-
-fn what_is_read_at_once_is_what_the_file_has(rig: &mut Rig) {
-    let (socket, _peer) = rig.pair();
-    let mut folders = vec![tempfile::tempdir().unwrap()];
-    // Files in memory know no reads that may not wait.
-    folders.extend(cfg!(target_os = "linux").then(|| tempfile::tempdir_in("/dev/shm").ok()).flatten());
-    for folder in &folders {
-        let file = file_of(rig, folder, 2_000_000);
-        for (offset, bytes) in
-            [(0, 1), (4_095, 2), (1_048_570, 12), (1_500_000, 16_384), (1_999_990, 100), (2_000_000, 5)]
-        {
-            let mut room = vec![0; bytes];
-            let read = rig.worker.read_at_once(socket, file, offset, &mut room);
-            let there = (2_000_000 - offset as usize).min(bytes);
-            assert!(read <= there, "{read} of {bytes} bytes at {offset}");
-            assert!(room[..read] == pattern(2_000_000)[offset as usize..offset as usize + read]);
-            if bytes == 16_384 {
-                assert_eq!(read == bytes, does_things_at_once(rig));
-            }
-        }
-        let path = folder.path().join("file");
-        let shortened =
-            std::fs::OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(1_000));
-        if shortened.is_ok() {
-            let read = rig.worker.read_at_once(socket, file, 900, &mut [0; 200]);
-            assert!(read <= 100, "{read} bytes of 100");
-        }
-        rig.close(file);
-    }
-    rig.close(socket);
-}
-
-fn nothing_happens_at_once_out_of_order_or_where_it_may_not(rig: &mut Rig) {
-    let folder = tempfile::tempdir().unwrap();
-    let file = file_of(rig, &folder, 100_000);
-    let (socket, _peer) = rig.narrow_pair();
-    assert_eq!(rig.worker.transmit_at_once(socket, b"head", file, 5..5), 0, "no byte of the file");
-    assert_eq!(rig.worker.transmit_at_once(file, b"head", file, 0..10), 0, "no socket");
-    assert_eq!(rig.worker.transmit_at_once(socket, b"head", socket, 0..10), 0, "no file");
-    assert_eq!(rig.worker.transmit_at_once(Handle::NONE, b"head", file, 0..10), 0);
-    assert_eq!(rig.worker.read_at_once(socket, socket, 0, &mut [0; 10]), 0, "no file");
-    assert_eq!(rig.worker.read_at_once(socket, file, 0, &mut []), 0);
-    // Behind a send that waits for the peer.
-    let send = rig.submit(socket, Operation::Send { chain: Rig::huge_chain() });
-    rig.expect_silence();
-    assert_eq!(rig.worker.transmit_at_once(socket, b"head", file, 0..10), 0);
-    rig.worker.cancel(send);
-    assert_eq!(failure(&rig.next_of(send)), ErrorKind::Cancelled);
-    rig.close(file);
-    assert_eq!(rig.worker.transmit_at_once(socket, b"head", file, 0..10), 0, "closed");
-    assert_eq!(rig.worker.read_at_once(socket, file, 0, &mut [0; 10]), 0, "closed");
-    rig.close(socket);
-    assert_eq!(rig.worker.transmit_at_once(socket, b"head", file, 0..10), 0, "closed");
 }

@@ -1,7 +1,11 @@
 //! Receiving: a stream that holds no buffer while nothing comes, or posted receives into a buffer that doubles.
 
 use super::{Activity, Connection, buffer_of};
-use crate::{context::Context, input::Input, upload::Upload};
+use crate::{
+    context::Context,
+    input::Input,
+    upload::{Stage, Upload},
+};
 use completion_port::{Completion, ErrorKind, Operation, OperationKind, Payload, Token};
 
 /// Below this length of the first buffer receives are posted with a buffer of the connection's own, which doubles while a head
@@ -11,7 +15,9 @@ pub(crate) const LEAST_STREAM_BYTES: usize = 512;
 const BODY_BYTES: usize = 65_536;
 /// The same of a large upload.
 const PIECE_BYTES: usize = 262_144;
-/// An eighth of it, which is taken for sure, is a page at least: what is left over of a page never is all.
+/// The same where what follows is received and written within calls: it says that there is something, and is a page of the file.
+pub(super) const WAKING_BYTES: usize = 4_096;
+/// An eighth of a piece, which is taken for sure, is a page at least: what is left over of a page never is all.
 const LEAST_PIECE_BYTES: usize = 32_768;
 /// Buffers that may wait to be read, per connection, whatever their length.
 const MOST_WAITING_BUFFERS: usize = 64;
@@ -69,12 +75,19 @@ impl Connection {
     fn receives_pieces(&mut self, context: &mut Context) -> bool {
         let buffer = match &self.activity {
             Activity::Uploading(upload) if upload.is_large => {
-                let Some(bytes) = piece_bytes(context) else { return false };
+                let Some(mut bytes) = piece_bytes(context) else { return false };
                 if let Receiving::Stream(token) = self.receiving {
                     context.port.cancel(token);
                     self.receiving = Receiving::Ending;
                 }
-                if self.receiving != Receiving::Nothing || !wants_piece(upload, &self.input, bytes) {
+                // Files that may be written to within calls are opened as fast: what is there can wait for that.
+                let opens = upload.moves_at_once && matches!(upload.stage, Stage::Preparing | Stage::Opening);
+                if self.receiving != Receiving::Nothing || opens {
+                    return true;
+                }
+                if upload.can_move() && self.input.buffers() <= 1 && self.input.len() < WAKING_BYTES {
+                    bytes = WAKING_BYTES;
+                } else if !wants_piece(upload, &self.input, bytes) {
                     return true;
                 }
                 self.input.take_for_body(context.port.buffers(), bytes)

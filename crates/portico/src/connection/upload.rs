@@ -3,7 +3,7 @@
 use super::{
     Activity, Connection,
     lookup::status_of,
-    receive::{certain_piece_bytes, goes_on_growing},
+    receive::{Receiving, WAKING_BYTES, certain_piece_bytes, goes_on_growing},
 };
 use crate::{
     context::Context,
@@ -14,11 +14,14 @@ use crate::{
     upload::{Form, GATHER_BYTES, Goal, Stage, Upload, body_of, is_large},
 };
 use completion_port::{
-    BufferChain, Completion, Directory, Error, ErrorKind, Handle, OpenOptions, Operation, OperationKind,
-    Payload, Slice,
+    Buffer, BufferChain, Completion, Directory, Error, ErrorKind, Handle, OpenOptions, Operation,
+    OperationKind, Payload, Slice,
 };
 use portico_http::{multipart::Decoder, request::Request, response::CONTINUE, status::Status};
 use std::{io, path::PathBuf, rc::Rc, sync::Arc};
+
+/// Pieces that one connection moves before others get their turn.
+const MOST_MOVES: usize = 4;
 
 impl Connection {
     /// Begins to take the body of `request` into a file. What is wrong with it is said before the body is read. None if there is
@@ -51,6 +54,8 @@ impl Connection {
         let length = decoder.remaining_bytes();
         let prepared = folder.prepare_in_memory(length);
         let work = prepared.is_none().then(|| folder.prepare(length));
+        let moves_at_once =
+            prepared.is_some() && length.is_some() && form.is_none() && context.site.trace.is_none();
         self.activity = Activity::Uploading(Box::new(Upload {
             stage: Stage::Preparing,
             directory: None,
@@ -61,6 +66,7 @@ impl Connection {
             file: OpenFile::none(),
             temporary: None,
             is_large: is_large(&decoder),
+            moves_at_once,
             decoder,
             gathered: BufferChain::new(),
             writing: false,
@@ -191,6 +197,7 @@ impl Connection {
 
     /// Takes in what has come of the body, writes it, and goes on to the next stage when it is whole.
     pub(super) fn pump_upload(&mut self, context: &mut Context) {
+        self.move_at_once(context);
         // Once to write, and once more to gather what is written next: what is left behind that goes no further than the input.
         while self.gather_upload(context) {
             let Activity::Uploading(upload) = &mut self.activity else { return };
@@ -216,6 +223,73 @@ impl Connection {
             debug_assert!(chain.len() < 2 * GATHER_BYTES);
             self.submit(Operation::WriteAt { file, offset, chain }, context);
         }
+    }
+
+    /// Receives what the client has sent of a large body, and writes it, within calls where that works: through a buffer that is back in the
+    /// pool, and still in the processor's cache, when the next connection wants one. What is left is for operations.
+    fn move_at_once(&mut self, context: &mut Context) {
+        let Activity::Uploading(upload) = &self.activity else { return };
+        if self.closing
+            || self.ended
+            || self.receiving != Receiving::Nothing
+            || !upload.can_move()
+            || self.input.buffers() > 1
+        {
+            return;
+        }
+        let Some(bytes) = certain_piece_bytes(upload, context) else { return };
+        // All of it is there, and maybe more, which is another request.
+        if upload.ends_with(self.input.len()) || self.input.len() >= bytes {
+            return;
+        }
+        let Ok(mut piece) = context.port.buffers().acquire(bytes) else { return };
+        piece.extend_from_slice(self.input.bytes());
+        self.input.clear();
+        for _ in 0..MOST_MOVES {
+            if !self.move_piece(&mut piece, bytes, context) {
+                break;
+            }
+        }
+        let Activity::Uploading(upload) = &self.activity else { return };
+        if piece.is_empty() {
+            return;
+        }
+        // Less than a page, unless it has to be written by an operation. It does not keep what others want.
+        if upload.moves_at_once
+            && let Ok(mut small) = context.port.buffers().acquire(WAKING_BYTES.max(piece.len()))
+        {
+            small.extend_from_slice(&piece);
+            piece = small;
+        }
+        self.input.put_back(piece);
+    }
+
+    /// Fills the piece up to `bytes`, and writes its whole pages. False where it is somebody else's turn.
+    fn move_piece(&mut self, piece: &mut Buffer, bytes: usize, context: &mut Context) -> bool {
+        let Activity::Uploading(upload) = &mut self.activity else { return false };
+        let left = upload.decoder.remaining_bytes().unwrap_or(0);
+        let wanted = bytes.min(usize::try_from(left).unwrap_or(usize::MAX)) - piece.len();
+        let received = match context.port.receive_at_once(self.handle, &mut piece.spare_mut()[..wanted]) {
+            Ok(received) => received,
+            Err(_) => {
+                self.close(context);
+                return false;
+            }
+        };
+        piece.advance(received);
+        self.clock.count_received(received as u64);
+        let whole = upload.whole_pages(piece.len());
+        let file = upload.file.handle();
+        let written = context.port.write_at_once(self.handle, file, upload.offset, &piece[..whole]);
+        upload.moves_at_once = written == whole;
+        upload.offset += written as u64;
+        if let Err(rejection) = upload.decoder.decode(&piece[..written]) {
+            self.fail_upload(rejection.status, context);
+            return false;
+        }
+        let goes_on = upload.moves_at_once && received == wanted && !upload.decoder.is_finished();
+        piece.consume(written);
+        goes_on
     }
 
     /// Takes bytes of the body out of the input, up to what one write holds. False if this upload is past that, or has failed.

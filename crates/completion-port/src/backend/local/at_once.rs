@@ -1,8 +1,13 @@
 //! What is done within the call that asks for it: without an operation, and so without a completion.
 
 use super::{Core, Descriptor, FromCache, sendfile, warmth::WINDOW_BYTES};
-use crate::{counters::SystemCall, identity::Handle, operation::OperationKind, tally};
-use rustix::io::{Errno, ReadWriteFlags};
+use crate::{
+    counters::SystemCall, error::Error, file::is_in_memory, identity::Handle, operation::OperationKind, tally,
+};
+use rustix::{
+    io::{Errno, ReadWriteFlags},
+    net::RecvFlags,
+};
 use std::{io::IoSliceMut, ops::Range, os::unix::fs::FileExt};
 
 impl Core {
@@ -76,5 +81,39 @@ impl Core {
             self.refuse_warmth(file, range.start);
         }
         sent
+    }
+
+    /// Whether a receive may begin on the handle within a call: it is an open socket, and nothing of its direction is under way.
+    pub(super) fn may_receive_at_once(&self, handle: Handle) -> bool {
+        self.state(handle).is_some_and(|state| {
+            matches!(state.descriptor, Descriptor::Socket(_))
+                && state.fits(OperationKind::Receive).is_ok()
+                && state.receive.is_empty()
+        })
+    }
+
+    /// Receives what is there. For a socket of which [`Core::may_receive_at_once`] is true.
+    pub(super) fn receive_at_once(&self, handle: Handle, into: &mut [u8]) -> Result<usize, Error> {
+        let Some(Descriptor::Socket(socket)) = self.descriptor(handle) else { return Ok(0) };
+        if into.is_empty() {
+            return Ok(0);
+        }
+        tally::call(SystemCall::Receive);
+        match rustix::net::recv(socket, into, RecvFlags::DONTWAIT) {
+            Ok((bytes, _)) => Ok(bytes),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(error) => Err(Error::from_code(error.raw_os_error(), OperationKind::Receive)),
+        }
+    }
+
+    /// Writes to a file that lives in memory.
+    pub(super) fn write_at_once(&self, file: Handle, offset: u64, bytes: &[u8]) -> usize {
+        let Some(state) = self.state(file) else { return 0 };
+        let Descriptor::File(file) = &state.descriptor else { return 0 };
+        if state.closing || bytes.is_empty() || !is_in_memory(&**file) {
+            return 0;
+        }
+        tally::call(SystemCall::Write);
+        rustix::io::pwrite(&**file, bytes, offset).unwrap_or(0)
     }
 }
