@@ -251,7 +251,7 @@ impl Connection {
             }
         }
         let Activity::Uploading(upload) = &self.activity else { return };
-        if piece.is_empty() {
+        if piece.is_empty() || self.closing {
             return;
         }
         // Less than a page, unless it has to be written by an operation. It does not keep what others want.
