@@ -28,10 +28,14 @@ struct Rig {
     _alone: MutexGuard<'static, ()>,
 }
 
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// None where io_uring is forbidden, which the other tests of the backend tell of.
 fn rig(places: usize) -> Option<Rig> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let alone = alone();
     let mut configuration = Configuration::default();
     configuration.backend = Some(Backend::IoUring);
     configuration.queues = 1;
@@ -201,6 +205,7 @@ fn a_stream_that_began_with_plenty_of_room_stops_before_the_table_is_full() {
 fn listeners_that_share_a_table_lose_no_connection_to_cancels_and_want_of_handles() {
     const LISTENERS: usize = 3;
     const CLIENTS: usize = 300;
+    let _alone = alone();
     let mut configuration = Configuration::default();
     configuration.backend = Some(Backend::IoUring);
     (configuration.queues, configuration.handles) = (1, LISTENERS + 4);
